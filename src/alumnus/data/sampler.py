@@ -1,0 +1,86 @@
+"""Samplers: step -> the global list of rows, the same whatever the number of processes.
+
+No sampler keeps a position: the rows of a step are a pure function of `(seed, step)`, so a resumed run continues exactly, and each process
+takes its slice of one global list. Every pool of rows is walked in passes: pass k is a permutation seeded by `(seed, pool, k)`, and k is
+also the view index, so a row's k-th use is its k-th view.
+
+    proportional   one pool of all rows
+    balanced       the places of each batch go round the domains, so every domain gets the same share
+    round_robin    batch t holds domain t mod D alone (UnED's name; single-domain batches as in UDON)
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from alumnus.data.views import counter_random
+from alumnus.errors import DataError
+
+SamplerName = Literal["proportional", "balanced", "round_robin"]
+
+
+class Draw(NamedTuple):
+    """What one step uses, over all processes."""
+
+    rows: np.ndarray  # (B,) int64
+    views: np.ndarray  # (B,) int64, how often each row was used before
+
+
+class Sampler:
+    """Deterministic draws of rows.
+
+    Args:
+        domain: (N,) int64, the domain of each row.
+        batch_size: rows a step, over all processes.
+        views_per_image: 0 for ever new views, else view indices repeat after so many.
+    """
+
+    def __init__(
+        self, domain: np.ndarray, *, name: SamplerName, batch_size: int, seed: int, views_per_image: int = 0
+    ) -> None:
+        if len(domain) == 0:
+            raise DataError("there is no image to train on; the training split is empty")
+        pools = [np.arange(len(domain))] if name == "proportional" else _pools(domain)
+        self.name, self.batch_size, self.seed, self.views_per_image = name, batch_size, seed, views_per_image
+        self._pools = pools
+        self._permutation = lru_cache(maxsize=2 * len(pools) + 2)(self._permute)
+
+    def draw(self, step: int) -> Draw:
+        """Returns the rows and view indices of a step."""
+        pool, place = self._places(step)
+        rows, views = np.empty(self.batch_size, np.int64), np.empty(self.batch_size, np.int64)
+        for number in np.unique(pool):
+            here = pool == number
+            rows[here], views[here] = self._take(int(number), place[here])
+        return Draw(rows, views % self.views_per_image if self.views_per_image else views)
+
+    def observe(self, domain: np.ndarray, loss: np.ndarray) -> None:
+        """Takes notice of the losses of a step; these samplers do not depend on them."""
+
+    def _places(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """For each place of the batch: which pool it draws from, and how many draws that pool has had before."""
+        first, count = step * self.batch_size, len(self._pools)
+        global_place = np.arange(first, first + self.batch_size)
+        if self.name == "round_robin":
+            pool = np.full(self.batch_size, step % count)
+            return pool, (step // count) * self.batch_size + np.arange(self.batch_size)
+        return global_place % count, global_place // count
+
+    def _take(self, pool: int, place: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        passes, inside = np.divmod(place, len(self._pools[pool]))
+        rows = np.empty_like(place)
+        for number in np.unique(passes):
+            here = passes == number
+            rows[here] = self._permutation(pool, int(number))[inside[here]]
+        return rows, passes
+
+    def _permute(self, pool: int, number: int) -> np.ndarray:
+        order = counter_random(self.seed, pool, number).permutation(len(self._pools[pool]))
+        return self._pools[pool][order]
+
+
+def _pools(domain: np.ndarray) -> list[np.ndarray]:
+    return [np.flatnonzero(domain == number) for number in np.unique(domain)]

@@ -1,0 +1,121 @@
+"""What a person sees while something runs: progress bars, short lines, and `metrics.jsonl`.
+
+On a terminal a progress bar is drawn; elsewhere one line is printed every few seconds, so that a log file stays readable.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sized
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+T = TypeVar("T")
+
+LINE_EVERY_S = 10.0  # without a terminal
+
+
+class Bar:
+    """One running line of progress: `advance` moves it, `say` sets the words behind it."""
+
+    def __init__(self, label: str, *, total: int | None, progress: Progress | None) -> None:
+        self.label, self.total, self.done, self.words = label, total, 0, ""
+        self._progress = progress
+        self._task = progress.add_task(label, total=total, words="") if progress is not None else None
+        self._said_at = self._started = time.monotonic()
+
+    def say(self, words: str) -> None:
+        """Sets the words behind the bar, such as the loss."""
+        self.words = words
+
+    def advance(self, count: int = 1) -> None:
+        """Counts `count` more pieces as done."""
+        self.done += count
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, completed=self.done, words=self.words)
+        elif time.monotonic() - self._said_at >= LINE_EVERY_S:
+            self._said_at = time.monotonic()
+            console.print(self._line())
+
+    def _line(self) -> str:
+        passed = time.monotonic() - self._started
+        if not self.total or not self.done:
+            return f"{self.label}: {self.done} {self.words}"
+        left = passed / self.done * (self.total - self.done)
+        return f"{self.label}: {self.done}/{self.total}, {left:.0f} s left {self.words}".rstrip()
+
+
+@contextmanager
+def bar(label: str, *, total: int | None) -> Iterator[Bar]:
+    """Gives a progress bar for the time of a `with` block."""
+    if not console.is_terminal:
+        yield Bar(label, total=total, progress=None)
+        return
+    columns = (
+        TextColumn("{task.description:<24}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[words]}"),
+    )
+    with Progress(*columns, console=console) as progress:
+        yield Bar(label, total=total, progress=progress)
+
+
+def progress(items: Iterable[T], label: str, *, total: int | None = None) -> Iterator[T]:
+    """Yields the items, with a progress bar of that label.
+
+    >>> list(progress([1, 2, 3], "counting"))
+    [1, 2, 3]
+    """
+    if total is None and isinstance(items, Sized):
+        total = len(items)
+    with bar(label, total=total) as line:
+        for item in items:
+            yield item
+            line.advance()
+
+
+class MetricsFile:
+    """`metrics.jsonl`: one JSON object a line, the same keys every time, flushed so that a kill loses at most a line."""
+
+    def __init__(self, path: Path, *, keep_before_step: int | None = None) -> None:
+        """Opens the file for appending, first dropping lines of `keep_before_step` and later (they will come again)."""
+        if keep_before_step is not None and path.exists():
+            _truncate(path, keep_before_step)
+        self._file: IO[str] = path.open("a", encoding="utf-8")
+
+    def write(self, values: Mapping[str, float | int | str]) -> None:
+        """Appends one line."""
+        self._file.write(json.dumps(dict(values)) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """Returns the lines of a `metrics.jsonl`; a torn last line is left out."""
+    lines: list[dict[str, float]] = []
+    for text in path.read_text(encoding="utf-8").splitlines():
+        try:
+            lines.append(json.loads(text))
+        except json.JSONDecodeError:
+            continue
+    return lines
+
+
+def _truncate(path: Path, step: int) -> None:
+    kept = [line for line in read_metrics(path) if line["step"] < step]
+    temporary = path.with_suffix(".jsonl.new")
+    temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+    os.replace(temporary, path)
