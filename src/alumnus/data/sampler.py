@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from alumnus.data.views import counter_random
+from alumnus.data.views import PERMUTATIONS, counter_random
 from alumnus.errors import DataError
 
 SamplerName = Literal["proportional", "balanced", "round_robin"]
@@ -78,7 +78,7 @@ class Sampler:
         return rows, passes
 
     def _permute(self, pool: int, number: int) -> np.ndarray:
-        order = counter_random(self.seed, pool, number).permutation(len(self._pools[pool]))
+        order = counter_random(self.seed, PERMUTATIONS, pool, number).permutation(len(self._pools[pool]))
         return self._pools[pool][order]
 
 

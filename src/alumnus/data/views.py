@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from alumnus.errors import ConfigError
 
+VIEWS, PERMUTATIONS, REPLACEMENTS = 1, 2, 3  # purposes of random numbers, so that no two share a stream
 ATTEMPTS = 10  # torchvision's number, before it falls back to the largest crop that has an allowed aspect
 
 
@@ -28,11 +29,15 @@ class ViewSettings(BaseModel):
 
     scale: tuple[float, float] = Field((0.4, 1.0), description="share of the image's area that a crop keeps")
     ratio: tuple[float, float] = Field((0.75, 4 / 3), description="width / height of a crop, before resizing")
-    flip: float = Field(0.5, ge=0, le=1, description="probability of a mirrored view; 0 where left and right matter")
+    flip: float = Field(
+        0.5, ge=0, le=1, description="probability of a mirrored view; 0 where left and right matter"
+    )
     brightness: float = Field(0.0, ge=0, lt=1, description="student only: factor drawn from 1 ± this")
     contrast: float = Field(0.0, ge=0, lt=1, description="student only: factor drawn from 1 ± this")
     saturation: float = Field(0.0, ge=0, lt=1, description="student only: factor drawn from 1 ± this")
-    per_image: int = Field(0, ge=0, description="distinct views of an image before they repeat; 0 = never repeat")
+    per_image: int = Field(
+        0, ge=0, description="distinct views of an image before they repeat; 0 = never repeat"
+    )
 
     @model_validator(mode="after")
     def _ranges(self) -> ViewSettings:
@@ -61,7 +66,7 @@ def draw_view(settings: ViewSettings, *, seed: int, row: int, view: int, aspect:
     """
     if seed < 0 or row < 0 or view < 0:
         raise ConfigError(f"seed {seed}, row {row} and view {view} must not be negative")
-    random = counter_random(seed, row, view)
+    random = counter_random(seed, VIEWS, row, view)
     box = _crop_box(settings, random, aspect)
     draws = random.random(4)
     return View(
@@ -73,10 +78,9 @@ def draw_view(settings: ViewSettings, *, seed: int, row: int, view: int, aspect:
     )
 
 
-def counter_random(seed: int, *counters: int) -> np.random.Generator:
-    """Returns a generator that depends on nothing but these up to four numbers (each below 2^64)."""
-    counter = np.zeros(4, dtype=np.uint64)
-    counter[1 : 1 + len(counters)] = counters  # word 0 counts the numbers drawn
+def counter_random(seed: int, purpose: int, first: int, second: int) -> np.random.Generator:
+    """Returns a generator that depends on nothing but these four numbers (each below 2^64)."""
+    counter = np.array([0, purpose, first, second], dtype=np.uint64)  # word 0 counts the numbers drawn
     return np.random.Generator(np.random.Philox(counter=counter, key=seed))
 
 

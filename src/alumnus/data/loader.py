@@ -1,0 +1,208 @@
+"""Batches from image files: for training by step, for evaluation in order.
+
+A worker process builds whole batches: the item that it is asked for is the number of a step, so a resumed run just starts at another
+number. An image that cannot be read never ends a run: for training another row of the same domain takes its place (which one depends only
+on seed, row and view), for evaluation it is left out; either way it is reported with its reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from alumnus.data.dataset import Dataset
+from alumnus.data.read import BadImage, read_image
+from alumnus.data.sampler import Sampler
+from alumnus.data.views import (
+    REPLACEMENTS,
+    View,
+    ViewSettings,
+    apply_geometry,
+    apply_photometric,
+    center_view,
+    counter_random,
+    draw_view,
+)
+from alumnus.errors import DataError
+from alumnus.types import Batch
+
+REPLACEMENT_TRIES = 32
+
+
+class Bad(NamedTuple):
+    """An image that could not be read."""
+
+    row: int  # or index into the paths given
+    reason: str
+
+
+class Loaded(NamedTuple):
+    """A training batch and what could not be read for it."""
+
+    batch: Batch
+    bad: list[Bad]
+
+
+def train_batches(
+    dataset: Dataset,
+    sampler: Sampler,
+    views: ViewSettings,
+    *,
+    size: int,
+    teacher_sizes: Sequence[int],
+    start: int,
+    steps: int,
+    workers: int,
+    rank: int = 0,
+    world_size: int = 1,
+) -> Iterator[Loaded]:
+    """Yields the batches of steps `start` to `steps` - 1.
+
+    Args:
+        size: side of the student's view in px.
+        teacher_sizes: distinct sides in px of the views that teachers want.
+        workers: reading processes; 0 reads in this one.
+        rank, world_size: this process's place; it gets every `world_size`-th row of the global batch.
+    """
+    items = _Steps(dataset, sampler, views, size, tuple(teacher_sizes), rank, world_size)
+    yield from _in_workers(items, range(start, steps), workers)
+
+
+def center_crop_batches(
+    paths: Sequence[str], sizes: Sequence[int], *, batch_size: int = 64, workers: int = 2
+) -> Iterator[tuple[np.ndarray, dict[int, Tensor], list[Bad]]]:
+    """Yields the evaluation view of every image, in order: the centred square of the whole short side.
+
+    Yields:
+        index: (b,) int64, which of the paths these are (unreadable ones are missing).
+        images: side in px -> (b, 3, side, side) uint8.
+        bad: those that could not be read, with the reason.
+    """
+    items = _Chunks(paths, tuple(dict.fromkeys(sizes)), batch_size)
+    yield from _in_workers(items, range(items.count), workers)
+
+
+def decoded(image: Image.Image, view: View, sizes: Sequence[int]) -> dict[int, np.ndarray]:
+    """Returns one view of an image at several sides, each resampled from the original: side -> (3, side, side) uint8."""
+    return {side: apply_geometry(image, view, size=side) for side in dict.fromkeys(sizes)}
+
+
+class _Steps(TorchDataset[Loaded]):
+    """Item t is the batch of step t."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        sampler: Sampler,
+        views: ViewSettings,
+        size: int,
+        teacher_sizes: tuple[int, ...],
+        rank: int,
+        world_size: int,
+    ) -> None:
+        self.dataset, self.sampler, self.views = dataset, sampler, views
+        self.size, self.teacher_sizes, self.rank, self.world_size = size, teacher_sizes, rank, world_size
+        self._of_domain = {int(d): np.flatnonzero(dataset.domain == d) for d in np.unique(dataset.domain)}
+
+    def __getitem__(self, step: int) -> Loaded:
+        draw = self.sampler.draw(step)
+        mine = slice(self.rank, None, self.world_size)
+        rows, bad = draw.rows[mine].copy(), list[Bad]()
+        student, shared = [], list[dict[int, np.ndarray]]()
+        for place, (row, view) in enumerate(zip(rows, draw.views[mine], strict=True)):
+            rows[place], image = self._read(int(row), int(view), bad)
+            chosen = draw_view(
+                self.views,
+                seed=self.sampler.seed,
+                row=int(rows[place]),
+                view=int(view),
+                aspect=image.width / image.height,
+            )
+            crops = decoded(image, chosen, (self.size, *self.teacher_sizes))
+            student.append(apply_photometric(crops[self.size], chosen))
+            shared.append(crops)
+        return Loaded(self._batch(student, shared, rows, draw.views[mine]), bad)
+
+    def _batch(
+        self,
+        student: list[np.ndarray],
+        shared: list[dict[int, np.ndarray]],
+        rows: np.ndarray,
+        views: np.ndarray,
+    ) -> Batch:
+        return Batch(
+            image=torch.from_numpy(np.stack(student)),
+            teacher_images={
+                side: torch.from_numpy(np.stack([crops[side] for crops in shared]))
+                for side in self.teacher_sizes
+            },
+            row=torch.from_numpy(rows),
+            view=torch.from_numpy(views.copy()),
+            domain=torch.from_numpy(self.dataset.domain[rows].astype(np.int64)),
+            label=torch.from_numpy(self.dataset.label[rows].astype(np.int64)),
+        )
+
+    def _read(self, row: int, view: int, bad: list[Bad]) -> tuple[int, Image.Image]:
+        """Returns the row's image or, if it cannot be read, another of its domain."""
+        pool = self._of_domain[int(self.dataset.domain[row])]
+        others = counter_random(self.sampler.seed, REPLACEMENTS, row, view)
+        candidate = row
+        for _ in range(REPLACEMENT_TRIES):
+            try:
+                return candidate, read_image(self.dataset.paths[candidate])
+            except BadImage as error:
+                bad.append(Bad(candidate, error.reason))
+                candidate = int(others.choice(pool))
+        name = self.dataset.domains[int(self.dataset.domain[row])]
+        raise DataError(
+            f"{REPLACEMENT_TRIES} images of the domain {name!r} in a row could not be read; the last: "
+            f"{self.dataset.paths[bad[-1].row]!r}, {bad[-1].reason}"
+        )
+
+
+class _Chunks(TorchDataset[tuple[np.ndarray, dict[int, Tensor], list[Bad]]]):
+    """Item k is the k-th chunk of paths, in order."""
+
+    def __init__(self, paths: Sequence[str], sizes: tuple[int, ...], batch_size: int) -> None:
+        self.paths, self.sizes, self.batch_size = paths, sizes, batch_size
+        self.count = -(-len(paths) // batch_size)
+
+    def __getitem__(self, chunk: int) -> tuple[np.ndarray, dict[int, Tensor], list[Bad]]:
+        index, crops, bad = list[int](), list[dict[int, np.ndarray]](), list[Bad]()
+        first = chunk * self.batch_size
+        for place, path in enumerate(self.paths[first : first + self.batch_size], start=first):
+            try:
+                image = read_image(path)
+            except BadImage as error:
+                bad.append(Bad(place, error.reason))
+                continue
+            crops.append(decoded(image, center_view(image.width / image.height), self.sizes))
+            index.append(place)
+        return np.array(index, np.int64), {side: _stack(crops, side) for side in self.sizes}, bad
+
+
+def _stack(crops: Sequence[Mapping[int, np.ndarray]], side: int) -> Tensor:
+    if not crops:
+        return torch.empty((0, 3, side, side), dtype=torch.uint8)
+    return torch.from_numpy(np.stack([crop[side] for crop in crops]))
+
+
+def _in_workers(items: TorchDataset, numbers: range, workers: int) -> Iterator:  # type: ignore[type-arg]
+    if not numbers:
+        return
+    workers = min(workers, len(numbers))
+    yield from DataLoader(
+        items,
+        batch_size=None,  # an item is a batch already
+        sampler=numbers,
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+        pin_memory=torch.cuda.is_available(),
+    )
