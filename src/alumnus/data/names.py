@@ -1,0 +1,29 @@
+"""File names as they are, and as they can be shown.
+
+A Linux file name is any bytes. Python gives bytes that are not UTF-8 as lone surrogates, with which the file can be opened but which no
+UTF-8 file, terminal or Parquet column accepts. So names are kept as Python gives them, and `printable` is used wherever one is shown.
+"""
+
+from __future__ import annotations
+
+import os
+
+
+def printable(name: str | os.PathLike[str]) -> str:
+    r"""Returns a name as valid, one-line text: what cannot be shown becomes an escape.
+
+    >>> printable("caf\udce9\n.jpg")
+    'caf\\xe9\\n.jpg'
+    """
+    return "".join(_shown(char) for char in os.fspath(name))
+
+
+def byte_order(name: str) -> bytes:
+    """Returns the sort key that gives the same order on every machine, whatever its locale."""
+    return name.encode("utf-8", "surrogatepass")
+
+
+def _shown(char: str) -> str:
+    if "\udc80" <= char <= "\udcff":  # how Python carries a byte that is not UTF-8
+        return f"\\x{ord(char) - 0xDC00:02x}"
+    return char if char.isprintable() else char.encode("unicode_escape").decode("ascii")

@@ -1,0 +1,80 @@
+"""The images that could not be read, with reasons, in `quarantine.jsonl`; too many of them stop the run.
+
+One JSON object a line, `{"file_name": ..., "reason": ...}`, in ASCII so that any file name survives. A resumed run appends to the
+file and writes no image twice.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from alumnus.data.names import printable
+from alumnus.errors import ConfigError, TooManyBadImages
+
+
+class Quarantine:
+    """Bad images of one run.
+
+    Args:
+        path: the JSONL file, made with the first row; None keeps rows in memory only.
+        total: images in the dataset.
+        max_bad_fraction: in [0, 1]; more distinct bad images than this part of `total` stop the run.
+    """
+
+    def __init__(self, path: Path | None, *, total: int, max_bad_fraction: float) -> None:
+        if not 0 <= max_bad_fraction <= 1:
+            raise ConfigError(f"max_bad_fraction is {max_bad_fraction}; it must lie in [0, 1]")
+        self.path, self.total, self.max_bad_fraction = path, total, max_bad_fraction
+        self._reasons: dict[str, str] = {} if path is None else _read(path)
+
+    @property
+    def count(self) -> int:
+        """Distinct bad images."""
+        return len(self._reasons)
+
+    @property
+    def rows(self) -> list[dict[str, str]]:
+        """What the file holds, in order of arrival."""
+        return [{"file_name": name, "reason": reason} for name, reason in self._reasons.items()]
+
+    def add(self, file_name: str, reason: str) -> None:
+        """Notes a bad image, once.
+
+        Raises:
+            TooManyBadImages: if there are now more than `max_bad_fraction` of `total`.
+        """
+        if file_name in self._reasons:
+            return
+        self._reasons[file_name] = reason
+        if self.path is not None:
+            _append(self.path, {"file_name": file_name, "reason": reason})
+        if self.count > self.max_bad_fraction * self.total:
+            raise TooManyBadImages(self._complaint(file_name, reason))
+
+    def _complaint(self, file_name: str, reason: str) -> str:
+        where = "" if self.path is None else f"; all of them are in {self.path}"
+        return (
+            f"{self.count} of {self.total} images could not be read, more than "
+            f"max_bad_fraction={self.max_bad_fraction} allows; the last is '{printable(file_name)}': {reason}{where}. "
+            f"Mend or remove them, or raise max_bad_fraction"
+        )
+
+
+def _read(path: Path) -> dict[str, str]:
+    """Returns the rows of an earlier part of the run; a line torn by a kill is cut off, that image will come again."""
+    if not path.exists():
+        return {}
+    text = path.read_bytes()
+    whole = text[: text.rfind(b"\n") + 1]
+    if whole != text:
+        os.truncate(path, len(whole))
+    rows = [json.loads(line) for line in whole.splitlines()]
+    return {row["file_name"]: row["reason"] for row in rows}
+
+
+def _append(path: Path, row: dict[str, str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="ascii") as file:
+        file.write(json.dumps(row) + "\n")
