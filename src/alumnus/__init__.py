@@ -1,0 +1,51 @@
+"""Alumnus: one student from many teachers.
+
+Every public name is imported when it is first used, so that `import alumnus` and `alumnus --help` are instant.
+
+    alumnus.train(...)       a run, from a recipe or keyword arguments
+    alumnus.load(folder)     an encoder: images -> unit vectors
+    alumnus.embed(...)       vectors of a folder of images, as Parquet
+    alumnus.evaluate(...)    scores on a dataset
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from alumnus.encoder import Encoder as Encoder
+    from alumnus.encoder import embed as embed
+    from alumnus.encoder import load as load
+    from alumnus.evaluation.run import evaluate as evaluate
+    from alumnus.training.run import Run
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Encoder": "alumnus.encoder",
+    "embed": "alumnus.encoder",
+    "load": "alumnus.encoder",
+    "evaluate": "alumnus.evaluation.run",
+}
+
+__all__ = ["Encoder", "__version__", "embed", "evaluate", "load", "train"]
+
+
+def train(recipe: str | Path | None = None, /, **settings: object) -> Run:
+    """Trains a student and returns its run folder; see `alumnus schema` for the settings.
+
+    Args:
+        recipe: a YAML file; the keyword arguments change it.
+    """
+    from alumnus.training.config import load_config
+    from alumnus.training.loop import train as fit
+
+    return fit(load_config(recipe, **settings))
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'alumnus' has no attribute {name!r}")
+    return vars(importlib.import_module(_HOME[name]))[name]

@@ -1,0 +1,170 @@
+"""The use of a student: images in, unit vectors out. Nothing of training is imported here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from PIL import Image
+from torch import Tensor
+
+from alumnus.data.dataset import open_dataset
+from alumnus.data.loader import center_crop_batches
+from alumnus.data.read import Quarantine
+from alumnus.data.views import apply_geometry, center_view
+from alumnus.errors import DataError
+from alumnus.log import bar, console
+from alumnus.models.artifact import load_student
+from alumnus.models.student import Student
+
+
+class Encoder:
+    """A student ready for use.
+
+    >>> encoder = Encoder(student)  # doctest: +SKIP
+    >>> encoder.encode(["a.jpg", "b.png"]).shape  # doctest: +SKIP
+    (2, 64)
+    """
+
+    def __init__(self, student: Student, *, device: torch.device | None = None) -> None:
+        device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.student = student.eval().to(device, memory_format=torch.channels_last)
+        self.device = device
+
+    @property
+    def size(self) -> int:
+        """Side in px of the images that the student takes."""
+        return self.student.size
+
+    @property
+    def dim(self) -> int:
+        """Width of the vectors."""
+        return self.student.embed_dim
+
+    @torch.inference_mode()
+    def encode_tensor(self, image: Tensor) -> Tensor:
+        """Returns vectors (B, E) float32 of unit length from images (B, 3, size, size), uint8 or float in [0, 1]."""
+        embedding: Tensor = self.student(image.to(self.device)).embedding
+        return embedding.cpu()
+
+    def encode(
+        self,
+        images: Sequence[str | Path | Image.Image | np.ndarray],
+        *,
+        batch_size: int = 64,
+        workers: int = 0,
+    ) -> np.ndarray:
+        """Returns the vectors of images: (N, E) float32 of unit length, in the order given.
+
+        Args:
+            images: paths, PIL images, or arrays (H, W, 3) uint8.
+
+        Raises:
+            BadImage: one of them cannot be read; `embed` goes on without it.
+        """
+        paths = [str(image) for image in images if isinstance(image, str | Path)]
+        if paths and len(paths) < len(images):
+            raise DataError("encode takes paths, or PIL images and arrays, but not both in one call")
+        if not paths:
+            pictures = [_picture(image) for image in images]
+            return self._encode_pictures(pictures, batch_size=batch_size)
+        vectors, bad = self.encode_paths(paths, batch_size=batch_size, workers=workers)
+        if bad:
+            place, reason = next(iter(bad.items()))
+            raise DataError(
+                f"{len(bad)} of {len(paths)} images cannot be read; the first: {paths[place]!r}, {reason}"
+            )
+        return vectors
+
+    def encode_paths(
+        self,
+        paths: Sequence[str],
+        *,
+        batch_size: int = 64,
+        workers: int = 0,
+        advance: Callable[[int], None] | None = None,
+    ) -> tuple[np.ndarray, dict[int, str]]:
+        """Returns vectors (N, E), rows of NaN where an image cannot be read, and those places with their reasons."""
+        vectors = np.full((len(paths), self.dim), np.nan, np.float32)
+        unreadable: dict[int, str] = {}
+        for index, images, bad in center_crop_batches(
+            paths, [self.size], batch_size=batch_size, workers=workers
+        ):
+            if len(index):
+                vectors[index] = self.encode_tensor(images[self.size]).numpy()
+            unreadable |= dict(bad)
+            if advance is not None:
+                advance(len(index) + len(bad))
+        return vectors, unreadable
+
+    def _encode_pictures(self, pictures: Sequence[Image.Image], *, batch_size: int) -> np.ndarray:
+        vectors = [np.empty((0, self.dim), np.float32)]
+        for first in range(0, len(pictures), batch_size):
+            crops = [
+                apply_geometry(picture, center_view(picture.width / picture.height), size=self.size)
+                for picture in pictures[first : first + batch_size]
+            ]
+            vectors.append(self.encode_tensor(torch.from_numpy(np.stack(crops))).numpy())
+        return np.concatenate(vectors)
+
+
+def load(folder: str | Path) -> Encoder:
+    """Returns the encoder of a student folder, or of a run folder that holds one."""
+    folder = Path(folder)
+    inner = folder / "student"
+    return Encoder(load_student(inner if inner.is_dir() else folder))
+
+
+def embed(
+    model: str | Path,
+    images: str | Path | Sequence[str | Path],
+    out: str | Path,
+    *,
+    batch_size: int = 64,
+    workers: int = 2,
+    max_bad_fraction: float = 0.05,
+) -> Path:
+    """Writes a Parquet file of vectors: columns `file_name` and `vector` (a list of E float32, unit length).
+
+    Images that cannot be read are left out and listed in `quarantine.jsonl` beside the file.
+
+    Args:
+        images: anything that `open_dataset` reads.
+    """
+    encoder, dataset, out = load(model), open_dataset(images), Path(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    quarantine = Quarantine(
+        out.with_name("quarantine.jsonl"), total=len(dataset), max_bad_fraction=max_bad_fraction
+    )
+    with bar("embed", total=len(dataset)) as line:
+        vectors, unreadable = encoder.encode_paths(
+            dataset.paths, batch_size=batch_size, workers=workers, advance=line.advance
+        )
+    for place, reason in unreadable.items():
+        quarantine.add(dataset.file_names[place], reason)
+    good = [place for place in range(len(dataset)) if place not in unreadable]
+    table = pa.table(
+        {
+            "file_name": [dataset.file_names[place] for place in good],
+            "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors[good].ravel()), encoder.dim),
+        }
+    )
+    temporary = out.with_name(f".{out.name}.new")
+    pq.write_table(table, temporary)
+    os.replace(temporary, out)
+    console.print(f"{len(good):,} vectors written to {out}; {len(unreadable)} images could not be read")
+    return out
+
+
+def _picture(image: str | Path | Image.Image | np.ndarray) -> Image.Image:
+    if isinstance(image, np.ndarray):
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise DataError(f"an array must be (H, W, 3) uint8; got {image.shape} {image.dtype}")
+        return Image.fromarray(image)
+    assert isinstance(image, Image.Image)
+    return image.convert("RGB")

@@ -1,0 +1,1 @@
+"""One paper = one file: its settings, its objective, what it claims. The folder is the list of methods."""

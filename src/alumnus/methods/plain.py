@@ -1,0 +1,100 @@
+"""Plain: the student predicts every teacher's features through a projector each.
+
+The common core of the agglomerative recipes AM-RADIO (Ranzinger et al. 2023, arXiv 2312.06709) and UNIC (Sariyildiz et al. 2024, arXiv
+2408.05088) with nothing added: every teacher's summary is standardised per dimension by running statistics, a projector maps the
+student's vector to it, and the loss is 0.5 (1 - cos) + 0.5 smooth-L1, averaged over the images on which the teacher is trusted and
+then over the teachers by their weights. No labels are used. It is the baseline that the other methods have to beat.
+
+Difference from both papers: the projectors start at the 64-D embedding that is searched, or at it and the backbone's summary, so that
+the embedding itself is trained without labels; the papers have no such bottleneck.
+
+Gradients stop at the targets; teachers and their statistics are never trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from alumnus.errors import ConfigError
+from alumnus.losses import feature_distance
+from alumnus.models.heads import ProjectorKind, projector
+from alumnus.models.student import Student
+from alumnus.objective import MethodSettings, Objective, Setup
+from alumnus.teachers.normalize import Standardise
+from alumnus.types import Batch, Targets, Terms
+
+
+class Settings(MethodSettings):
+    """Settings of `plain`."""
+
+    name: Literal["plain"] = "plain"
+    projector: ProjectorKind = Field("linear", description="what maps the student's vector to a teacher's")
+    source: Literal["embedding", "both"] = Field(
+        "embedding", description="which vector is projected; both = the embedding and the backbone's summary"
+    )
+
+
+def build(settings: Settings, setup: Setup) -> Objective:
+    """Returns the objective for the teachers of the run."""
+    if not setup.teachers:
+        raise ConfigError("method=plain learns from teachers, and there is none; give `teachers`")
+    return Plain(settings, setup)
+
+
+class Plain(Objective):
+    """Cosine and smooth-L1 to every teacher through a projector each, targets standardised."""
+
+    def __init__(self, settings: Settings, setup: Setup) -> None:
+        super().__init__()
+        widths = {name: teacher.num_features for name, teacher in setup.teachers.items()}
+        self.weights = {name: teacher.weight for name, teacher in setup.teachers.items()}
+        self.normalisers = nn.ModuleDict({_key(name): Standardise(width) for name, width in widths.items()})
+        self.from_embedding = _projectors(setup.embed_dim, widths, kind=settings.projector)
+        self.from_summary = (
+            _projectors(setup.num_features, widths, kind=settings.projector)
+            if settings.source == "both"
+            else None
+        )
+
+    def forward(self, student: Student, batch: Batch, targets: Targets, progress: float) -> Terms:
+        """Returns the mean over teachers of each one's mean distance, and each one's own as `loss/NAME`."""
+        output = student(batch.image)
+        # Unit vectors of E dimensions have entries near E^-0.5: the factor gives the projectors inputs near 1.
+        embedding = output.embedding * output.embedding.shape[-1] ** 0.5
+        total = embedding.new_zeros(())
+        per_sample = embedding.new_zeros(len(embedding))
+        report: dict[str, Tensor] = {}
+        for name, target in targets.items():
+            if len(target.index) == 0:
+                continue
+            wanted = self._standardised(name, target.features.summary)
+            distance = feature_distance(self.from_embedding[_key(name)](embedding[target.index]), wanted)
+            if self.from_summary is not None:
+                summary = output.features.summary[target.index]
+                distance = (distance + feature_distance(self.from_summary[_key(name)](summary), wanted)) / 2
+            share = self.weights[name] / sum(self.weights.values())
+            total = total + share * distance.mean()
+            per_sample = per_sample.index_add(0, target.index, share * distance.detach())
+            report[f"loss/{name}"] = distance.detach().mean()
+        return Terms(total, report, per_sample)
+
+    @torch.no_grad()
+    def _standardised(self, name: str, summary: Tensor) -> Tensor:
+        normaliser = self.normalisers[_key(name)]
+        if self.training:
+            normaliser.update(summary)  # type: ignore[operator]
+        return normaliser(summary)  # type: ignore[no-any-return]
+
+
+def _projectors(in_dim: int, widths: Mapping[str, int], *, kind: ProjectorKind) -> nn.ModuleDict:
+    return nn.ModuleDict({_key(name): projector(in_dim, width, kind=kind) for name, width in widths.items()})
+
+
+def _key(name: str) -> str:
+    """A module's name may hold no dot."""
+    return name.replace(".", "_")

@@ -1,0 +1,68 @@
+"""Supervised: train an expert, or a baseline, from labels.
+
+NormFace (Wang et al. 2017, "NormFace: L2 hypersphere embedding for face verification", arXiv 1704.06369) as UnED's separate-classifier
+baseline uses it (Ypsilantis et al. 2023, arXiv 2309.01858): one cosine classifier per domain on the student's unit-length embedding,
+cross-entropy at scale 16, no margin. A batch may mix domains; the classifiers of absent domains do no work. Images without a label
+are left out of the loss.
+
+Gradients stop nowhere.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from alumnus.errors import ConfigError
+from alumnus.losses import normalised_softmax
+from alumnus.models.heads import CosineClassifier
+from alumnus.models.student import Student
+from alumnus.objective import MethodSettings, Objective, Setup
+from alumnus.types import Batch, Targets, Terms
+
+
+class Settings(MethodSettings):
+    """Settings of `supervised`."""
+
+    name: Literal["supervised"] = "supervised"
+    scale: float = Field(16.0, gt=0, description="of the cosines before the softmax; 16 as in UDON")
+
+
+def build(settings: Settings, setup: Setup) -> Objective:
+    """Returns the objective for the domains that have classes."""
+    if setup.teachers:
+        raise ConfigError("method=supervised learns from labels and takes no teachers; remove `teachers`")
+    if not any(setup.num_classes.values()):
+        raise ConfigError("method=supervised needs labels, and no training image has one; see `alumnus data`")
+    return Supervised(setup, scale=settings.scale)
+
+
+class Supervised(Objective):
+    """Normalised softmax over the classes of each image's own domain."""
+
+    def __init__(self, setup: Setup, *, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+        self.classifiers = nn.ModuleList(
+            CosineClassifier(setup.embed_dim, count) for count in setup.num_classes.values()
+        )
+
+    def forward(self, student: Student, batch: Batch, targets: Targets, progress: float) -> Terms:
+        """Returns the mean loss over the labelled images, and the share that is classified right."""
+        embedding = student(batch.image).embedding  # (B, E)
+        per_sample = embedding.new_zeros(len(embedding))
+        right = embedding.new_zeros(len(embedding))
+        labelled = batch.label >= 0
+        for domain in batch.domain[labelled].unique().tolist():
+            here = torch.nonzero(labelled & (batch.domain == domain)).squeeze(1)
+            cosine = self.classifiers[domain](embedding[here])  # (n, C)
+            label = batch.label[here]
+            per_sample = per_sample.index_put((here,), normalised_softmax(cosine, label, scale=self.scale))
+            right = right.index_put((here,), (cosine.argmax(-1) == label).float())
+        count = labelled.sum().clamp(min=1)
+        loss = per_sample.sum() / count
+        report = {"loss/labels": loss.detach(), "top1": right.sum() / count}
+        return Terms(loss, report, per_sample.detach())

@@ -1,0 +1,163 @@
+"""The student folder: written and read here, and nowhere else.
+
+    model.safetensors   the backbone under timm's names; with config.json it is a timm `local-dir:` folder,
+    config.json         so timm.create_model("local-dir:FOLDER", pretrained=True) and TimmWrapper load the backbone
+    heads.safetensors   the embedding head
+    alumnus.json        version, architecture, preprocessing, provenance
+    README.md           the model card
+
+Tensors are safetensors, the rest is JSON: nothing is unpickled and nothing is executed on loading.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import timm
+import torch
+
+from alumnus.errors import ArtifactError, ConfigError
+from alumnus.models.backbone import size_arguments
+from alumnus.models.student import Architecture, Student
+
+VERSION = 1
+FILES = ("model.safetensors", "config.json", "heads.safetensors", "alumnus.json")
+BACKBONE, EMBED = "backbone.", "embed."
+
+
+def save_student(
+    student: Student, folder: Path, *, provenance: Mapping[str, Any] | None = None, card: str = ""
+) -> Path:
+    """Writes the student folder, replacing an older one in one step.
+
+    Args:
+        provenance: what the student came from (teachers, data, seed, versions); JSON values.
+        card: text of README.md.
+    """
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in student.state_dict().items()}
+    temporary = folder.with_name(f".{folder.name}.new")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    safetensors.torch.save_file(
+        _under(state, BACKBONE), temporary / "model.safetensors", metadata={"format": "pt"}
+    )
+    safetensors.torch.save_file(
+        _under(state, EMBED, keep=True), temporary / "heads.safetensors", metadata={"format": "pt"}
+    )
+    _write_json(temporary / "config.json", _timm_config(student))
+    about = {
+        "version": VERSION,
+        "architecture": dataclasses.asdict(student.architecture),
+        "provenance": dict(provenance or {}),
+    }
+    _write_json(temporary / "alumnus.json", about)
+    (temporary / "README.md").write_text(card, encoding="utf-8")
+    return _replace(temporary, folder)
+
+
+def load_student(folder: str | Path) -> Student:
+    """Returns the student of a folder, in eval mode on the CPU.
+
+    Raises:
+        ArtifactError: the folder is missing, incomplete, of another version, or its tensors do not fit.
+    """
+    folder = Path(folder)
+    about = read_about(folder)
+    try:
+        student = Student(_architecture(about["architecture"]))
+    except (KeyError, TypeError, ConfigError) as error:
+        raise ArtifactError(f"{folder / 'alumnus.json'} does not describe a student: {error!r}") from error
+    tensors = {f"{BACKBONE}{name}": value for name, value in _read(folder / "model.safetensors").items()}
+    tensors |= _read(folder / "heads.safetensors")
+    try:
+        student.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ArtifactError(f"the tensors in {folder} do not fit its alumnus.json: {error}") from error
+    return student.eval()
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """Returns the content of `alumnus.json`, after checking that the folder is a student of this version."""
+    missing = [name for name in FILES if not (folder / name).is_file()]
+    if missing:
+        raise ArtifactError(
+            f"{folder} is not a student folder: {', '.join(missing)} missing"
+            + (
+                "; the student of a run is in its sub-folder student/"
+                if (folder / "student").is_dir()
+                else ""
+            )
+        )
+    try:
+        about: dict[str, Any] = json.loads((folder / "alumnus.json").read_text(encoding="utf-8"))
+        version = about["version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(f"{folder / 'alumnus.json'} is not readable: {error!r}") from error
+    if version != VERSION:
+        raise ArtifactError(f"{folder} has version {version!r}; this Alumnus reads version {VERSION}")
+    return about
+
+
+def _architecture(fields: Mapping[str, Any]) -> Architecture:
+    fields = {**fields, "mean": tuple(fields["mean"]), "std": tuple(fields["std"])}
+    return Architecture(**fields)
+
+
+def _timm_config(student: Student) -> dict[str, Any]:
+    architecture = student.architecture
+    name, _, _ = architecture.model.partition(".")
+    known = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    return {
+        "architecture": name,
+        "num_classes": 0,
+        "num_features": student.num_features,
+        "model_args": {**size_arguments(name, architecture.size), **architecture.model_args},
+        "pretrained_cfg": {
+            "input_size": [3, architecture.size, architecture.size],
+            "fixed_input_size": bool(known is not None and known.fixed_input_size),
+            "interpolation": "bilinear",
+            "crop_pct": 1.0,
+            "crop_mode": "center",
+            "mean": list(architecture.mean),
+            "std": list(architecture.std),
+            "num_classes": 0,
+            "pool_size": None,
+            "first_conv": known.first_conv if known is not None else None,
+            "classifier": known.classifier if known is not None else None,
+        },
+    }
+
+
+def _under(state: Mapping[str, torch.Tensor], prefix: str, *, keep: bool = False) -> dict[str, torch.Tensor]:
+    start = 0 if keep else len(prefix)
+    return {name[start:]: tensor for name, tensor in state.items() if name.startswith(prefix)}
+
+
+def _read(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return safetensors.torch.load_file(path)
+    except (safetensors.SafetensorError, OSError) as error:
+        raise ArtifactError(f"{path} is not a readable safetensors file: {error}") from error
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _replace(temporary: Path, folder: Path) -> Path:
+    """Puts the new folder in the old one's place. A kill between the two renames leaves `.NAME.old`, never a mixture."""
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        os.replace(folder, old)
+    os.replace(temporary, folder)
+    shutil.rmtree(old, ignore_errors=True)
+    return folder

@@ -1,0 +1,58 @@
+"""What a method is: settings, and an objective that turns a batch and its targets into a loss.
+
+A method is a module: `method=plain` is `alumnus.methods.plain`, `method=mypackage.mymethod` is somebody else's file. It defines
+
+    class Settings(MethodSettings)                       its settings with their defaults
+    def build(settings, setup) -> Objective              checks that the setup suits it, and builds the objective
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict
+from torch import nn
+
+from alumnus.models.student import Student
+from alumnus.types import Batch, Targets, Terms
+
+
+class MethodSettings(BaseModel):
+    """The settings of a method; each method's file extends it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+
+
+@dataclass(frozen=True)
+class TeacherWidth:
+    """What an objective may know of a teacher."""
+
+    num_features: int  # D of its summary
+    weight: float  # share in the loss, relative to the others
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What an objective is built for."""
+
+    num_features: int  # D of the student's summary
+    embed_dim: int  # E of the student's embedding
+    teachers: Mapping[str, TeacherWidth]
+    num_classes: Mapping[
+        str, int
+    ]  # domain -> classes that occur in the training data, in the dataset's order
+
+
+class Objective(nn.Module, ABC):
+    """A loss and the training-only modules that it needs (projectors, classifiers, queues): saved in checkpoints, not in the student.
+
+    A subclass says in its docstring where gradients stop.
+    """
+
+    @abstractmethod
+    def forward(self, student: Student, batch: Batch, targets: Targets, progress: float) -> Terms:
+        """Returns the terms of one batch, whose tensors are on the student's device; progress is in [0, 1)."""

@@ -1,0 +1,92 @@
+"""From names in a configuration to the things themselves: device, student, provenance."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+
+import alumnus
+from alumnus.data.dataset import Dataset
+from alumnus.errors import ConfigError
+from alumnus.models.artifact import load_student
+from alumnus.models.backbone import IMAGENET_MEAN, IMAGENET_STD, create_backbone
+from alumnus.models.student import Architecture, Student
+from alumnus.models.weights import load_into, load_state
+from alumnus.training.config import Config, StudentSpec
+
+
+def pick_device(name: str) -> torch.device:
+    """Returns the device; `auto` is the GPU where there is one."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device=cuda, and torch sees no GPU; device=auto uses what there is")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def build_student(config: Config) -> Student:
+    """Returns the student with its first weights, the same every time for one configuration."""
+    torch.manual_seed(config.seed)
+    spec = config.student
+    prefix, colon, rest = spec.model.partition(":")
+    if prefix == "alumnus" and colon:
+        return _continued(Path(rest), config)
+    source, slash, name = spec.model.partition("/")
+    if source != "timm" or not slash:
+        raise ConfigError(
+            f"student.model={spec.model!r} is not of the form timm/NAME or alumnus:FOLDER "
+            "(a student has to be trainable and exportable; teachers may come from more sources)"
+        )
+    return _fresh(name, spec, config)
+
+
+def _fresh(name: str, spec: StudentSpec, config: Config) -> Student:
+    fetch = "." in name and spec.weights is None  # the rule of timm: a tag names weights
+    backbone = create_backbone(name, size=config.size, model_args=spec.model_args, pretrained=fetch)
+    if spec.weights is not None:
+        load_into(backbone, load_state(spec.weights), source=spec.weights)
+    default = timm.get_pretrained_cfg(name.partition(".")[0], allow_unregistered=True)
+    mean, std = (IMAGENET_MEAN, IMAGENET_STD) if default is None else (default.mean, default.std)
+    architecture = Architecture(
+        model=name,
+        size=config.size,
+        embed_dim=config.embed_dim,
+        model_args=spec.model_args,
+        mean=spec.mean or tuple(mean),
+        std=spec.std or tuple(std),
+    )
+    return Student(architecture, backbone=backbone)
+
+
+def _continued(folder: Path, config: Config) -> Student:
+    student = load_student(folder)
+    found = (student.size, student.embed_dim)
+    if found != (config.size, config.embed_dim):
+        raise ConfigError(
+            f"{folder} has size={found[0]} and embed_dim={found[1]}, the recipe size={config.size} and "
+            f"embed_dim={config.embed_dim}; they must agree"
+        )
+    return student
+
+
+def provenance(config: Config, dataset: Dataset, teachers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Returns what the student came from, for alumnus.json."""
+    return {
+        "alumnus": alumnus.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "timm": timm.__version__,
+        "method": config.method.model_dump(mode="json"),
+        "seed": config.seed,
+        "steps": config.steps,
+        "batch_size": config.batch_size,
+        "data": {
+            "fingerprint": dataset.fingerprint,
+            "images": len(dataset),
+            "domains": list(dataset.domains),
+        },
+        "teachers": list(teachers),
+    }

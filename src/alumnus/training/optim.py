@@ -1,0 +1,92 @@
+"""AdamW, a learning rate that is a pure function of the step, and the moving average of the student."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from alumnus.models.student import Student
+
+
+class OptimSettings(BaseModel):
+    """How the weights move."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    weight_decay: float = Field(0.05, ge=0, description="of weights; never of norms and biases")
+    warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps with a rising learning rate")
+    final_lr: float = Field(0.01, ge=0, le=1, description="end of the cosine, as a share of lr")
+    backbone_lr: float = Field(
+        1.0, ge=0, description="learning rate of the backbone, as a share of lr; 0 freezes it"
+    )
+    clip_norm: float = Field(1.0, gt=0, description="largest norm of the gradient of all weights together")
+    ema: float = Field(
+        0.99, ge=0, lt=1, description="decay of the moving average that becomes the student; 0 = none"
+    )
+
+
+def make_optimizer(
+    student: Student, objective: nn.Module, settings: OptimSettings, *, lr: float
+) -> torch.optim.AdamW:
+    """Returns AdamW over the backbone (at its share of lr), the kept heads and the objective's modules."""
+    backbone = list(student.backbone.parameters())
+    known = {id(parameter) for parameter in backbone}
+    rest = [p for p in (*student.parameters(), *objective.parameters()) if id(p) not in known]
+    groups = [
+        *_groups(backbone, base_lr=lr * settings.backbone_lr, weight_decay=settings.weight_decay),
+        *_groups(rest, base_lr=lr, weight_decay=settings.weight_decay),
+    ]
+    return torch.optim.AdamW(groups, lr=lr, fused=True)
+
+
+def set_lr(optimizer: torch.optim.Optimizer, settings: OptimSettings, *, progress: float) -> None:
+    """Sets each group's learning rate for a step, by linear warm-up and then a cosine."""
+    share = schedule(settings, progress)
+    for group in optimizer.param_groups:
+        group["lr"] = group["base_lr"] * share
+
+
+def schedule(settings: OptimSettings, progress: float) -> float:
+    """Returns the learning rate at `progress` in [0, 1), as a share of the peak."""
+    if progress < settings.warmup:
+        return max(progress / settings.warmup, 1e-3)
+    after = (progress - settings.warmup) / (1 - settings.warmup)
+    return settings.final_lr + (1 - settings.final_lr) * 0.5 * (1 + math.cos(math.pi * after))
+
+
+class Ema:
+    """The moving average of a module's tensors, buffers included (so batch-norm statistics fit the averaged weights).
+
+    The decay rises from 0 as (1 + t) / (10 + t), so that a short run is not held back by its first weights.
+    """
+
+    def __init__(self, module: nn.Module, *, decay: float) -> None:
+        self.decay = decay
+        self.tensors = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, module: nn.Module, *, step: int) -> None:
+        """Moves towards the module's tensors after step number `step`."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        state = module.state_dict()
+        floats = [name for name, tensor in self.tensors.items() if tensor.is_floating_point()]
+        torch._foreach_lerp_([self.tensors[n] for n in floats], [state[n] for n in floats], 1 - decay)
+        for name in self.tensors.keys() - set(floats):
+            self.tensors[name].copy_(state[name])
+
+
+def _groups(
+    parameters: Iterable[nn.Parameter], *, base_lr: float, weight_decay: float
+) -> list[dict[str, object]]:
+    decayed: list[Tensor] = []
+    plain: list[Tensor] = []
+    for parameter in parameters:
+        (decayed if parameter.ndim > 1 else plain).append(parameter)
+    return [
+        {"params": decayed, "base_lr": base_lr, "weight_decay": weight_decay},
+        {"params": plain, "base_lr": base_lr, "weight_decay": 0.0},
+    ]

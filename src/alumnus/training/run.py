@@ -1,0 +1,87 @@
+"""The run folder: what a run leaves behind, and whether an older one may be continued.
+
+config.yaml       the resolved configuration
+log.txt           what was said
+metrics.jsonl     losses, learning rate and images/s, a line every `log_every` steps
+teachers.json     id, source, fingerprint and licence of every teacher
+quarantine.jsonl  images that could not be read
+checkpoints/      the last two
+student/          the result, written at the end
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from alumnus.errors import ConfigError
+from alumnus.log import console
+from alumnus.training.config import Config, differences, dump
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder."""
+
+    folder: Path
+
+    @property
+    def student(self) -> Path:
+        """The student folder; it exists when the run is done."""
+        return self.folder / "student"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of checkpoints."""
+        return self.folder / "checkpoints"
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the student was written."""
+        return (self.student / "alumnus.json").is_file()
+
+    def say(self, text: str) -> None:
+        """Prints a line and keeps it in log.txt."""
+        console.print(text)
+        with (self.folder / "log.txt").open("a", encoding="utf-8") as file:
+            file.write(text + "\n")
+
+    def begin(self, config: Config, teachers: Sequence[Mapping[str, Any]]) -> None:
+        """Makes the folder and writes config.yaml and teachers.json; called when everything given was found right."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "config.yaml").write_text(dump(config), encoding="utf-8")
+        text = json.dumps(list(teachers), indent=2) + "\n"
+        (self.folder / "teachers.json").write_text(text, encoding="utf-8")
+
+
+def open_run(config: Config) -> Run:
+    """Returns the run of `out`, new or to be continued; writes nothing.
+
+    Raises:
+        ConfigError: the folder holds work of another configuration (each difference is named), or something else.
+    """
+    run = Run(config.out)
+    recorded = config.out / "config.yaml"
+    if config.out.exists() and not config.out.is_dir():
+        raise ConfigError(f"out={config.out} is a file; give a folder")
+    if not recorded.is_file():
+        if config.out.is_dir() and any(config.out.iterdir()):
+            raise ConfigError(f"out={config.out} is not empty and holds no run; choose another folder")
+        return run
+    if config.resume == "never" or not (run.is_done or run.checkpoints.is_dir()):
+        shutil.rmtree(config.out)  # asked for, or nothing was learnt yet
+        return run
+    changed = differences(yaml.safe_load(recorded.read_text(encoding="utf-8")), config)
+    if changed:
+        raise ConfigError(
+            f"out={config.out} holds a run of another configuration:\n  "
+            + "\n  ".join(changed)
+            + "\nchoose another out, or resume=never to start again"
+        )
+    return run
