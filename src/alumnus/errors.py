@@ -1,17 +1,17 @@
 """What can go wrong, as a tree. `UserError` is about the input (exit code 2), `RunError` about the run (exit code 1).
 
-    AlumnusError
-    ├── UserError                 also a ValueError
-    │   ├── ConfigError           a recipe, keyword or a.b=c
-    │   ├── DataError             a dataset, list or folder
-    │   │   └── TooManyBadImages
-    │   ├── TeacherError          a teacher's source, weights or output
-    │   ├── ArtifactError         a student or run folder
-    │   └── MissingExtra          an optional package that is not installed
-    └── RunError                  also a RuntimeError
-        ├── NonFiniteError        NaN or Inf in a term
-        ├── CheckpointError       torn, or from another run
-        └── FetchError            a package that could not be had
+AlumnusError
+├── UserError                 also a ValueError
+│   ├── ConfigError           a recipe, keyword or a.b=c
+│   ├── DataError             a dataset, list or folder
+│   │   └── TooManyBadImages
+│   ├── TeacherError          a teacher's source, weights or output
+│   ├── ArtifactError         a student or run folder
+│   └── MissingExtra          an optional package that is not installed
+└── RunError                  also a RuntimeError
+    ├── NonFiniteError        NaN or Inf in a term
+    ├── CheckpointError       torn, or from another run
+    └── FetchError            a package that could not be had
 """
 
 from __future__ import annotations

@@ -32,7 +32,9 @@ class Batch(NamedTuple):
     """One training batch. Images stay uint8 until they are on the device."""
 
     image: Tensor  # (B, 3, S, S) uint8, the student's view
-    teacher_images: Mapping[int, Tensor]  # side in px -> (B, 3, side, side) uint8, same geometry, no photometric change
+    teacher_images: Mapping[
+        int, Tensor
+    ]  # side in px -> (B, 3, side, side) uint8, same geometry, no photometric change
     row: Tensor  # (B,) int64, rows of the dataset
     view: Tensor  # (B,) int64, view index of each row
     domain: Tensor  # (B,) int64, index into dataset.domains

@@ -1,8 +1,9 @@
 """Checkpoints: all that a run needs to continue as if it had not stopped.
 
-A checkpoint is a folder `step-N` with `state.safetensors` (student, objective, moving average, optimiser moments) and `state.json`
-(step, fingerprint of the configuration, SHA-256 of the tensors). It is written under another name, synced to disk and renamed, so
-that it is whole or absent; the last good two are kept, and a torn one is skipped. Randomness needs no place in it: it is a function of the step.
+A checkpoint is a folder `step-N` with `state.safetensors` (student, objective, moving average, optimiser moments) and
+`state.json` (step, fingerprint of the configuration, SHA-256 of the tensors). It is written under another name, synced to disk
+and renamed, so that it is whole or absent; the last good two are kept, and a torn one is skipped. Randomness needs no place in it:
+it is a function of the step.
 """
 
 from __future__ import annotations

@@ -30,6 +30,7 @@ class Run:
     """A run folder."""
 
     folder: Path
+    is_stale: bool = False  # what is in the folder is to be thrown away when the run begins
 
     @property
     def student(self) -> Path:
@@ -44,7 +45,7 @@ class Run:
     @property
     def is_done(self) -> bool:
         """Whether the student was written."""
-        return (self.student / "alumnus.json").is_file()
+        return not self.is_stale and (self.student / "alumnus.json").is_file()
 
     def say(self, text: str) -> None:
         """Prints a line and keeps it in log.txt."""
@@ -54,6 +55,8 @@ class Run:
 
     def begin(self, config: Config, teachers: Sequence[Mapping[str, Any]]) -> None:
         """Makes the folder and writes config.yaml and teachers.json; called when everything given was found right."""
+        if self.is_stale:
+            shutil.rmtree(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "config.yaml").write_text(dump(config), encoding="utf-8")
         text = json.dumps(list(teachers), indent=2) + "\n"
@@ -75,8 +78,7 @@ def open_run(config: Config) -> Run:
             raise ConfigError(f"out={config.out} is not empty and holds no run; choose another folder")
         return run
     if config.resume == "never" or not (run.is_done or run.checkpoints.is_dir()):
-        shutil.rmtree(config.out)  # asked for, or nothing was learnt yet
-        return run
+        return Run(config.out, is_stale=True)  # asked for, or nothing was learnt yet
     changed = differences(yaml.safe_load(recorded.read_text(encoding="utf-8")), config)
     if changed:
         raise ConfigError(
