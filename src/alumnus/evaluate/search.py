@@ -1,0 +1,178 @@
+"""Exact nearest neighbours by inner product, the same on every machine: ties go to the smaller id.
+
+A matrix product rounds equal vectors differently depending on where they lie in a block, so float32 scores decide nothing here: they
+only propose candidates. Candidates are scored again in float64, one pair at a time, and the list is final once its last score is beyond
+the rounding error of everything that was not proposed; until then more are proposed, in the end the whole index.
+
+Axes: Q queries, n index vectors, D width, c candidates, k neighbours asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+Ids = npt.NDArray[np.int64]
+
+NO_ID = -1  # where the index has fewer than k vectors; its score is -inf
+SPARE = 8  # candidates beyond k in the first round: few lists need a second
+GROWTH = 8  # each round proposes that many times more
+ELEMENTS = 1 << 23  # of the largest temporary array; 64 MB in float64
+INDEX_BLOCK = 1 << 16  # index vectors compared at once by torch
+
+Propose = Callable[
+    [Floats, int], tuple[Floats, Ids]
+]  # queries (b, D), c -> scores (b, c) descending, ids (b, c)
+
+
+class Neighbours(NamedTuple):
+    """The k nearest of each query, best first."""
+
+    ids: Ids  # (Q, k), positions in the index, or NO_ID
+    scores: Doubles  # (Q, k) inner products, or -inf
+
+
+def search(
+    queries: Floats, index: Floats, k: int, *, exclude: Ids | None = None, device: str = "cpu"
+) -> Neighbours:
+    """Returns the k index vectors of largest inner product with each query; of equal ones the smaller id comes first.
+
+    Args:
+        queries: (Q, D) float32, finite.
+        index: (n, D) float32, finite.
+        exclude: (Q,) int64, an id that is no answer to that query (the query itself), or NO_ID.
+        device: "cpu" searches with faiss, any other with torch; both give the same answer.
+
+    >>> search(np.float32([[1, 0]]), np.float32([[0, 1], [1, 0], [1, 0]]), 2).ids
+    array([[1, 2]])
+    """
+    queries, index = np.ascontiguousarray(queries, np.float32), np.ascontiguousarray(index, np.float32)
+    if exclude is None:
+        exclude = np.full(len(queries), NO_ID, np.int64)
+    found = Neighbours(
+        np.full((len(queries), k), NO_ID, np.int64), np.full((len(queries), k), -np.inf, np.float64)
+    )
+    if not len(index) or not len(queries):
+        return found
+    propose = _faiss(index) if device == "cpu" else _torch(index, device)
+    slack = _rounding_bound(queries, index)  # (Q,)
+    unsettled, wanted = np.arange(len(queries)), min(k + 1 + SPARE, len(index))
+    while len(unsettled):
+        left = [np.empty(0, np.int64)]
+        for rows in _chunks(unsettled, wanted * 16):
+            best, sure = _settle(
+                queries[rows],
+                index,
+                k,
+                propose=propose,
+                wanted=wanted,
+                exclude=exclude[rows],
+                slack=slack[rows],
+            )
+            found.ids[rows], found.scores[rows] = best
+            left.append(rows[~sure])
+        unsettled, wanted = np.concatenate(left), min(wanted * GROWTH, len(index))
+    return found
+
+
+def unit_length(vectors: npt.NDArray[np.floating]) -> Floats:
+    """Returns the rows of (n, D) divided by their length; a row of zeros stays as it is. Equal rows stay equal to the last bit."""
+    wide = np.ascontiguousarray(vectors, np.float64)
+    length = np.sqrt((wide * wide).sum(-1, keepdims=True))
+    return (wide / np.where(length > 0, length, 1)).astype(np.float32)
+
+
+def best(ids: Ids, scores: Doubles, k: int) -> Neighbours:
+    """Returns the k best of (Q, c) candidates by falling score, then by rising id."""
+    order = np.lexsort((ids, -scores), axis=-1)[:, :k]
+    ids, scores = np.take_along_axis(ids, order, -1), np.take_along_axis(scores, order, -1)
+    return Neighbours(np.where(np.isneginf(scores), NO_ID, ids), scores)
+
+
+def _settle(
+    queries: Floats,
+    index: Floats,
+    k: int,
+    *,
+    propose: Propose,
+    wanted: int,
+    exclude: Ids,
+    slack: Doubles,
+) -> tuple[Neighbours, npt.NDArray[np.bool_]]:
+    """Returns the k best of `wanted` candidates, and for which queries no other vector could be among them."""
+    rough, ids = propose(queries, wanted)
+    scores = _exact_scores(queries, index, ids)
+    scores[ids == exclude[:, None]] = -np.inf
+    found = best(ids, scores, min(k, wanted))
+    # Whatever was not proposed has a rough score of at most the last one's, and a true one of at most `slack` more.
+    sure = (found.scores[:, -1] > rough[:, -1] + slack) | (wanted == len(index))
+    missing = ((0, 0), (0, k - found.ids.shape[1]))
+    ids, scores = (
+        np.pad(found.ids, missing, constant_values=NO_ID),
+        np.pad(found.scores, missing, constant_values=-np.inf),
+    )
+    return Neighbours(ids, scores), sure
+
+
+def _exact_scores(queries: Floats, index: Floats, ids: Ids) -> Doubles:
+    """Returns inner products (b, c) in float64; equal vectors get equal scores, since each pair is summed by itself in one order."""
+    scores = np.empty(ids.shape, np.float64)
+    wide = queries.astype(np.float64)[:, None, :]  # (b, 1, D)
+    step = max(1, ELEMENTS // max(1, queries.size))
+    for start in range(0, ids.shape[1], step):
+        part = index[ids[:, start : start + step]].astype(np.float64)  # (b, step, D)
+        part *= wide
+        scores[:, start : start + step] = part.sum(-1)
+    return scores
+
+
+def _rounding_bound(queries: Floats, index: Floats) -> Doubles:
+    """Returns (Q,) the most by which a float32 inner product can be wrong: D u |q| |x|, whatever the order of its sums."""
+    longest = float(np.sqrt((index.astype(np.float64) ** 2).sum(-1).max()))
+    lengths = np.sqrt((queries.astype(np.float64) ** 2).sum(-1))
+    unit_roundoff = float(np.finfo(np.float32).eps) / 2
+    bound: Doubles = 1.01 * (index.shape[1] + 1) * unit_roundoff * lengths * longest
+    return bound
+
+
+def _chunks(rows: Ids, row_elements: int) -> Iterator[Ids]:
+    step = max(1, ELEMENTS // max(1, row_elements))
+    for start in range(0, len(rows), step):
+        yield rows[start : start + step]
+
+
+def _faiss(index: Floats) -> Propose:
+    import faiss
+
+    flat = faiss.IndexFlatIP(index.shape[1])
+    flat.add(index)
+
+    def propose(queries: Floats, wanted: int) -> tuple[Floats, Ids]:
+        scores, ids = flat.search(np.ascontiguousarray(queries), wanted)
+        return scores, ids
+
+    return propose
+
+
+def _torch(index: Floats, device: str) -> Propose:
+    table = torch.from_numpy(index).to(device)
+
+    def propose(queries: Floats, wanted: int) -> tuple[Floats, Ids]:
+        asked = torch.from_numpy(queries).to(device)
+        scores = torch.empty((len(asked), 0), device=device)
+        ids = torch.empty((len(asked), 0), dtype=torch.int64, device=device)
+        for start in range(0, len(table), INDEX_BLOCK):
+            part = asked @ table[start : start + INDEX_BLOCK].T  # (b, block)
+            here = torch.arange(start, start + part.shape[1], device=device).expand_as(part)
+            scores, ids = torch.cat([scores, part], 1), torch.cat([ids, here], 1)
+            scores, order = scores.topk(min(wanted, scores.shape[1]), dim=1)
+            ids = ids.gather(1, order)
+        return scores.cpu().numpy(), ids.cpu().numpy()
+
+    return propose
