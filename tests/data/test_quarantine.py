@@ -1,0 +1,63 @@
+"""The quarantine file and the limit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alumnus.data.quarantine import Quarantine
+from alumnus.errors import ConfigError, TooManyBadImages
+
+
+def test_each_image_is_written_once(tmp_path: Path) -> None:
+    """A second report of the same image changes nothing."""
+    quarantine = Quarantine(tmp_path / "run" / "quarantine.jsonl", total=10, max_bad_fraction=1)
+    for _ in range(3):
+        quarantine.add("a.jpg", "torn")
+    lines = (tmp_path / "run" / "quarantine.jsonl").read_text().splitlines()
+    assert (
+        [json.loads(line) for line in lines] == quarantine.rows == [{"file_name": "a.jpg", "reason": "torn"}]
+    )
+    assert quarantine.count == 1
+
+
+def test_any_name_survives_the_file(tmp_path: Path) -> None:
+    """Bytes that are not UTF-8, newlines and emoji come back as they were."""
+    names = ["caf\udce9.jpg", "two\nlines", "\N{RED APPLE}", 'quo"te\\']
+    first = Quarantine(tmp_path / "q.jsonl", total=10, max_bad_fraction=1)
+    for name in names:
+        first.add(name, "torn")
+    again = Quarantine(tmp_path / "q.jsonl", total=10, max_bad_fraction=1)
+    assert [row["file_name"] for row in again.rows] == names
+
+
+def test_a_resumed_run_appends_after_a_torn_line(tmp_path: Path) -> None:
+    """A line that a kill cut short is dropped; what follows is whole."""
+    path = tmp_path / "q.jsonl"
+    path.write_text('{"file_name": "a", "reason": "torn"}\n{"file_name": "b", "rea')
+    quarantine = Quarantine(path, total=10, max_bad_fraction=1)
+    quarantine.add("a", "torn")
+    quarantine.add("c", "text")
+    assert [json.loads(line)["file_name"] for line in path.read_text().splitlines()] == ["a", "c"]
+
+
+@given(total=st.integers(1, 50), fraction=st.floats(0, 1))
+def test_it_stops_exactly_above_the_fraction(total: int, fraction: float) -> None:
+    """As many as allowed pass; one more raises, and is still noted."""
+    quarantine = Quarantine(None, total=total, max_bad_fraction=fraction)
+    allowed = int(fraction * total)
+    for number in range(allowed):
+        quarantine.add(f"{number}", "torn")
+    with pytest.raises(TooManyBadImages, match="max_bad_fraction"):
+        quarantine.add("one more", "torn")
+    assert quarantine.count == allowed + 1
+
+
+def test_a_fraction_outside_0_to_1_is_refused() -> None:
+    """5 is not 5 percent."""
+    with pytest.raises(ConfigError, match=r"\[0, 1\]"):
+        Quarantine(None, total=1, max_bad_fraction=5)
