@@ -1,0 +1,196 @@
+"""`alumnus VERB …`: a thin verb for each public function, and what every verb shares: words, exit codes, signals.
+
+Exit codes: 0 done; 2 the input is wrong (one message, no traceback); 1 anything else; 130 or 143 stopped by Ctrl-C or SIGTERM.
+Each verb imports what it needs when it runs, so that `alumnus --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from alumnus import words as read
+from alumnus.errors import RunError, UserError
+from alumnus.log import console
+
+app = typer.Typer(
+    help="One student from many teachers: train it, prove it, use it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(help="Known data sets: what there is, and how to get it.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+# Options that do not exist reach the verb as words, whose message says how to write them.
+AS_WORDS = {"ignore_unknown_options": True}
+Words = Annotated[list[str] | None, typer.Argument(show_default=False)]
+
+STOPPED = "stopped; resume with the same command"
+PLAIN_WIDTH = 160  # columns of a table that goes to a file or a pipe
+
+
+class Terminated(BaseException):
+    """SIGTERM came. Not an Exception, so that nothing on the way takes it for an error to work around."""
+
+
+def main() -> NoReturn:
+    """The command `alumnus`."""
+    signal.signal(signal.SIGTERM, partial(_terminate, os.getpid()))
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs one command line and returns its exit code.
+
+    Raises:
+        Exception: what nobody foresaw, for its traceback.
+    """
+    try:
+        app(list(arguments), prog_name="alumnus")
+    except UserError as error:
+        return _say(f"error: {error}", code=2)
+    except RunError as error:
+        return _say(f"failed: {error}", code=1)
+    except Terminated:
+        return _say(STOPPED, code=128 + signal.SIGTERM)
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 0
+        return _say(STOPPED, code=code) if code == 128 + signal.SIGINT else code
+    return 0
+
+
+@app.command(context_settings=AS_WORDS)
+def demo(
+    words: Words = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Repeat with that many seeds, for intervals.")] = 1,
+) -> None:
+    """From nothing to a proven student on real images: alumnus demo out=runs/demo"""
+    _, settings = read.plain(words or [])
+    from alumnus import demo as demonstration
+
+    given = [*settings, *([] if any(word.startswith("seeds=") for word in settings) else [f"seeds={seeds}"])]
+    demonstration.run(**read.bind(demonstration.run, given))
+
+
+@app.command(context_settings=AS_WORDS)
+def train(words: Words = None) -> None:
+    """Train a student: alumnus train recipe.yaml out=runs/x steps=2000 teachers.0.weight=2"""
+    paths, settings = read.split(words or [])
+    if len(paths) > 1:
+        raise UserError(f"unexpected word {paths[1]!r}; after the recipe come key=value words")
+    from alumnus.training.config import load_config
+    from alumnus.training.loop import train as run_training
+
+    print(run_training(load_config(paths[0] if paths else None, settings)).folder)
+
+
+@app.command(context_settings=AS_WORDS)
+def evaluate(words: Words = None) -> None:
+    """Score a model: alumnus evaluate runs/demo/student data=dataset/"""
+    (model,), settings = read.plain(words or [], "MODEL")
+    from alumnus import evaluate as score
+
+    results = score(model, **read.bind(score, settings, skip=1))
+    _table(("metric", "value"), ((name, f"{value:.4f}") for name, value in results.items()))
+
+
+@app.command(context_settings=AS_WORDS)
+def embed(words: Words = None) -> None:
+    """Turn images into vectors: alumnus embed runs/demo/student images/ out=vectors.parquet"""
+    (model, images), settings = read.plain(words or [], "MODEL", "IMAGES")
+    from alumnus import embed as write_vectors
+
+    print(write_vectors(model, images, **read.bind(write_vectors, settings, skip=2)))
+
+
+@app.command(context_settings=AS_WORDS)
+def report(words: Words = None) -> None:
+    """Write a run's report.html again: alumnus report runs/demo"""
+    (folder,), settings = read.plain(words or [], "RUN")
+    from alumnus.report.html import write_report
+
+    print(write_report(Path(folder), **read.bind(write_report, settings, skip=1)))
+
+
+@app.command()
+def doctor() -> None:
+    """What this machine has for Alumnus, and what it lacks."""
+    from alumnus.doctor import report as examine
+
+    _table(("topic", "name", "found", "note"), examine())
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of a recipe, for editors."""
+    from alumnus.training.config import schema as recipe_schema
+
+    print(json.dumps(recipe_schema(), indent=2))
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    from importlib import metadata
+
+    print(metadata.version("alumnus"))
+
+
+@data_app.command("list")
+def data_list() -> None:
+    """Name every known data set."""
+    from alumnus import datasets
+
+    _table(("name", "what"), ((name, datasets.info(name).title) for name in datasets.names()))
+
+
+@data_app.command("info", context_settings=AS_WORDS)
+def data_info(words: Words = None) -> None:
+    """Say where a data set comes from, its licence and its splits: alumnus data info emoji"""
+    (name,), _ = read.plain(words or [], "NAME")
+    from alumnus import datasets
+
+    _table(("field", "value"), datasets.info(name))
+
+
+@data_app.command("get", context_settings=AS_WORDS)
+def data_get(words: Words = None) -> None:
+    """Fetch a data set and draw it as a dataset folder: alumnus data get emoji out=datasets/emoji size=96"""
+    (name,), settings = read.plain(words or [], "NAME")
+    from alumnus import datasets
+
+    print(datasets.get(name, **read.bind(datasets.get, settings, skip=1)))
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Prints a table on standard output; as wide as needed, without colours, when that is no terminal."""
+    out = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=PLAIN_WIDTH)
+    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*map(Text, row))  # Text, because [onnx] would be taken for markup
+    out.print(table)
+
+
+def _say(message: str, *, code: int) -> int:
+    console.print(message, markup=False)
+    return code
+
+
+def _terminate(main_process: int, number: int, frame: FrameType | None) -> None:
+    if os.getpid() != main_process:  # a forked worker inherits this handler, and should just go
+        os._exit(128 + number)
+    raise Terminated

@@ -1,0 +1,147 @@
+"""The command `alumnus`: instant help, exit codes, one message for each mistake, clean stops."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from alumnus.cli import run
+
+HEAVY = ("torch", "timm", "torchvision", "numpy", "pyarrow", "pydantic")
+MAX_HELP_S = 0.5  # what a person takes for at once
+
+# A verb of the test's own, beside the real ones: it says that it is there and ends as it is told to.
+PROBE = """
+import sys, time
+from alumnus import cli
+from alumnus.errors import FetchError
+
+@cli.app.command()
+def probe(how: str) -> None:
+    print("ready", flush=True)
+    if how == "run-error": raise FetchError("the package [x] is gone")
+    if how == "surprise": raise KeyError("nobody foresaw")
+    time.sleep(60)
+
+cli.main()
+"""
+
+
+def _python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize("code", ["import alumnus", "from alumnus.cli import run; run(['--help'])"])
+def test_nothing_heavy_is_imported_for_a_name_or_for_help(code: str) -> None:
+    """Neither `import alumnus` nor `alumnus --help` waits for torch."""
+    done = _python(f"import sys; {code}; print([name for name in {HEAVY} if name in sys.modules])")
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
+def test_help_is_instant() -> None:
+    """The best of a few, since other tests run beside this one."""
+    times = []
+    for _ in range(5):
+        started = time.perf_counter()
+        assert _python("from alumnus.cli import main; main()", "--help").returncode == 0
+        times.append(time.perf_counter() - started)
+    assert min(times) < MAX_HELP_S
+
+
+def test_every_verb_has_help(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its one line holds an example or says all there is."""
+    verbs = ["demo", "train", "evaluate", "embed", "report", "doctor", "schema", "version"]
+    for words in [*([verb] for verb in verbs), *(["data", verb] for verb in ("list", "info", "get"))]:
+        assert run([*words, "--help"]) == 0
+        assert f"alumnus {' '.join(words)}" in capsys.readouterr().out
+
+
+def test_an_unknown_verb_exits_2_and_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    """`alumnus trian` is answered with train."""
+    assert run(["trian"]) == 2
+    assert "train" in capsys.readouterr().err
+
+
+def test_a_misspelt_setting_exits_2_without_traceback() -> None:
+    """One readable message on standard error, nothing on standard output."""
+    done = _python("from alumnus.cli import main; main()", "train", "out=x", "data=y", "stpes=3")
+    assert done.returncode == 2
+    assert "stpes: unknown setting; did you mean 'steps'?" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "a.yaml", "b.yaml"], "unexpected word 'b.yaml'"),
+        (["train", "nowhere.yaml"], "nowhere.yaml"),
+        (["train", "--steps", "3"], "steps=VALUE"),
+        (["evaluate"], "MODEL is missing"),
+        (["embed", "student/"], "IMAGES is missing"),
+        (["report"], "RUN is missing"),
+        (["data", "info"], "NAME is missing"),
+        (["demo", "outt=x"], "did you mean 'out'"),
+        (["demo", "--seeds", "0"], "seeds"),
+    ],
+)
+def test_wrong_words_exit_2(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each with a message that says what is wanted."""
+    assert run(words) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_failed_run_exits_1_with_one_message() -> None:
+    """Square brackets in a message are text, not markup."""
+    done = _python(PROBE, "probe", "run-error")
+    assert (done.returncode, done.stderr) == (1, "failed: the package [x] is gone\n")
+
+
+def test_a_surprise_exits_1_with_its_traceback() -> None:
+    """What nobody foresaw must be reportable."""
+    done = _python(PROBE, "probe", "surprise")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "nobody foresaw" in done.stderr
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_command_says_how_to_go_on(number: signal.Signals, code: int) -> None:
+    """Ctrl-C and SIGTERM end a run the same way, without a traceback."""
+    command = [sys.executable, "-c", PROBE, "probe", "sleep"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == code
+    assert "stopped; resume with the same command" in errors
+    assert "Traceback" not in errors
+
+
+def test_schema_is_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """For editors: the settings with their descriptions."""
+    assert run(["schema"]) == 0
+    assert "steps" in json.loads(capsys.readouterr().out)["properties"]
+
+
+def test_data_list_names_every_set(capsys: pytest.CaptureFixture[str]) -> None:
+    """One line each."""
+    from alumnus import datasets
+
+    assert run(["data", "list"]) == 0
+    lines = capsys.readouterr().out
+    assert all(name in lines for name in datasets.names())
+
+
+def test_doctor_exits_0(capsys: pytest.CaptureFixture[str]) -> None:
+    """Also where something is missing."""
+    assert run(["doctor"]) == 0
+    assert "Python" in capsys.readouterr().out
