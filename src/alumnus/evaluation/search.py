@@ -49,7 +49,7 @@ def search(
         exclude: (Q,) int64, an id that is no answer to that query (the query itself), or NO_ID.
         device: "cpu" searches with faiss, any other with torch; both give the same answer.
 
-    >>> search(np.float32([[1, 0]]), np.float32([[0, 1], [1, 0], [1, 0]]), 2).ids
+    >>> search(np.ones((1, 2), np.float32), np.array([[0, 1], [1, 1], [1, 1]], np.float32), 2).ids
     array([[1, 2]])
     """
     queries, index = np.ascontiguousarray(queries, np.float32), np.ascontiguousarray(index, np.float32)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alumnus.evaluate.retrieval import Protocol, macro, retrieve
-from alumnus.evaluate.search import Floats, Ids, unit_length
+from alumnus.evaluation.retrieval import Protocol, macro, retrieve
+from alumnus.evaluation.search import Floats, Ids, unit_length
 
 
 def naive(
@@ -54,7 +54,7 @@ def test_metrics_equal_the_loops(
 
 def test_a_duplicate_with_a_smaller_id_does_not_let_the_query_find_itself() -> None:
     """The trap of removing the first rank: the copy ranks first, the query second."""
-    vectors = np.float32([[1, 0], [1, 0], [0, 1]])
+    vectors = np.array([[1, 0], [1, 0], [0, 1]], np.float32)
     found = retrieve(
         vectors,
         domain=np.zeros(3, np.int64),

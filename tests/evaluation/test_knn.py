@@ -1,0 +1,39 @@
+"""Weighted nearest neighbours against scikit-learn."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from alumnus.evaluation.knn import knn_predict
+from alumnus.evaluation.search import unit_length
+
+
+@pytest.mark.parametrize(("k", "temperature"), [(1, 0.07), (20, 0.07), (7, 1.0)])
+def test_predictions_equal_scikit_learn(k: int, temperature: float) -> None:
+    """Cosine distance is 1 - cosine, so exp(-distance / T) is the same weight up to a factor."""
+    neighbors = pytest.importorskip("sklearn.neighbors")
+    random = np.random.default_rng(0)
+    train, label = random.normal(size=(200, 6)).astype(np.float32), random.integers(0, 5, 200)
+    queries = random.normal(size=(80, 6)).astype(np.float32)
+
+    def weights(distance: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return np.exp(-distance / temperature)
+
+    reference = neighbors.KNeighborsClassifier(k, metric="cosine", algorithm="brute", weights=weights)
+    reference.fit(unit_length(train), label)
+    predicted = knn_predict(queries, train, label, k=k, temperature=temperature)
+    assert predicted.tolist() == reference.predict(unit_length(queries)).tolist()
+
+
+def test_fewer_training_images_than_k() -> None:
+    """All of them vote, and no absent neighbour does."""
+    train = np.array([[1, 0], [0, 1], [0.1, 1]], np.float32)
+    assert knn_predict(np.array([[0, 2]], np.float32), train, np.array([1, 0, 0])).tolist() == [0]
+
+
+def test_one_near_neighbour_outvotes_many_far_ones() -> None:
+    """The weight falls by e for each 0.07 of cosine."""
+    train = np.array([[1, 0]] + [[0, 1]] * 10, np.float32)
+    assert knn_predict(np.array([[1, 0.1]], np.float32), train, np.array([1] + [0] * 10)).tolist() == [1]
