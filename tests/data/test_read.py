@@ -6,6 +6,7 @@ import copy
 import pickle
 import threading
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -68,10 +69,8 @@ def test_damaged_files_give_an_image_or_bad_image(tmp_path: Path, kind: str, dat
     for place, value in data.draw(st.lists(st.tuples(st.integers(0, len(whole) - 1), st.integers(0, 255)))):
         whole[place] = value
     (tmp_path / "damaged").write_bytes(whole[: data.draw(st.integers(0, len(whole)))])
-    try:
+    with suppress(BadImage):
         assert read_image(tmp_path / "damaged").mode == "RGB"
-    except BadImage as error:
-        assert error.reason
 
 
 @pytest.mark.parametrize("name", ["nothing.jpg", "a\0b.jpg", "x" * 300, "\ud800.jpg", ""])
