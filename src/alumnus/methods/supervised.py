@@ -53,7 +53,9 @@ class Supervised(Objective):
     def forward(self, student: Student, batch: Batch, targets: Targets, progress: float) -> Terms:
         """Returns the mean loss over the labelled images, and the share that is classified right."""
         embedding = student(batch.image).embedding  # (B, E)
-        per_sample = embedding.new_zeros(len(embedding))
+        per_sample = (
+            0 * embedding[:, 0]
+        )  # part of the graph, so that a batch without labels has a gradient too
         right = embedding.new_zeros(len(embedding))
         labelled = batch.label >= 0
         for domain in batch.domain[labelled].unique().tolist():

@@ -25,6 +25,19 @@ from alumnus.log import console
 from alumnus.training.config import Config, differences, dump
 
 
+FILES = (
+    "config.yaml",
+    "log.txt",
+    "metrics.jsonl",
+    "teachers.json",
+    "quarantine.jsonl",
+    "results.json",
+    "report.html",
+)
+FOLDERS = ("checkpoints", "student")
+STAGES = "stages"  # runs that this one builds on may stand inside its folder
+
+
 @dataclass(frozen=True)
 class Run:
     """A run folder."""
@@ -56,11 +69,17 @@ class Run:
     def begin(self, config: Config, teachers: Sequence[Mapping[str, Any]]) -> None:
         """Makes the folder and writes config.yaml and teachers.json; called when everything given was found right."""
         if self.is_stale:
-            shutil.rmtree(self.folder)
+            self._clear()
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "config.yaml").write_text(dump(config), encoding="utf-8")
         text = json.dumps(list(teachers), indent=2) + "\n"
         (self.folder / "teachers.json").write_text(text, encoding="utf-8")
+
+    def _clear(self) -> None:
+        for name in FILES:
+            (self.folder / name).unlink(missing_ok=True)
+        for name in FOLDERS:
+            shutil.rmtree(self.folder / name, ignore_errors=True)
 
 
 def open_run(config: Config) -> Run:
@@ -74,7 +93,7 @@ def open_run(config: Config) -> Run:
     if config.out.exists() and not config.out.is_dir():
         raise ConfigError(f"out={config.out} is a file; give a folder")
     if not recorded.is_file():
-        if config.out.is_dir() and any(config.out.iterdir()):
+        if config.out.is_dir() and any(path.name != STAGES for path in config.out.iterdir()):
             raise ConfigError(f"out={config.out} is not empty and holds no run; choose another folder")
         return run
     if config.resume == "never" or not (run.is_done or run.checkpoints.is_dir()):

@@ -1,0 +1,63 @@
+"""`supervised`: normalised softmax per domain, from labels alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional
+
+from alumnus.errors import ConfigError
+from alumnus.methods.supervised import Settings, Supervised, build
+from alumnus.models.student import Architecture, Student
+from alumnus.objective import Setup, TeacherWidth
+from alumnus.types import Batch
+
+SETUP = Setup(num_features=1024, embed_dim=8, teachers={}, num_classes={"a": 3, "b": 2})
+
+
+def _batch(domain: list[int], label: list[int]) -> Batch:
+    count = len(domain)
+    image = torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8)
+    zeros = torch.zeros(count, dtype=torch.int64)
+    return Batch(image, {}, zeros, zeros, torch.tensor(domain), torch.tensor(label))
+
+
+def _student() -> Student:
+    return Student(Architecture(model="mobilenetv3_small_050", size=32, embed_dim=8)).eval()
+
+
+def test_loss_equals_a_naive_loop() -> None:
+    """Each image is compared with the classes of its own domain; unlabelled images are left out of the mean."""
+    student, objective = _student(), Supervised(SETUP, scale=16)
+    batch = _batch([0, 1, 0, 1], [2, 1, -1, 0])
+    terms = objective(student, batch, {}, 0.0)
+    embedding = student(batch.image).embedding
+    wanted = []
+    for i in (0, 1, 3):
+        weight = functional.normalize(objective.classifiers[int(batch.domain[i])].weight, dim=-1)
+        wanted.append(-torch.log_softmax(16 * weight @ embedding[i], dim=0)[batch.label[i]])
+    assert terms.loss.item() == pytest.approx(torch.stack(wanted).mean().item(), rel=1e-5)
+    assert terms.per_sample[2] == 0
+
+
+def test_classifiers_of_absent_domains_get_no_gradient() -> None:
+    """A batch of one domain leaves the other domain's classifier alone."""
+    objective = Supervised(SETUP, scale=16)
+    objective(_student(), _batch([0, 0], [0, 1]), {}, 0.0).loss.backward()
+    assert objective.classifiers[0].weight.grad is not None
+    assert objective.classifiers[1].weight.grad is None
+
+
+def test_a_batch_without_labels_costs_nothing() -> None:
+    """No label, no loss, and still a gradient can be taken."""
+    terms = Supervised(SETUP, scale=16)(_student(), _batch([0, 1], [-1, -1]), {}, 0.0)
+    assert terms.loss.item() == 0
+    terms.loss.backward()
+
+
+def test_unsuitable_setups_are_refused() -> None:
+    """Teachers make no sense here, and without labels there is nothing to learn."""
+    with pytest.raises(ConfigError, match="teachers"):
+        build(Settings(), Setup(8, 8, {"t": TeacherWidth(4, 1.0)}, {"a": 2}))
+    with pytest.raises(ConfigError, match="labels"):
+        build(Settings(), Setup(8, 8, {}, {"a": 0}))

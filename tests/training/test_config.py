@@ -1,0 +1,143 @@
+"""One configuration, whether it comes from a recipe, words or keyword arguments; and messages that help."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from alumnus.errors import ConfigError
+from alumnus.methods.plain import Settings
+from alumnus.training.config import Config, differences, dump, load_config, schema
+
+RECIPE = {
+    "out": "runs/x",
+    "data": "images/",
+    "student": "timm/resnet18",
+    "teachers": ["timm/resnet50", {"model": "onnx:faces.onnx", "size": 112, "domains": ["faces"]}],
+    "method": {"name": "plain", "projector": "mlp"},
+    "lr": "2e-3",
+}
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    """A recipe file."""
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(RECIPE))
+    return path
+
+
+def test_recipe_words_and_keywords_give_the_same_object(recipe: Path) -> None:
+    """Three ways, one configuration."""
+    from_file = load_config(recipe, ["steps=7", "teachers.0.weight=2"])
+    teachers = [{"model": "timm/resnet50", "weight": 2}, RECIPE["teachers"][1]]  # type: ignore[index]
+    from_keywords = load_config(**{**RECIPE, "steps": 7, "teachers": teachers})
+    words = ["out=runs/x", "data=images/", "student=timm/resnet18", "lr=2e-3", "steps=7"]
+    words += ["teachers=[timm/resnet50, {model: 'onnx:faces.onnx', size: 112, domains: [faces]}]"]
+    words += ["teachers.0.weight=2", "method=plain", "method.projector=mlp"]
+    assert from_file == from_keywords == load_config(None, words)
+    assert from_file.lr == 2e-3
+    assert isinstance(from_file.method, Settings)
+
+
+def test_what_is_dumped_can_be_loaded_again(recipe: Path, tmp_path: Path) -> None:
+    """config.yaml is a recipe."""
+    config = load_config(recipe)
+    again = tmp_path / "again.yaml"
+    again.write_text(dump(config))
+    assert load_config(again) == config
+
+
+@pytest.mark.parametrize(
+    ("word", "parts"),
+    [
+        ("stpes=5", ["stpes: unknown setting", "did you mean 'steps'"]),
+        ("optim.wieght_decay=1", ["optim.wieght_decay", "did you mean 'weight_decay'"]),
+        ("teachers.0.wight=1", ["teachers.0.wight", "did you mean 'weight'"]),
+        ("method.projectr=mlp", ["method", "projectr", "did you mean 'projector'"]),
+        ("method=plian", ["method", "unknown method 'plian'", "did you mean 'plain'", "supervised"]),
+        ("steps=many", ["steps", "integer", "'many'"]),
+        ("steps=0", ["steps", "greater than or equal to 1"]),
+        ("sampler=best", ["sampler", "'balanced'", "'best'"]),
+        ("views.scale=[0.9, 0.1]", ["views", "scale (0.9, 0.1)"]),
+        ("teachers.7.weight=1", ["teachers", "'7'", "list of 2"]),
+        ("steps", ["'steps' is not of the form name=value"]),
+        ("lr.x=1", ["lr", "nothing inside"]),
+        ("data=[a", ["data", "not YAML"]),
+    ],
+)
+def test_a_wrong_word_is_answered_with_path_and_remedy(recipe: Path, word: str, parts: list[str]) -> None:
+    """Every message names the field's path, what is allowed, and the nearest name."""
+    with pytest.raises(ConfigError) as caught:
+        load_config(recipe, [word])
+    for part in parts:
+        assert part in str(caught.value)
+
+
+def test_missing_settings_are_named_all_at_once() -> None:
+    """Nothing given: out, data and student are asked for in one message."""
+    with pytest.raises(ConfigError) as caught:
+        load_config()
+    for name in ("out", "data", "student"):
+        assert f"{name}: needed, and not given" in str(caught.value)
+
+
+def test_a_recipe_that_is_no_mapping_or_no_yaml_is_refused(tmp_path: Path) -> None:
+    """A list, a broken file and a missing file each give one message; tags that run code are not followed."""
+    path = tmp_path / "recipe.yaml"
+    for content in ("- a\n- b\n", "a: [\n", "out: !!python/object/apply:os.system ['true']\n"):
+        path.write_text(content)
+        with pytest.raises(ConfigError, match="recipe"):
+            load_config(path)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_config(tmp_path / "absent.yaml")
+
+
+def test_the_configuration_is_frozen(recipe: Path) -> None:
+    """Nothing can be changed on the way."""
+    config = load_config(recipe)
+    with pytest.raises(ValidationError):
+        config.steps = 3  # type: ignore[misc]
+
+
+def test_a_method_of_somebody_else_is_found_by_its_module_path(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dotted name is imported; a module that is no method says what it lacks."""
+    package = tmp_path / "theirs"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "idea.py").write_text(
+        "from alumnus.objective import MethodSettings\n"
+        "class Settings(MethodSettings):\n    depth: int = 2\n"
+        "def build(settings, setup):\n    raise NotImplementedError\n"
+    )
+    (package / "empty.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    config = load_config(recipe, method={"name": "theirs.idea", "depth": 5})
+    assert config.method.model_dump() == {"name": "theirs.idea", "depth": 5}
+    with pytest.raises(ConfigError, match="lacks Settings and build"):
+        load_config(recipe, method="theirs.empty")
+
+
+def test_differences_ignore_what_is_not_learnt(recipe: Path) -> None:
+    """Another folder or number of workers is the same run; another learning rate is not."""
+    old = yaml.safe_load(dump(load_config(recipe)))
+    assert differences(old, load_config(recipe, ["out=b", "workers=0", "checkpoint_every=5"])) == []
+    assert differences(old, load_config(recipe, ["lr=1"])) == ["lr: was 0.002, is 1.0"]
+
+
+def test_the_schema_describes_every_setting() -> None:
+    """Editors get a JSON schema with the fields of the configuration."""
+    assert set(schema()["properties"]) == set(Config.model_fields)
+
+
+def test_a_callable_teacher_is_written_as_its_module_path(recipe: Path, tmp_path: Path) -> None:
+    """A Python object given as a teacher leaves a readable config.yaml."""
+    function: Callable[..., object] = dump
+    config = load_config(recipe, teachers=[{"model": function, "size": 32}])
+    assert "python:alumnus.training.config:dump" in dump(config)
