@@ -24,7 +24,6 @@ from alumnus.errors import ConfigError
 from alumnus.log import console
 from alumnus.training.config import Config, differences, dump
 
-
 FILES = (
     "config.yaml",
     "log.txt",

@@ -1,0 +1,56 @@
+"""Learning rate, weight decay and moving average."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from alumnus.models.student import Architecture, Student
+from alumnus.training.optim import Ema, OptimSettings, make_optimizer, schedule, set_lr
+
+
+def test_schedule_rises_then_falls_to_its_end() -> None:
+    """Half of the warm-up gives half of the peak; the end is `final_lr`; the middle of the cosine is the mean."""
+    settings = OptimSettings(warmup=0.1, final_lr=0.2)
+    assert schedule(settings, 0.05) == pytest.approx(0.5)
+    assert schedule(settings, 0.1) == pytest.approx(1.0)
+    assert schedule(settings, 0.55) == pytest.approx(0.6)
+    assert schedule(settings, 1.0) == pytest.approx(0.2)
+    assert schedule(settings, 0.0) > 0
+
+
+def test_backbone_and_heads_have_their_own_rate_and_norms_no_decay() -> None:
+    """Every weight is in exactly one group, the backbone's at its share of lr, vectors without decay."""
+    student = Student(Architecture(model="mobilenetv3_small_050", size=32, embed_dim=8))
+    objective = nn.Linear(8, 3)
+    settings = OptimSettings(backbone_lr=0.1, weight_decay=0.3)
+    optimizer = make_optimizer(student, objective, settings, lr=1.0)
+    set_lr(optimizer, settings, progress=settings.warmup)
+    of = {id(p): group for group in optimizer.param_groups for p in group["params"]}
+    wanted = [*student.parameters(), *objective.parameters()]
+    assert sorted(of) == sorted(id(p) for p in wanted)
+    for name, parameter in student.named_parameters():
+        group = of[id(parameter)]
+        assert group["lr"] == pytest.approx(0.1 if name.startswith("backbone") else 1.0)
+        assert group["weight_decay"] == (0.3 if parameter.ndim > 1 else 0.0)
+
+
+def test_moving_average_by_hand() -> None:
+    """After one step the decay is still 1/10: a tenth of the old value stays."""
+    module = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(module.weight)
+    ema = Ema(module, decay=0.99)
+    nn.init.ones_(module.weight)
+    ema.update(module, step=0)
+    assert ema.tensors["weight"].item() == pytest.approx(0.9)
+
+
+def test_moving_average_covers_batch_statistics() -> None:
+    """Running means move with the weights and the count is copied."""
+    module = nn.BatchNorm1d(2)
+    ema = Ema(module, decay=0.5)
+    module(torch.ones(4, 2) * 3)
+    ema.update(module, step=100)
+    assert torch.allclose(ema.tensors["running_mean"], module.running_mean / 2)  # type: ignore[operator]
+    assert ema.tensors["num_batches_tracked"] == 1
