@@ -25,9 +25,9 @@ def test_versions_are_those_installed() -> None:
 
 def test_every_extra_but_the_developers_is_listed() -> None:
     """They are read from the package's own metadata, so none can be forgotten."""
-    extras = set(_found("extras"))
-    assert {"onnxruntime (onnx)", "resvg-py (datasets)"} <= extras
-    assert not any("(dev)" in name or "alumnus" in name for name in extras)
+    extras = _found("extras")
+    assert {name.split(" ")[0] for name in extras} >= {"onnxruntime", "resvg-py"}
+    assert not any("dev" in name or "alumnus" in name for name in extras)
 
 
 def test_an_absent_client_says_what_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:

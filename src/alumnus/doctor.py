@@ -76,14 +76,16 @@ def _torch() -> Iterator[Finding]:
 
 
 def _extras() -> Iterator[Finding]:
+    """Optional packages with the extras that bring them, from alumnus's own metadata."""
+    extras: dict[str, list[str]] = {}
     for requirement in metadata.requires("alumnus") or ():
         found = re.match(r"([\w.-]+)[^;\[]*;\s*extra\s*==\s*['\"]([\w-]+)['\"]", requirement)
-        if found is None or found[2] == "dev":
-            continue
-        name, extra = found[1], found[2]
+        if found is not None and found[2] != "dev":
+            extras.setdefault(found[1], []).append(found[2])
+    for name, names in extras.items():
         version = _version(name)
-        note = "" if version else f"pip install 'alumnus[{extra}]'"
-        yield Finding("extras", f"{name} ({extra})", version or "absent", note)
+        note = "" if version else f"pip install 'alumnus[{names[-1]}]'"
+        yield Finding("extras", f"{name} ({', '.join(names)})", version or "absent", note)
 
 
 def _clients() -> Iterator[Finding]:
