@@ -8,12 +8,85 @@ Axes: Q queries, M training images, D width, C classes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 import numpy as np
 
+from alumnus.data.dataset import Dataset
+from alumnus.evaluation.compare import RESAMPLES, Interval, resample
 from alumnus.evaluation.search import NO_ID, Floats, Ids, search, unit_length
 
 K = 20
 TEMPERATURE = 0.07
+TESTED = ("val", "test")
+MOST_IMAGES = 5000  # of either side; more are drawn from, so that a big training split does not cost more than the retrieval
+
+
+class Task(NamedTuple):
+    """Rows of the dataset to classify, rows to classify them by; both are empty where there is nothing to do."""
+
+    train: Ids
+    queries: Ids
+    note: str  # what is left out and why, "" if nothing is
+
+
+def make_task(data: Dataset, *, seed: int = 0, wanted: bool = True) -> Task:
+    """Returns the images of the val and test splits whose class is in the training split, and that split's images of those domains."""
+    none = np.empty(0, np.int64)
+    if not wanted:
+        return Task(none, none, "kNN was not asked for")
+    train = np.flatnonzero((data.split == "train") & (data.label >= 0))
+    tested = np.flatnonzero(np.isin(data.split, TESTED) & (data.label >= 0))
+    group = data.domain * (int(data.label.max(initial=0)) + 1) + data.label
+    tested = tested[np.isin(group[tested], group[train])]
+    domains = np.unique(data.domain[tested])
+    without = [name for d, name in enumerate(data.domains) if d not in domains]
+    train = train[np.isin(data.domain[train], domains)]
+    note = (
+        f"no kNN for {', '.join(without)}: no class of the training split is in val or test"
+        if without
+        else ""
+    )
+    random = np.random.default_rng(seed)
+    return Task(_at_most(train, random), _at_most(tested, random), note)
+
+
+def classify(
+    task: Task,
+    table: Mapping[str, Floats],
+    data: Dataset,
+    rows: Ids,
+    *,
+    readable: Ids,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    device: str = "cpu",
+) -> dict[str, dict[str, Interval]]:
+    """Returns model -> domain -> accuracy, each domain by its own training images; domains without a task are missing.
+
+    Args:
+        table: model -> vectors (N, D).
+        rows: (N,) the dataset's row of each vector.
+        readable: places in `rows` whose image could be read.
+    """
+    domain, label = data.domain[rows], data.label[rows]
+    train = readable[np.isin(rows[readable], task.train)]
+    queries = readable[np.isin(rows[readable], task.queries)]
+    queries = queries[np.isin(domain[queries], domain[train])]
+    if not len(queries):
+        return {}
+    right = np.zeros((len(queries), len(table)), np.float32)
+    for column, vectors in enumerate(table.values()):
+        for d in np.unique(domain[queries]):
+            here, by = domain[queries] == d, train[domain[train] == d]
+            predicted = knn_predict(vectors[queries[here]], vectors[by], label[by], device=device)
+            right[here, column] = predicted == label[queries[here]]
+    drawn = resample(right, domain[queries], resamples=resamples, seed=seed)
+    return {
+        name: {data.domains[d]: drawn.of_domain(d, column) for d in drawn.domains.tolist()}
+        for column, name in enumerate(table)
+    }
 
 
 def knn_predict(
@@ -40,3 +113,9 @@ def knn_predict(
     np.add.at(votes, (np.arange(len(queries))[:, None], train_label[found.ids]), weight)
     winner: Ids = votes.argmax(1)
     return winner
+
+
+def _at_most(rows: Ids, random: np.random.Generator) -> Ids:
+    if len(rows) <= MOST_IMAGES:
+        return rows
+    return np.sort(random.choice(rows, MOST_IMAGES, replace=False))

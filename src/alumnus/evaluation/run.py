@@ -1,0 +1,229 @@
+"""Score models on a dataset: `score` for any number of them, `evaluate` for one student folder.
+
+Every model sees the same images, read once, and the same queries, so differences between models are paired. With `out`, leaves there
+`results.json`, `gallery.json` and `quarantine.jsonl`, from which the report is made.
+"""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from alumnus.data.dataset import Dataset, open_dataset
+from alumnus.data.read import Quarantine
+from alumnus.encoder import load
+from alumnus.errors import ConfigError, DataError
+from alumnus.evaluation.assemble import Cost, columns, differences, model_scores
+from alumnus.evaluation.baselines import CONCATENATION, ORACLE, choose_specialists
+from alumnus.evaluation.compare import RESAMPLES, resample
+from alumnus.evaluation.encode import Scored, StudentEncode
+from alumnus.evaluation.gallery import write_gallery
+from alumnus.evaluation.knn import classify, make_task
+from alumnus.evaluation.results import DomainCount, Results, write_results
+from alumnus.evaluation.retrieval import Retrieval, retrieve
+from alumnus.evaluation.search import Ids
+from alumnus.evaluation.vectors import check_names, concatenated, encode_paths, ms_per_image
+from alumnus.log import progress
+
+SPARE = "spare"  # near copies of held-out classes; scoring them would flatter
+
+
+def evaluate(
+    model: str | Path,
+    *,
+    data: str | Path | Sequence[str],
+    split: str = "test",
+    out: str | Path | None = None,
+    batch_size: int = 64,
+    workers: int = 2,
+    seed: int = 0,
+    max_bad_fraction: float = 0.05,
+    knn: bool = True,
+) -> dict[str, float]:
+    """Returns the scores of a student folder, or of a run folder that holds one.
+
+    >>> evaluate("runs/demo/student", data="dataset/")  # doctest: +SKIP
+    {'merged/R@1': 0.557, 'merged/R@1/emoji': 0.61, ..., 'separate/mMP@5': 0.41, ...}
+
+    Args:
+        data: anything that `open_dataset` reads.
+        split: which images are queries and index.
+        out: folder for results.json, gallery.json and quarantine.jsonl; nothing is written without it.
+        knn: whether to score nearest-neighbour classification too, where classes of the training split are tested.
+    """
+    results = score(
+        [StudentEncode(load(model).student)],
+        open_dataset(data),
+        split=split,
+        out=None if out is None else Path(out),
+        batch_size=batch_size,
+        workers=workers,
+        seed=seed,
+        max_bad_fraction=max_bad_fraction,
+        knn=knn,
+    )
+    return results.flat()
+
+
+def score(
+    models: Sequence[Scored],
+    data: Dataset,
+    *,
+    split: str = "test",
+    index_split: str | None = None,
+    concatenate: bool = True,
+    oracle: bool = True,
+    specialists: Mapping[str, str] | None = None,
+    out: Path | None = None,
+    batch_size: int = 64,
+    workers: int = 2,
+    device: str = "cpu",
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    max_bad_fraction: float = 0.05,
+    knn: bool = True,
+) -> Results:
+    """Returns the scores of all models and the paired differences between the first student (or first model) and each other one.
+
+    Args:
+        models: of distinct names, on their devices.
+        split: the images that ask, and that answer unless `index_split` is given.
+        index_split: the images that answer, in the query/index protocol.
+        concatenate: add all teachers side by side, if there are two or more.
+        oracle: add the specialist oracle, if there are teachers.
+        specialists: domain -> model name, for the oracle; by default the teachers trusted on that domain.
+        out: folder for results.json, gallery.json and quarantine.jsonl.
+        batch_size, workers: of the reading.
+        device: of the search, see `search`.
+        resamples, seed: of the bootstrap; the seed also chooses the gallery.
+        max_bad_fraction: more unreadable images than this part of the data stop the evaluation.
+        knn: see `evaluate`.
+
+    Raises:
+        DataError: nothing to score; says which splits there are.
+        TooManyBadImages: see `max_bad_fraction`.
+    """
+    check_names([model.name for model in models] + [CONCATENATION, ORACLE])
+    if not models:
+        raise ConfigError("there is no model to score")
+    queries, index = _queries_and_index(data, split, index_split)
+    task = make_task(data, seed=seed, wanted=knn)
+    rows = np.unique(np.concatenate([queries, index, task.train, task.queries]))
+    encoded = encode_paths(models, [data.paths[row] for row in rows], batch_size=batch_size, workers=workers)
+    table, bad = dict(encoded.of), encoded.bad
+    _note_bad(data, rows, bad, out, max_bad_fraction)
+    teachers = [model.name for model in models if model.kind == "teacher"]
+    if concatenate and len(teachers) > 1:
+        table[CONCATENATION] = concatenated([table[name] for name in teachers])
+    readable = np.setdiff1d(np.arange(len(rows)), list(bad))
+    asking, answering = (_places(rows, chosen, readable) for chosen in (queries, index))
+    if not len(asking):
+        raise DataError(f"not one image of the split {split!r} could be read")
+    found = {
+        name: retrieve(
+            table[name],
+            domain=data.domain[rows],
+            label=data.label[rows],
+            queries=asking,
+            index=answering,
+            device=device,
+        )
+        for name in progress(table, "search")
+    }
+    domains = {int(d): data.domains[int(d)] for d in np.unique(data.domain[rows[asking]])}
+    chosen = choose_specialists(models, found, domains, given=specialists) if oracle else {}
+    reference = next((model.name for model in models if model.kind == "student"), models[0].name)
+    drawn = resample(columns(found, chosen), found[reference].domain, resamples=resamples, seed=seed)
+    costs = {
+        model.name: Cost(model.num_parameters, ms_per_image(model)) for model in progress(models, "time")
+    }
+    scored = model_scores(
+        models,
+        {name: vectors.shape[1] for name, vectors in table.items()},
+        drawn,
+        costs=costs,
+        domains=domains,
+        chosen=chosen,
+        knn=classify(
+            task, table, data, rows, readable=readable, seed=seed, resamples=resamples, device=device
+        ),
+    )
+    results = Results(
+        split=split,
+        index_split=index_split,
+        seed=seed,
+        resamples=resamples,
+        fingerprint=data.fingerprint,
+        date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        versions=_versions(),
+        timing=f"one image at a time, {torch.get_num_threads()} CPU threads, {_device_name()}",
+        domains=_counts(found[reference], data.domain[rows[answering]], domains),
+        num_images=len(rows) - len(bad),
+        num_bad=len(bad),
+        models=scored,
+        knn_note=task.note,
+        reference=reference,
+        differences=differences(scored, drawn, domains, reference),
+    )
+    if out is not None:
+        write_results(results, out / "results.json")
+        write_gallery(out / "gallery.json", reference, found[reference], data, rows, seed=seed)
+    return results
+
+
+def _queries_and_index(data: Dataset, split: str, index_split: str | None) -> tuple[Ids, Ids]:
+    """Returns the dataset's rows that ask and that answer; images without a label only answer, as distractors."""
+    for name in (split, index_split or split):
+        if name == SPARE or not (data.split == name).any():
+            there = {str(s): int(n) for s, n in zip(*np.unique(data.split, return_counts=True), strict=True)}
+            allowed = ", ".join(f"{s} ({n} images)" for s, n in there.items() if s != SPARE)
+            raise DataError(
+                f"there is nothing to score in the split {name!r}; give split= one of: {allowed or 'none'}"
+            )
+    queries = np.flatnonzero((data.split == split) & (data.label >= 0))
+    if not len(queries):
+        raise DataError(f"no image of the split {split!r} has a label; retrieval is scored by labels")
+    return queries, np.flatnonzero(data.split == (index_split or split))
+
+
+def _note_bad(
+    data: Dataset, rows: Ids, bad: Mapping[int, str], out: Path | None, max_bad_fraction: float
+) -> None:
+    path = None if out is None else out / "quarantine.jsonl"
+    quarantine = Quarantine(path, total=len(data), max_bad_fraction=max_bad_fraction)
+    for place, reason in sorted(bad.items()):
+        quarantine.add(data.file_names[rows[place]], reason)
+
+
+def _places(rows: Ids, chosen: Ids, readable: Ids) -> Ids:
+    """Returns where the readable ones of the chosen rows are in `rows`."""
+    places: Ids = np.intersect1d(np.searchsorted(rows, chosen), readable)
+    return places
+
+
+def _counts(found: Retrieval, answering: Ids, domains: Mapping[int, str]) -> tuple[DomainCount, ...]:
+    """Args: answering is the domain of each image of the index."""
+    return tuple(
+        DomainCount(
+            name,
+            num_queries=int((found.domain == d).sum()),
+            num_index=int((answering == d).sum()),
+            num_without_relevant=int(((found.domain == d) & (found.relevant == 0)).sum()),
+        )
+        for d, name in domains.items()
+    )
+
+
+def _versions() -> dict[str, str]:
+    packages = ("alumnus", "torch", "numpy", "faiss-cpu", "timm", "pillow")
+    return {"python": platform.python_version()} | {p: importlib.metadata.version(p) for p in packages}
+
+
+def _device_name() -> str:
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else (platform.machine() or "CPU")

@@ -1,0 +1,91 @@
+"""The vectors of all models from one pass over the images: each is read once, however many models and sizes there are.
+
+Axes: P images asked for, M models.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from alumnus.data.loader import center_crop_batches
+from alumnus.errors import ConfigError, NonFiniteError
+from alumnus.evaluation.search import Floats, unit_length
+from alumnus.log import bar
+from alumnus.types import Encode
+
+WARM_UP, TIMED = 2, 7  # calls of batch size 1: enough for a median, and under a second for a small model
+TIME_LIMIT_S = 3.0  # of timing one model
+
+
+class Vectors(NamedTuple):
+    """What the models say about the images that could be read."""
+
+    of: Mapping[str, Floats]  # model -> (P, D); rows of unreadable images are zeros
+    bad: Mapping[int, str]  # place among the P -> reason
+
+
+def encode_paths(
+    models: Sequence[Encode], paths: Sequence[str], *, batch_size: int = 64, workers: int = 2
+) -> Vectors:
+    """Returns every model's vectors of every image.
+
+    Raises:
+        ConfigError: two models of one name.
+        NonFiniteError: a model gives NaN or infinity; names it and the image.
+    """
+    check_names([model.name for model in models])
+    vectors: dict[str, Floats] = {}
+    unreadable: dict[int, str] = {}
+    sizes = [model.size for model in models]
+    with bar("encode", total=len(paths)) as line:
+        for places, images, bad in center_crop_batches(paths, sizes, batch_size=batch_size, workers=workers):
+            for model in models if len(places) else ():
+                part = model(images[model.size]).float().cpu().numpy()
+                _check_finite(part, model.name, [paths[place] for place in places])
+                if model.name not in vectors:
+                    vectors[model.name] = np.zeros((len(paths), part.shape[1]), np.float32)
+                vectors[model.name][places] = part
+            unreadable |= {int(place): reason for place, reason in bad}
+            line.advance(len(places) + len(bad))
+    for model in models:
+        vectors.setdefault(model.name, np.zeros((len(paths), 1), np.float32))  # not one image could be read
+    return Vectors(vectors, unreadable)
+
+
+def concatenated(parts: Sequence[Floats]) -> Floats:
+    """Returns the parts (P, D_i) side by side, each at unit length, so that none outweighs another: (P, sum of D_i)."""
+    return np.concatenate([unit_length(part) for part in parts], axis=1)
+
+
+def ms_per_image(model: Encode) -> float:
+    """Returns the median time of one image alone (batch size 1) in ms, the copy to the device included."""
+    image = torch.randint(0, 256, (1, 3, model.size, model.size), dtype=torch.uint8)
+    started, times = time.perf_counter(), list[float]()
+    for call in range(WARM_UP + TIMED):
+        before = time.perf_counter()
+        model(image).cpu()  # waits for the device
+        if call >= WARM_UP:
+            times.append(time.perf_counter() - before)
+        if times and time.perf_counter() - started > TIME_LIMIT_S:
+            break
+    return 1000 * float(np.median(times))
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raises a ConfigError if a name occurs twice: tables and files tell models apart by it."""
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigError(f"two models are named {twice[0]!r}; give each a name of its own")
+
+
+def _check_finite(part: Floats, name: str, paths: Sequence[str]) -> None:
+    broken = np.flatnonzero(~np.isfinite(part).all(1))
+    if len(broken):
+        raise NonFiniteError(
+            f"{name!r} gives NaN or infinity for {paths[broken[0]]!r} and {len(broken) - 1} more"
+        )
