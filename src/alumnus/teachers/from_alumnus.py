@@ -1,0 +1,51 @@
+"""Teachers that are students of Alumnus themselves: experts, or the result of an earlier run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from alumnus.errors import ArtifactError, TeacherError
+from alumnus.models.artifact import load_student
+from alumnus.teachers.network import Loaded, TorchNetwork
+from alumnus.teachers.spec import TeacherSpec, check_output, refuse, short_name
+from alumnus.types import Features
+
+OUTPUTS = ("summary", "embedding")
+
+
+def load(folder: Path, spec: TeacherSpec) -> Loaded:
+    """Returns the student of a folder; its outputs are the backbone's summary and the embedding of unit length.
+
+    Raises:
+        TeacherError: the folder is no student, or a setting contradicts it.
+    """
+    refuse(spec, "weights", because="a student folder has its own")
+    refuse(spec, "mean", "std", because="a student normalises its own input")
+    check_output(spec, OUTPUTS)
+    try:
+        student = load_student(folder)
+    except ArtifactError as error:
+        raise TeacherError(f"teacher alumnus:{folder}: {error}") from error
+    if spec.size not in {None, student.size}:
+        raise TeacherError(
+            f"teacher alumnus:{folder}: size={spec.size}, and the student was made for {student.size}"
+        )
+    network = TorchNetwork(student, {"summary": _summary, "embedding": _embedding}[spec.output])
+    resolved = folder.resolve()
+    return Loaded(
+        network,
+        name=short_name(resolved.parent.name if resolved.name == "student" else resolved.name),
+        size=student.size,
+        num_parameters=network.num_parameters,
+    )
+
+
+def _summary(student: nn.Module, image: Tensor) -> Features:
+    features: Features = student(image).features
+    return features
+
+
+def _embedding(student: nn.Module, image: Tensor) -> Features:
+    return Features(student(image).embedding)

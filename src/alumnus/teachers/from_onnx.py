@@ -1,0 +1,171 @@
+"""Teachers from ONNX files, run by ONNX Runtime: a network of any framework.
+
+What the graph says is used: the input's name, axis order, number type, side and batch. What it cannot say is not guessed: its
+input is pixels in [0, 1] unless the recipe gives mean and std.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from alumnus.errors import MissingExtra, TeacherError
+from alumnus.teachers.network import Loaded, Network, pool
+from alumnus.teachers.spec import TeacherSpec, check_output, refuse, short_name
+from alumnus.types import Features
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+NUMBERS: dict[str, type[np.floating[Any]]] = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
+}
+
+
+class Input(NamedTuple):
+    """What a graph says about its image."""
+
+    name: str
+    number: type[np.floating[Any]]
+    channels_last: bool  # (n, H, W, 3) instead of (n, 3, H, W)
+    batch: int | None  # None: any
+    size: int | None  # px; None: any
+
+
+def load(path: Path, spec: TeacherSpec) -> Loaded:
+    """Returns the network of an ONNX file. Its summary is the first output; `output` may name another one.
+
+    Raises:
+        TeacherError: the file is not readable, is no network of one image, or contradicts a setting.
+        MissingExtra: onnxruntime or onnx is not installed.
+    """
+    refuse(spec, "weights", because="an ONNX file holds its own")
+    if spec.dtype != "float32":
+        raise TeacherError(f"teacher onnx:{path}: dtype={spec.dtype} cannot be given: the graph has its own")
+    if not path.is_file():
+        raise TeacherError(f"teacher onnx:{path}: there is no such file")
+    session = _open(path, torch.device("cpu"))
+    image = _read_input(path, session)
+    outputs = [output.name for output in session.get_outputs()]
+    check_output(spec, ("summary", *outputs))
+    output = outputs[0] if spec.output == "summary" else spec.output
+    digest, num_parameters = _read_weights(path)
+    return Loaded(
+        OnnxNetwork(path, session, image, output, digest=digest),
+        name=short_name(path.stem),
+        size=_size(path, image, spec.size),
+        num_parameters=num_parameters,
+    )
+
+
+class OnnxNetwork(Network):
+    """Final: a session of ONNX Runtime on a file."""
+
+    def __init__(
+        self, path: Path, session: onnxruntime.InferenceSession, image: Input, output: str, *, digest: str
+    ) -> None:
+        self._path, self._session, self._device = path, session, torch.device("cpu")
+        self._image, self._output, self._digest = image, output, digest
+
+    def __call__(self, image: Tensor) -> Features:
+        """Returns the graph's output: (n, D) as summary, (n, D, H, W) as summary and patches."""
+        if self._image.channels_last:
+            image = image.permute(0, 2, 3, 1)
+        pixels = np.ascontiguousarray(image.float().cpu().numpy().astype(self._image.number, copy=False))
+        step = self._image.batch or len(pixels)
+        pieces = [self._run(pixels[start : start + step]) for start in range(0, len(pixels), step)]
+        result = torch.from_numpy(np.concatenate(pieces)).to(image.device)
+        return pool(result) if result.ndim == 4 else Features(result)
+
+    def to(self, device: torch.device) -> None:
+        """Opens the session there; on a GPU if this build of ONNX Runtime has a provider for it."""
+        if device != self._device:
+            self._session, self._device = _open(self._path, device), device
+
+    def identity(self) -> str:
+        """Returns a hash of the file and of the files of weights beside it."""
+        return self._digest
+
+    def _run(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        """One call; a graph of a fixed batch gets a short piece filled up with zeros, which are cut off again."""
+        count = len(pixels)
+        if self._image.batch is not None and count < self._image.batch:
+            rest = np.zeros((self._image.batch - count, *pixels.shape[1:]), pixels.dtype)
+            pixels = np.concatenate([pixels, rest])
+        result: NDArray[Any] = self._session.run([self._output], {self._image.name: pixels})[0]
+        return result[:count]
+
+
+def _open(path: Path, device: torch.device) -> onnxruntime.InferenceSession:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingExtra("onnxruntime", extra="onnx") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.inter_op_num_threads = 1
+    # Idle threads of ONNX Runtime spin by default, and take the processor from the student's step.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    wanted = ["CUDAExecutionProvider"] if device.type == "cuda" else []
+    providers = [name for name in wanted if name in onnxruntime.get_available_providers()]
+    try:
+        return onnxruntime.InferenceSession(
+            str(path), options, providers=[*providers, "CPUExecutionProvider"]
+        )
+    except Exception as error:  # the exceptions of ONNX Runtime have no common parent of their own
+        raise TeacherError(
+            f"teacher onnx:{path} cannot be opened: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _read_input(path: Path, session: onnxruntime.InferenceSession) -> Input:
+    inputs = session.get_inputs()
+    if len(inputs) != 1 or len(inputs[0].shape) != 4:
+        found = ", ".join(f"{item.name} {item.shape}" for item in inputs)
+        raise TeacherError(f"teacher onnx:{path} has the inputs {found}; needed is one image of 4 axes")
+    name, shape, kind = inputs[0].name, inputs[0].shape, inputs[0].type
+    if kind not in NUMBERS:
+        raise TeacherError(f"teacher onnx:{path}: its input is {kind}; allowed are {', '.join(NUMBERS)}")
+    if 3 not in {shape[1], shape[3]}:
+        raise TeacherError(
+            f"teacher onnx:{path}: no axis of its input {shape} is said to be the 3 channels of an RGB image, "
+            "neither the second nor the last; export it with a fixed number of channels"
+        )
+    channels_last = shape[1] != 3
+    sides = [side for side in (shape[1:3] if channels_last else shape[2:]) if isinstance(side, int)]
+    if len(set(sides)) > 1:
+        raise TeacherError(f"teacher onnx:{path}: its image is {sides[0]}x{sides[1]}; teachers see squares")
+    batch = shape[0] if isinstance(shape[0], int) else None
+    return Input(name, NUMBERS[kind], channels_last, batch, sides[0] if sides else None)
+
+
+def _size(path: Path, image: Input, asked: int | None) -> int:
+    if asked is None and image.size is None:
+        raise TeacherError(f"teacher onnx:{path} takes images of any size; give size, in px")
+    if asked is not None and image.size is not None and asked != image.size:
+        raise TeacherError(f"teacher onnx:{path}: size={asked}, and the graph is fixed to {image.size}")
+    return asked or image.size or 0
+
+
+def _read_weights(path: Path) -> tuple[str, int]:
+    """Returns a hash of everything that decides the network, and the number of its parameters."""
+    try:
+        import onnx
+    except ImportError as error:
+        raise MissingExtra("onnx", extra="onnx") from error
+    digest = hashlib.sha256(path.read_bytes())
+    graph = onnx.load(str(path), load_external_data=False).graph
+    beside = {entry.value for w in graph.initializer for entry in w.external_data if entry.key == "location"}
+    for name in sorted(beside):
+        digest.update((path.parent / name).read_bytes())
+    return digest.hexdigest(), sum(math.prod(weight.dims) for weight in graph.initializer)

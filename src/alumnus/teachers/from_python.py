@@ -1,0 +1,152 @@
+"""Teachers that are any Python callable or module: the way to a library that has no adapter.
+
+The callable takes images (n, 3, size, size) float32 in [0, 1] (normalise inside, or give mean and std) and returns
+
+    (n, D)                     the summary
+    (n, D, H, W)               a grid: its mean is the summary, its cells are the patches
+    (summary, patches)         a pair, patches (n, N, D), (n, D, H, W) or None
+    Features                   as above, with names
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from alumnus.errors import TeacherError, nearest
+from alumnus.models.cost import num_parameters
+from alumnus.models.weights import fingerprint
+from alumnus.teachers.network import Loaded, Network, pool
+from alumnus.teachers.spec import TeacherSpec, check_output, describe_object, refuse, short_name
+from alumnus.types import Features
+
+OUTPUTS = ("summary", "patches")
+
+
+def load(path: str, spec: TeacherSpec) -> Loaded:
+    """Returns the teacher that `package.module:function`, called without arguments, makes.
+
+    Raises:
+        TeacherError: there is no such function, or it makes something that cannot be called.
+    """
+    module_name, colon, function_name = path.partition(":")
+    if not colon or not function_name:
+        raise TeacherError(f"teacher python:{path} is not of the form python:package.module:function")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise TeacherError(
+            f"teacher python:{path}: {module_name} cannot be imported ({error}); is its folder on PYTHONPATH?"
+        ) from error
+    names = vars(module)
+    if not callable(names.get(function_name)):
+        public = [name for name, value in names.items() if callable(value) and not name.startswith("_")]
+        raise TeacherError(
+            f"teacher python:{path}: {module_name} has no function {function_name!r}{nearest(function_name, public)}"
+        )
+    made = names[function_name]()
+    if not callable(made):
+        raise TeacherError(
+            f"teacher python:{path} made an object of type {type(made).__name__}; "
+            "the function has to return a callable or an nn.Module"
+        )
+    return from_object(made, spec)._replace(name=short_name(function_name))
+
+
+def from_object(function: Callable[..., object], spec: TeacherSpec) -> Loaded:
+    """Returns a callable as a network; modules that it refers to are put in eval mode."""
+    refuse(spec, "weights", because="a Python object brings its own")
+    check_output(spec, OUTPUTS)
+    if spec.size is None:
+        raise TeacherError(f"teacher {spec.source} does not say what images it wants; give size, in px")
+    modules = _modules_behind(function)
+    return Loaded(
+        PythonNetwork(function, modules, needs_patches=spec.output == "patches"),
+        name=short_name(describe_object(function).rpartition(".")[2]),
+        size=spec.size,
+        num_parameters=sum(num_parameters(module) for module in modules) if modules else None,
+    )
+
+
+class PythonNetwork(Network):
+    """Final: somebody's callable, and the torch modules behind it."""
+
+    def __init__(
+        self, function: Callable[..., object], modules: list[nn.Module], *, needs_patches: bool
+    ) -> None:
+        self._function, self._modules, self._needs_patches = function, modules, needs_patches
+
+    def __call__(self, image: Tensor) -> Features:
+        """Returns what the callable says, as features."""
+        for module in self._modules:  # they may be in use elsewhere, where they train
+            if module.training:
+                module.eval()
+        features = _as_features(self._function(image))
+        if self._needs_patches and features.patches is None:
+            raise TeacherError(f"{describe_object(self._function)} gives no patches; use output=summary")
+        return features
+
+    def to(self, device: torch.device) -> None:
+        """Moves the modules behind the callable."""
+        for module in self._modules:
+            module.to(device)
+
+    def identity(self) -> str:
+        """Returns a hash of the code and of the weights behind it; other state of a callable is not seen."""
+        parts = [describe_object(self._function), _code(self._function)]
+        parts += [fingerprint(module) for module in self._modules]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _as_features(output: object) -> Features:
+    match output:
+        case Features(summary=Tensor() as summary, patches=patches) | (Tensor() as summary, patches):
+            return Features(_as_features(summary).summary, _as_patches(patches))
+        case Tensor(ndim=4):
+            return pool(output)
+        case Tensor(ndim=2):
+            return Features(output)
+    shape = f" of shape {tuple(output.shape)}" if isinstance(output, Tensor) else ""
+    raise TeacherError(
+        f"a teacher gave {type(output).__name__}{shape}; allowed are a tensor (n, D) or (n, D, H, W), "
+        "a pair (summary, patches) and Features"
+    )
+
+
+def _as_patches(output: object) -> Tensor | None:
+    if output is None or (isinstance(output, Tensor) and output.ndim == 3):
+        return output
+    return _as_features(output).patches
+
+
+def _modules_behind(function: Callable[..., object]) -> list[nn.Module]:
+    """The callable itself, the object of a bound method, attributes of an object, names that a function uses."""
+    if isinstance(function, nn.Module):
+        return [function]
+    if inspect.ismethod(function):
+        return (
+            _modules_behind(function.__self__)
+            if callable(function.__self__)
+            else _modules_in(vars(function.__self__))
+        )
+    if inspect.isfunction(function):
+        used = inspect.getclosurevars(function)
+        return _modules_in({**used.globals, **used.nonlocals})
+    return _modules_in(vars(function)) if "__dict__" in dir(function) else []
+
+
+def _modules_in(names: Mapping[str, object]) -> list[nn.Module]:
+    return [value for _, value in sorted(names.items()) if isinstance(value, nn.Module)]
+
+
+def _code(function: Callable[..., object]) -> str:
+    """The source text, where there is one (not in a notebook's lambda or a C function)."""
+    try:
+        return inspect.getsource(function if inspect.isroutine(function) else type(function))
+    except (OSError, TypeError):
+        return ""

