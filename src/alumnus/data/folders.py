@@ -1,0 +1,117 @@
+"""Folders of images: which files are images, and what their place says about label and split.
+
+What counts is where the images are, in this order:
+
+1. All of them below one folder only: that folder is a wrapper, and the rules apply inside it.
+2. All of them below folders named like splits (train, val or validation, test, spare): the rules 3 and 4 apply in each.
+3. Some directly inside: a flat folder. No labels, deeper folders included.
+4. All of them below several folders: class folders; the label is the name of the first folder, deeper ones included.
+
+Hidden files and folders are passed over. Links are followed, but never round in a circle.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from alumnus.data.listing import SPLIT_WORDS, Listing
+from alumnus.data.names import printable
+from alumnus.errors import DataError
+
+# What a scan takes for an image. Formats that are not read are there so that such files are quarantined with a hint, not passed over.
+READ = ".jpg .jpeg .jpe .jfif .mpo .png .apng .gif .webp .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm .pfm .ico .avif .jp2 .j2k .jpx .qoi"
+NOT_READ = ".svg .heic .heif"
+EXTENSIONS = frozenset(f"{READ} {NOT_READ}".split())
+
+
+def read_folder(folder: Path, *, domain: str) -> Listing:
+    """Returns the images of a flat folder, class folders, or split folders of either, in the byte order of their names.
+
+    Raises:
+        DataError: if there is no image, or a folder cannot be read.
+    """
+    names = images_below(folder)
+    if not names:
+        raise DataError(
+            f"{printable(folder)} holds no image: no metadata.parquet, .csv or .jsonl, and no file ending in "
+            f"{', '.join(sorted(EXTENSIONS))}, here or in its folders (hidden ones are passed over)"
+        )
+    rest, splits = split_by_folder(names)
+    return Listing(folder, names, [domain] * len(names), _labels(rest, splits), splits)
+
+
+def images_below(folder: Path) -> list[str]:
+    """Returns the names, relative to the folder, of all files below it that are named like images."""
+    return sorted(_scan(os.fspath(folder), "", ()), key=os.fsencode)
+
+
+def split_by_folder(names: list[str]) -> tuple[list[str], list[str]]:
+    """Returns what follows the wrapper and split folders in every name, and the splits ("train" if there are no such folders).
+
+    >>> split_by_folder(["images/train/cat/1.png", "images/test/cat/2.png"])
+    (['cat/1.png', 'cat/2.png'], ['train', 'test'])
+    """
+    tops = _top_folders(names)
+    while len(tops) == 1 and tops[0].lower() not in SPLIT_WORDS:
+        names = [_below_top(name) for name in names]
+        tops = _top_folders(names)
+    if not tops or any(top.lower() not in SPLIT_WORDS for top in tops):
+        return names, ["train"] * len(names)
+    splits = [SPLIT_WORDS[name.split("/", 1)[0].lower()] for name in names]
+    return [_below_top(name) for name in names], splits
+
+
+def _labels(names: list[str], splits: list[str]) -> list[str | None]:
+    """Returns the first folder of every name; none throughout a split that has images in no folder."""
+    rows = list(zip(names, splits, strict=True))
+    flat = {split for name, split in rows if "/" not in name}
+    return [None if split in flat else name.split("/", 1)[0] for name, split in rows]
+
+
+def _top_folders(names: list[str]) -> list[str]:
+    """Returns the distinct first folders; none if some image lies in no folder."""
+    if any("/" not in name for name in names):
+        return []
+    return list(dict.fromkeys(name.split("/", 1)[0] for name in names))
+
+
+def _below_top(name: str) -> str:
+    return name.split("/", 1)[1]
+
+
+def _scan(folder: str, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
+    """Yields image names; `above` are the device and inode of the folders on the way here."""
+    try:
+        entries = list(os.scandir(folder))
+        info = os.stat(folder)
+    except OSError as error:
+        raise DataError(f"{printable(folder)} cannot be read: {error.strerror}") from error
+    here = (info.st_dev, info.st_ino)
+    if here in above:
+        return
+    for entry in entries:
+        if not entry.name.startswith("."):
+            yield from _found(entry, prefix, (*above, here))
+
+
+def _found(entry: os.DirEntry[str], prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
+    is_named_so = os.path.splitext(entry.name)[1].lower() in EXTENSIONS
+    if not _is_folder(entry):
+        if is_named_so:
+            yield prefix + entry.name
+        return
+    inside = list(_scan(entry.path, f"{prefix}{entry.name}/", above))
+    yield from inside
+    if (
+        is_named_so and not inside
+    ):  # a folder where an image should be: shown, and quarantined when it is read
+        yield prefix + entry.name
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a loop of links
+        return False

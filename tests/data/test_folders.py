@@ -1,0 +1,128 @@
+"""What the places of images in a folder say."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alumnus.data.dataset import open_dataset
+from alumnus.data.folders import images_below, split_by_folder
+from alumnus.errors import DataError
+from tests.data.odd_files import make_odd_files
+
+
+def _fill(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return folder
+
+
+def _rows(folder: Path) -> dict[str, tuple[str | None, str]]:
+    data = open_dataset(folder)
+    labels = [None if label < 0 else data.classes[0][label] for label in data.label]
+    return dict(zip(data.file_names, zip(labels, data.split.tolist(), strict=True), strict=True))
+
+
+def test_images_directly_inside_are_a_flat_folder(tmp_path: Path) -> None:
+    """No labels, the folder's name as domain, deeper images included, other files not."""
+    folder = _fill(
+        tmp_path / "shop", "b.JPG", "a.png", "more/c.webp", "notes.txt", ".hidden.png", ".git/d.png"
+    )
+    assert _rows(folder) == {
+        "a.png": (None, "train"),
+        "b.JPG": (None, "train"),
+        "more/c.webp": (None, "train"),
+    }
+    assert open_dataset(folder).domains == ("shop",)
+
+
+def test_folders_with_images_are_classes(tmp_path: Path) -> None:
+    """The first folder is the label, also of deeper images."""
+    folder = _fill(tmp_path, "cat/1.png", "cat/old/2.png", "dog/1.png", "empty/readme.md")
+    assert _rows(folder) == {
+        "cat/1.png": ("cat", "train"),
+        "cat/old/2.png": ("cat", "train"),
+        "dog/1.png": ("dog", "train"),
+    }
+
+
+def test_split_folders_are_splits(tmp_path: Path) -> None:
+    """Each is flat or has classes, whatever the others are."""
+    folder = _fill(tmp_path, "train/cat/1.png", "train/dog/2.png", "Valid/cat/3.png", "test/4.png")
+    assert _rows(folder) == {
+        "Valid/cat/3.png": ("cat", "val"),
+        "test/4.png": (None, "test"),
+        "train/cat/1.png": ("cat", "train"),
+        "train/dog/2.png": ("dog", "train"),
+    }
+
+
+def test_a_class_named_like_a_split_is_a_class_among_others(tmp_path: Path) -> None:
+    """Vehicles: a train is one of them."""
+    folder = _fill(tmp_path, "train/1.png", "plane/1.png")
+    assert _rows(folder) == {"plane/1.png": ("plane", "train"), "train/1.png": ("train", "train")}
+
+
+def test_a_lone_folder_is_a_wrapper(tmp_path: Path) -> None:
+    """images/ around class folders is no class."""
+    assert _rows(_fill(tmp_path / "x", "images/cat/1.png", "images/dog/1.png"))["images/cat/1.png"] == (
+        "cat",
+        "train",
+    )
+    assert _rows(_fill(tmp_path / "y", "images/1.png", "images/2.png"))["images/1.png"] == (None, "train")
+
+
+def test_a_folder_without_images_says_what_was_looked_for(tmp_path: Path) -> None:
+    """The message lists the endings."""
+    with pytest.raises(DataError, match=r"holds no image.*metadata\.parquet.*\.jpg"):
+        open_dataset(_fill(tmp_path, "notes.txt", ".hidden/a.png"))
+
+
+def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
+    """A linked folder is read; one that leads back up is not."""
+    folder = _fill(tmp_path / "here", "a/1.png")
+    _fill(tmp_path / "there", "2.png")
+    (folder / "b").symlink_to(tmp_path / "there")
+    (folder / "a" / "up").symlink_to(folder)
+    (folder / "a" / "self").symlink_to(folder / "a" / "self")
+    assert images_below(folder) == ["a/1.png", "b/2.png"]
+
+
+def test_order_is_that_of_the_bytes_of_the_names(tmp_path: Path) -> None:
+    """Not of the locale or the file system."""
+    names = [
+        "b.png",
+        "B.png",
+        "a/z.png",
+        "a.png",
+        "\N{LATIN SMALL LETTER A WITH DIAERESIS}.png",
+        "10.png",
+        "9.png",
+    ]
+    assert images_below(_fill(tmp_path, *names)) == sorted(names, key=os.fsencode)
+
+
+def test_every_odd_file_is_found(tmp_path: Path) -> None:
+    """What is broken must reach the quarantine, not be passed over."""
+    odd = make_odd_files(tmp_path / "odd")
+    data = open_dataset(tmp_path / "odd")
+    assert set(data.file_names) == {each.name for each in odd}
+    assert len(data.fingerprint) == 64
+
+
+NAMES = st.text(
+    st.characters(blacklist_characters="/\0", blacklist_categories=["Cs"]), min_size=1, max_size=5
+)
+
+
+@given(st.lists(st.lists(NAMES, min_size=1, max_size=4).map("/".join), min_size=1, max_size=10))
+def test_split_by_folder_only_takes_folders_off(names: list[str]) -> None:
+    """What remains is the end of each name and never empty."""
+    rest, splits = split_by_folder(names)
+    assert len(rest) == len(splits) == len(names)
+    assert all(end and name.endswith(end) for name, end in zip(names, rest, strict=True))
