@@ -46,13 +46,13 @@ def test_nothing_heavy_is_imported_for_a_name_or_for_help(code: str) -> None:
 
 
 def test_help_is_instant() -> None:
-    """The best of a few, since other tests run beside this one."""
-    times = []
-    for _ in range(5):
+    """In one of a few tries, since other tests run beside this one."""
+    for _ in range(10):
         started = time.perf_counter()
         assert _python("from alumnus.cli import main; main()", "--help").returncode == 0
-        times.append(time.perf_counter() - started)
-    assert min(times) < MAX_HELP_S
+        if time.perf_counter() - started < MAX_HELP_S:
+            return
+    pytest.fail(f"alumnus --help takes more than {MAX_HELP_S} s")
 
 
 def test_every_verb_has_help(capsys: pytest.CaptureFixture[str]) -> None:
