@@ -117,6 +117,13 @@ def test_numbers_are_labels_in_every_form(folder: Path) -> None:
     ]
 
 
+def test_minus_one_is_no_label_in_a_csv_either(folder: Path) -> None:
+    """A CSV has only text, and means the same."""
+    assert _labels(
+        open_dataset(_save({"file_name": ["a.png", "b.png"], "label": [-1, 7]}, folder / "x.csv"))
+    ) == [None, "7"]
+
+
 def test_absolute_paths_are_for_lists_that_a_person_names(folder: Path, tmp_path: Path) -> None:
     """Such a list may reach anywhere; a metadata file inside a dataset may not."""
     columns = {"path": [str(folder / "a.png"), str(folder / "sub" / "c.png")]}

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alumnus.data.listing import SPLITS, Listing
-from alumnus.data.names import byte_order, printable
+from alumnus.data.names import byte_order, name_below, printable
 from alumnus.data.sources import read_source
 from alumnus.data.write import write_dataset
 from alumnus.errors import DataError, nearest
@@ -44,7 +44,7 @@ class Dataset:
         return len(self.paths)
 
     def select(
-        self, *, split: str | Sequence[str] | None = None, domains: Sequence[str] | None = None
+        self, *, split: str | Sequence[str] | None = None, domains: str | Sequence[str] | None = None
     ) -> Dataset:
         """Returns the rows of some splits and domains, in their order; indices into domains and classes keep their meaning.
 
@@ -53,7 +53,7 @@ class Dataset:
         """
         keep = np.ones(len(self), bool)
         if split is not None:
-            keep &= np.isin(self.split, _known([split] if isinstance(split, str) else split, SPLITS, "split"))
+            keep &= np.isin(self.split, _known(split, SPLITS, "split"))
         if domains is not None:
             wanted = _known(domains, self.domains, "domain")
             keep &= np.isin(self.domain, [self.domains.index(name) for name in wanted])
@@ -104,7 +104,7 @@ def _indexed(listings: Sequence[Listing]) -> Dataset:
     paths = [os.path.join(each.root, name) for each in listings for name in each.file_names]
     _check_distinct(paths)
     root = os.path.commonpath([each.root for each in listings])
-    names = [os.path.relpath(path, root) for path in paths]
+    names = [name_below(path, root) for path in paths]
     domain_words = [word for each in listings for word in each.domains]
     label_words = [word for each in listings for word in each.labels]
     domains = tuple(dict.fromkeys(domain_words))
@@ -136,7 +136,8 @@ def _check_distinct(paths: Sequence[str]) -> None:
         seen.add(path)
 
 
-def _known(words: Sequence[str], allowed: Sequence[str], what: str) -> list[str]:
+def _known(words: str | Sequence[str], allowed: Sequence[str], what: str) -> list[str]:
+    words = [words] if isinstance(words, str) else words
     for word in words:
         if word not in allowed:
             raise DataError(f"there is no {what} {word!r}, only {', '.join(allowed)}{nearest(word, allowed)}")

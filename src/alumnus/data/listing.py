@@ -45,7 +45,7 @@ def text_of(value: object) -> str | None:
         ValueError: if it is anything else than text or a whole number.
     """
     if value is None or isinstance(value, str):
-        return value or None
+        return None if value in (None, "", "-1") else value
     if isinstance(value, (float, np.floating)) and (math.isnan(value) or float(value).is_integer()):
         value = -1 if math.isnan(value) else int(value)
     if isinstance(value, (int, np.integer)) and not isinstance(value, bool):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from alumnus.data.listing import Listing, split_of, text_of
-from alumnus.data.names import printable
+from alumnus.data.names import is_below, name_below, printable
 from alumnus.data.tables import Table, read_table
 from alumnus.errors import DataError
 
@@ -93,15 +93,12 @@ def _file_name(cell: object, root: Path, may_be_absolute: bool) -> str:
     if "://" in cell:
         raise ValueError(f"{cell!r} is an address; images must be files, so download them first")
     absolute = os.path.normpath(os.path.join(root, cell))
-    name = os.path.relpath(absolute, root)
-    if name == ".." or name.startswith("../"):
-        if may_be_absolute and os.path.isabs(cell):
-            return absolute
-        hint = (
-            "move the list, or give absolute paths" if may_be_absolute else "a dataset may hold no such path"
-        )
-        raise ValueError(f"{cell!r} leaves the folder of the list; {hint}")
-    return name
+    if is_below(absolute, root):
+        return name_below(absolute, root)
+    if may_be_absolute and os.path.isabs(cell):
+        return absolute
+    hint = "move the list, or give absolute paths" if may_be_absolute else "a dataset may hold no such path"
+    raise ValueError(f"{cell!r} leaves the folder of the list; {hint}")
 
 
 def _check_distinct(names: Sequence[str], where: str) -> None:
@@ -119,7 +116,7 @@ def _rooted(listing: Listing) -> Listing:
         return listing
     paths = [os.path.join(listing.root, name) for name in listing.file_names]
     root = os.path.commonpath([os.path.dirname(path) for path in paths])
-    names = [os.path.relpath(path, root) for path in paths]
+    names = [name_below(path, root) for path in paths]
     return Listing(Path(root), names, listing.domains, listing.labels, listing.splits)
 
 

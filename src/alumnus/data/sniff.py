@@ -44,7 +44,7 @@ def _by_content(head: bytes) -> str:
         return "a WebP whose header is broken"
     if head[4:8] == b"ftyp":
         brand = head[8:12].decode("latin-1")
-        return f"an ISO media file of brand {brand!r} (HEIC, video); convert it to JPEG or PNG"
+        return f"an ISO media file of brand {brand!r} (HEIC, AVIF, video) that cannot be read; convert it to JPEG or PNG"
     if not head.strip(b"\0"):
         return "nothing but zero bytes"
     if _is_text(head):
