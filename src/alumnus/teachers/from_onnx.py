@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 NUMBERS: dict[str, type[np.floating[Any]]] = {
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
-    "tensor(double)": np.float64,
 }
 
 

