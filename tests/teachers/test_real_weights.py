@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 import torch
 from PIL import Image
@@ -27,7 +29,7 @@ MOBILE_BY_ORDER = {**MOBILE, "model": "timm/mobilenetv2_100"}
 CLASSES = MobileNet_V2_Weights.DEFAULT.meta["categories"]
 
 
-def _load(settings: dict[str, object], **more: object) -> Teacher:
+def _load(settings: Mapping[str, object], **more: object) -> Teacher:
     return load_teacher(TeacherSpec.model_validate({**settings, **more}), device=torch.device("cpu"))
 
 
@@ -40,7 +42,7 @@ def _photographs() -> Tensor:
 
 
 @pytest.mark.parametrize("settings", [LITE, MOBILE, MOBILE_BY_ORDER], ids=["lite0", "mobile", "by order"])
-def test_a_palace_is_a_palace(settings: dict[str, object]) -> None:
+def test_a_palace_is_a_palace(settings: Mapping[str, object]) -> None:
     """The classifier of every file, matched by name or by order, still knows what it sees."""
     logits = _load(settings, output="logits")(_photographs()).summary
     assert logits.shape == (2, 1000)
