@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alumnus.errors import MissingExtra, TeacherError
+from alumnus.log import console
 from alumnus.teachers.network import Loaded, Network, pool
 from alumnus.teachers.spec import TeacherSpec, check_output, refuse, short_name
 from alumnus.types import Features
@@ -117,6 +118,8 @@ def _open(path: Path, device: torch.device) -> onnxruntime.InferenceSession:
     options.log_severity_level = 3
     wanted = ["CUDAExecutionProvider"] if device.type == "cuda" else []
     providers = [name for name in wanted if name in onnxruntime.get_available_providers()]
+    if len(providers) < len(wanted):
+        console.print(f"teacher onnx:{path} runs on the CPU: this ONNX Runtime has no provider for {device}")
     try:
         return onnxruntime.InferenceSession(
             str(path), options, providers=[*providers, "CPUExecutionProvider"]

@@ -60,9 +60,9 @@ class Teacher:
         self.fingerprint = self._fingerprint()
         probe = self._probe()
         self.num_features = int(probe.summary.shape[1])  # D
-        self._silence = Features(
-            probe.summary[:0].clone(), None if probe.patches is None else probe.patches[:0].clone()
-        )
+        self._grid = (
+            None if probe.patches is None else tuple(probe.patches.shape[1:])
+        )  # (N, D) of its patches
 
     def __call__(self, image: Tensor) -> Features:
         """Returns features in float32 of images (n, 3, size, size), float in [0, 1]; n may be 0.
@@ -81,7 +81,8 @@ class Teacher:
 
     def silence(self) -> Features:
         """Returns its features of no image: (0, D) and, if it gives patches, (0, N, D)."""
-        return self._silence
+        patches = None if self._grid is None else torch.zeros(0, *self._grid, device=self.device)
+        return Features(torch.zeros(0, self.num_features, device=self.device), patches)
 
     def to(self, device: torch.device) -> Teacher:
         """Moves it to a device, and returns it."""
