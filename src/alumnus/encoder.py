@@ -33,7 +33,7 @@ class Encoder:
 
     def __init__(self, student: Student, *, device: torch.device | None = None) -> None:
         device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.student = student.eval().to(device, memory_format=torch.channels_last)
+        self.student = student.eval().to(device).to(memory_format=torch.channels_last)
         self.device = device
 
     @property

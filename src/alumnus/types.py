@@ -22,7 +22,7 @@ class Target(NamedTuple):
     """One teacher's features for the images of a batch on which that teacher is trusted."""
 
     features: Features  # over n <= B images
-    index: Tensor  # (n,) int64, their positions in the batch, ascending
+    places: Tensor  # (n,) int64, their positions in the batch, ascending
 
 
 Targets = Mapping[str, Target]  # teacher name -> Target, in the order of the recipe; n may be 0

@@ -36,12 +36,13 @@ def test_every_row_is_used_once_before_any_is_used_twice(name: SamplerName) -> N
     uses: Counter[int] = Counter()
     sampler = _sampler(name)
     for step in range(50):
-        for row, view in zip(*sampler.draw(step), strict=True):
+        rows, views = sampler.draw(step)
+        for row, view in zip(rows.tolist(), views.tolist(), strict=True):
             assert view == uses[row]
             uses[row] += 1
-    pools = [np.arange(40)] if name == "proportional" else [np.flatnonzero(DOMAIN == d) for d in range(3)]
+    pools = [np.arange(40)] if name == "proportional" else [np.flatnonzero(d == DOMAIN) for d in range(3)]
     for pool in pools:
-        counts = [uses[row] for row in pool]
+        counts = [uses[row] for row in pool.tolist()]
         assert max(counts) - min(counts) <= 1
 
 

@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from alumnus.errors import ConfigError
 from alumnus.methods.supervised import Settings, Supervised, build
+from alumnus.models.heads import CosineClassifier
 from alumnus.models.student import Architecture, Student
 from alumnus.objective import Setup, TeacherWidth
 from alumnus.types import Batch
@@ -34,7 +35,9 @@ def test_loss_equals_a_naive_loop() -> None:
     embedding = student(batch.image).embedding
     wanted = []
     for i in (0, 1, 3):
-        weight = functional.normalize(objective.classifiers[int(batch.domain[i])].weight, dim=-1)
+        classifier = objective.classifiers[int(batch.domain[i])]
+        assert isinstance(classifier, CosineClassifier)
+        weight = functional.normalize(classifier.weight, dim=-1)
         wanted.append(-torch.log_softmax(16 * weight @ embedding[i], dim=0)[batch.label[i]])
     assert terms.loss.item() == pytest.approx(torch.stack(wanted).mean().item(), rel=1e-5)
     assert terms.per_sample[2] == 0

@@ -54,7 +54,7 @@ def test_a_teacher_speaks_about_its_own_rows_only() -> None:
     source = _live(_teacher("faces", colour, domains=("faces", "flags")))
     batch, shown = _batch([0, 1, 2, 1, 0]), colour.seen
     target = source(batch)["faces"]
-    assert target.index.tolist() == [1, 2, 3]
+    assert target.places.tolist() == [1, 2, 3]
     assert colour.seen - shown == 3
     expected = batch.teacher_images[8][[1, 2, 3]].float().mean((2, 3)) / 255
     torch.testing.assert_close(target.features.summary, expected)
@@ -67,13 +67,13 @@ def test_a_teacher_without_rows_does_no_work() -> None:
     target = source(_batch([0, 1, 0]))["flags"]
     assert colour.seen == shown
     assert target.features.summary.shape == (0, 3)
-    assert target.index.shape == (0,)
-    assert target.index.dtype == torch.int64
+    assert target.places.shape == (0,)
+    assert target.places.dtype == torch.int64
 
 
 def test_a_teacher_without_domains_is_trusted_everywhere() -> None:
     """All rows, in order."""
-    assert _live(_teacher("all"))(_batch([2, 0, 1]))["all"].index.tolist() == [0, 1, 2]
+    assert _live(_teacher("all"))(_batch([2, 0, 1]))["all"].places.tolist() == [0, 1, 2]
 
 
 def test_the_order_of_the_teachers_changes_no_target() -> None:
@@ -85,7 +85,7 @@ def test_the_order_of_the_teachers_changes_no_target() -> None:
     assert list(backward) == ["b", "a"]
     for name, target in forward.items():
         assert torch.equal(target.features.summary, backward[name].features.summary)
-        assert torch.equal(target.index, backward[name].index)
+        assert torch.equal(target.places, backward[name].places)
 
 
 def test_sizes_are_those_the_loader_must_deliver() -> None:

@@ -140,4 +140,4 @@ def test_a_callable_teacher_is_written_as_its_module_path(recipe: Path, tmp_path
     """A Python object given as a teacher leaves a readable config.yaml."""
     function: Callable[..., object] = dump
     config = load_config(recipe, teachers=[{"model": function, "size": 32}])
-    assert "python:alumnus.training.config:dump" in dump(config)
+    assert "alumnus.training.config.dump" in dump(config)

@@ -116,7 +116,7 @@ def apply_geometry(image: Image.Image, view: View, *, size: int) -> np.ndarray:
     # Less than a pixel cannot be resampled: a 1 x 5000 image keeps at least one pixel of each side.
     left, top = min(left * width, width - 1.0), min(top * height, height - 1.0)
     box = (left, top, max(right * width, left + 1), max(bottom * height, top + 1))
-    crop = image.resize((size, size), Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)
+    crop = image.resize((size, size), Image.Resampling.BILINEAR, box=box)
     pixels = np.asarray(crop, dtype=np.uint8)
     if view.flip:
         pixels = pixels[:, ::-1]
@@ -133,4 +133,5 @@ def apply_photometric(pixels: np.ndarray, view: View) -> np.ndarray:
     values = (values - mean) * np.float32(view.contrast) + mean
     grey = (grey - mean) * np.float32(view.contrast) + mean
     values = grey + (values - grey) * np.float32(view.saturation)
-    return np.clip(values + 0.5, 0, 255).astype(np.uint8)
+    changed: np.ndarray = np.clip(values + 0.5, 0, 255).astype(np.uint8)
+    return changed

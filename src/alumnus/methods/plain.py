@@ -70,16 +70,16 @@ class Plain(Objective):
         per_sample = embedding.new_zeros(len(embedding))
         report: dict[str, Tensor] = {}
         for name, target in targets.items():
-            if len(target.index) == 0:
+            if len(target.places) == 0:
                 continue
             wanted = self._standardised(name, target.features.summary)
-            distance = feature_distance(self.from_embedding[_key(name)](embedding[target.index]), wanted)
+            distance = feature_distance(self.from_embedding[_key(name)](embedding[target.places]), wanted)
             if self.from_summary is not None:
-                summary = output.features.summary[target.index]
+                summary = output.features.summary[target.places]
                 distance = (distance + feature_distance(self.from_summary[_key(name)](summary), wanted)) / 2
             share = self.weights[name] / sum(self.weights.values())
             total = total + share * distance.mean()
-            per_sample = per_sample.index_add(0, target.index, share * distance.detach())
+            per_sample = per_sample.index_add(0, target.places, share * distance.detach())
             report[f"loss/{name}"] = distance.detach().mean()
         return Terms(total, report, per_sample)
 

@@ -58,7 +58,7 @@ class Supervised(Objective):
         )  # part of the graph, so that a batch without labels has a gradient too
         right = embedding.new_zeros(len(embedding))
         labelled = batch.label >= 0
-        for domain in batch.domain[labelled].unique().tolist():
+        for domain in sorted(set(batch.domain[labelled].tolist())):
             here = torch.nonzero(labelled & (batch.domain == domain)).squeeze(1)
             cosine = self.classifiers[domain](embedding[here])  # (n, C)
             label = batch.label[here]

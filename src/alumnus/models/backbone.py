@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import timm
@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from alumnus.errors import ConfigError, nearest
 from alumnus.types import Features
+
+Channels = tuple[float, float, float]
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -62,6 +64,19 @@ def feature_dim(backbone: nn.Module, *, size: int) -> int:
     if summary.ndim != 2:
         raise ConfigError(f"the network gives a summary of shape {tuple(summary.shape)}, needed is (B, D)")
     return int(summary.shape[1])
+
+
+def input_statistics(name: str) -> tuple[Channels, Channels]:
+    """Returns mean and std of the channels in [0, 1] that the weights of a name were trained with; ImageNet's if timm knows none."""
+    known = timm.get_pretrained_cfg(name.partition(".")[0], allow_unregistered=True)
+    if known is None:
+        return IMAGENET_MEAN, IMAGENET_STD
+    return _channels(known.mean), _channels(known.std)
+
+
+def _channels(values: Sequence[float]) -> Channels:
+    red, green, blue = values
+    return red, green, blue
 
 
 def size_arguments(architecture: str, size: int) -> dict[str, Any]:

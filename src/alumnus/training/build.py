@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 
-import alumnus
 from alumnus.data.dataset import Dataset
 from alumnus.errors import ConfigError
 from alumnus.models.artifact import load_student
-from alumnus.models.backbone import IMAGENET_MEAN, IMAGENET_STD, create_backbone
+from alumnus.models.backbone import create_backbone, input_statistics
 from alumnus.models.student import Architecture, Student
 from alumnus.models.weights import load_into, load_state
 from alumnus.training.config import Config, StudentSpec
@@ -48,15 +47,14 @@ def _fresh(name: str, spec: StudentSpec, config: Config) -> Student:
     backbone = create_backbone(name, size=config.size, model_args=spec.model_args, pretrained=fetch)
     if spec.weights is not None:
         load_into(backbone, load_state(spec.weights), source=spec.weights)
-    default = timm.get_pretrained_cfg(name.partition(".")[0], allow_unregistered=True)
-    mean, std = (IMAGENET_MEAN, IMAGENET_STD) if default is None else (default.mean, default.std)
+    mean, std = input_statistics(name)
     architecture = Architecture(
         model=name,
         size=config.size,
         embed_dim=config.embed_dim,
         model_args=spec.model_args,
-        mean=spec.mean or tuple(mean),
-        std=spec.std or tuple(std),
+        mean=spec.mean or mean,
+        std=spec.std or std,
     )
     return Student(architecture, backbone=backbone)
 
@@ -75,10 +73,8 @@ def _continued(folder: Path, config: Config) -> Student:
 def provenance(config: Config, dataset: Dataset, teachers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Returns what the student came from, for alumnus.json."""
     return {
-        "alumnus": alumnus.__version__,
         "python": platform.python_version(),
-        "torch": torch.__version__,
-        "timm": timm.__version__,
+        **{name: metadata.version(name) for name in ("alumnus", "torch", "timm")},
         "method": config.method.model_dump(mode="json"),
         "seed": config.seed,
         "steps": config.steps,

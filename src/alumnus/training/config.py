@@ -100,19 +100,27 @@ def _method(value: object) -> object:
         raise ConfigError(_explain(error, settings)) from error
 
 
+def _paths(value: object) -> object:
+    """One path or several -> texts."""
+    several = [value] if isinstance(value, str | Path) else value
+    return (
+        [str(v) if isinstance(v, Path) else v for v in several] if isinstance(several, Sequence) else several
+    )
+
+
 class Config(BaseModel):
     """Everything that decides a run."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     out: Path = Field(description="the run's folder")
-    data: Annotated[tuple[str, ...], BeforeValidator(lambda v: [v] if isinstance(v, str | Path) else v)] = (
-        Field(description="dataset folder, image folder or list file; or several, which are joined")
+    data: Annotated[tuple[str, ...], BeforeValidator(_paths)] = Field(
+        description="dataset folder, image folder or list file; or several, which are joined"
     )
     student: StudentSpec = Field(description="the network to train")
     teachers: tuple[TeacherSpec, ...] = Field((), description="the networks to learn from")
     method: Annotated[SerializeAsAny[MethodSettings], BeforeValidator(_method)] = Field(
-        default="plain",  # type: ignore[assignment]
+        default="plain",
         validate_default=True,
         description="a name, or {name: …, settings of that method}",
     )
@@ -126,7 +134,7 @@ class Config(BaseModel):
     lr: float = Field(1e-3, gt=0, description="peak learning rate")
     optim: OptimSettings = OptimSettings()
     sampler: SamplerName = Field("balanced", description="how a batch is shared by the domains")
-    views: ViewSettings = ViewSettings()  # type: ignore[call-arg]
+    views: ViewSettings = ViewSettings()
     seed: int = Field(0, ge=0)
     workers: int = Field(2, ge=0, description="image-reading processes")
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -214,10 +222,9 @@ def _open(place: Any, part: str, path: str) -> Any:
     else:
         key = part
         place.setdefault(part, {})
-    if isinstance(
-        place[key], str
-    ):  # teachers.0.weight=2 where teachers.0 is only a name; method.x where it is one
-        place[key] = {"name" if part == "method" else "model": place[key]}
+    if isinstance(place[key], str) and (part in ("method", "student") or isinstance(place, list)):
+        short = "name" if part == "method" else "model"  # teachers.0.weight=2 where teachers.0 is only a name
+        place[key] = {short: place[key]}
     if not isinstance(place[key], dict | list):
         raise ConfigError(f"{path} is {place[key]!r}; there is nothing inside it to set")
     return place[key]

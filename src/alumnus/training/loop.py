@@ -51,7 +51,7 @@ def train(config: Config) -> Run:
     teachers = [load_teacher(spec, device=device) for spec in config.teachers]
     manifest = [describe(teacher) for teacher in teachers]
     source = LiveTeachers(teachers, domains=dataset.domains, device=device)
-    student = build_student(config).to(device, memory_format=torch.channels_last)
+    student = build_student(config).to(device).to(memory_format=torch.channels_last)
     objective = _objective(config, dataset, student, teachers).to(device)
     optimizer = make_optimizer(student, objective, config.optim, lr=config.lr)
     ema = Ema(student, decay=config.optim.ema) if config.optim.ema else None
@@ -147,7 +147,7 @@ def _update(terms: Terms, state: TrainState, *, step: int, clip_norm: float) -> 
     if not torch.isfinite(terms.loss):
         broken = [name for name, value in terms.report.items() if not torch.isfinite(value)]
         raise NonFiniteError(
-            f"step {step}: the loss is {float(terms.loss)} (not finite: {', '.join(broken) or 'the total'}); "
+            f"step {step}: the loss is {float(terms.loss.detach())} (not finite: {', '.join(broken) or 'the total'}); "
             "a lower lr or precision=float32 usually helps; the last checkpoint is kept"
         )
     state.optimizer.zero_grad(set_to_none=True)
