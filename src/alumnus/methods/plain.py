@@ -96,5 +96,5 @@ def _projectors(in_dim: int, widths: Mapping[str, int], *, kind: ProjectorKind) 
 
 
 def _key(name: str) -> str:
-    """A module's name may hold no dot."""
-    return name.replace(".", "_")
+    """A name that cannot clash with those of a ModuleDict itself, such as `keys`."""
+    return f"teacher_{name}"

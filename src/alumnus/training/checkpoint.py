@@ -51,10 +51,11 @@ class TrainState:
         if self.ema is not None:
             for name, value in _under(tensors, "ema/").items():
                 self.ema.tensors[name].copy_(value)
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         moments: dict[int, dict[str, Tensor]] = {}
         for path, value in _under(tensors, "optimizer/").items():
             number, name = path.split("/")
-            moments.setdefault(int(number), {})[name] = value
+            moments.setdefault(int(number), {})[name] = _laid_out_as(parameters[int(number)], value)
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
 
@@ -117,6 +118,11 @@ def _read(path: Path) -> tuple[dict[str, str | int], dict[str, Tensor]]:
 def _newest_first(folder: Path) -> Iterator[Path]:
     found = [path for path in folder.glob("step-*") if path.name[5:].isdigit()]
     yield from sorted(found, key=lambda path: int(path.name[5:]), reverse=True)
+
+
+def _laid_out_as(parameter: Tensor, value: Tensor) -> Tensor:
+    """Returns a moment in its parameter's memory format: fused AdamW walks both by position in memory, and a checkpoint is contiguous."""
+    return torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value
 
 
 def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
