@@ -1,0 +1,84 @@
+"""Pictures → square RGB pixels: SVG rasterised without the machine's fonts, then laid on white."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from alumnus.errors import MissingExtra
+
+WHITE, DARK = (255, 255, 255), (64, 64, 64)
+VISIBLE = 12  # levels of 255 by which some pixel must differ from the ground
+
+
+@dataclass(frozen=True)
+class Svg:
+    """A vector drawing; fonts of the machine are not used, so every machine draws the same."""
+
+    markup: str
+
+    def __call__(self, size: int, /) -> Image.Image:
+        """RGBA, longer side `size` px."""
+        return svg_image(self.markup, size)
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """A raster image, a box of it if wanted."""
+
+    path: Path
+    box: tuple[int, int, int, int] | None = None  # left, top, right, bottom in px
+
+    def __call__(self, size: int, /) -> Image.Image:
+        """RGBA, its own size."""
+        with Image.open(self.path) as image:
+            return (image.crop(self.box) if self.box else image).convert("RGBA")
+
+
+def svg_image(markup: str, size: int) -> Image.Image:
+    """Returns an SVG as RGBA with its longer side `size` px.
+
+    Raises:
+        ValueError: it cannot be drawn.
+    """
+    try:
+        import resvg_py
+    except ImportError as error:
+        raise MissingExtra("resvg_py", extra="datasets") from error
+    png = resvg_py.svg_to_bytes(svg_string=markup, width=size, skip_system_fonts=True)
+    image = Image.open(io.BytesIO(png))
+    if image.height > size:  # taller than wide; draw again rather than resample
+        png = resvg_py.svg_to_bytes(svg_string=markup, height=size, skip_system_fonts=True)
+        image = Image.open(io.BytesIO(png))
+    return image.convert("RGBA")
+
+
+def square(image: Image.Image, size: int) -> Image.Image:
+    """Returns a picture centred on a white square, RGB, `size` px; on dark grey if it would vanish on white.
+
+    Raises:
+        ValueError: nothing is to be seen on either.
+    """
+    scale = size / max(image.size)
+    if scale != 1:
+        wanted = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+        image = image.resize(wanted, Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.BICUBIC)
+    for ground in (WHITE, DARK):
+        laid = _lay(image, ground, size)
+        if _shows(laid):
+            return laid
+    raise ValueError("the picture is blank")
+
+
+def _lay(image: Image.Image, ground: tuple[int, int, int], size: int) -> Image.Image:
+    laid = Image.new("RGB", (size, size), ground)
+    corner = ((size - image.width) // 2, (size - image.height) // 2)
+    laid.paste(image, corner, image if image.mode == "RGBA" else None)
+    return laid
+
+
+def _shows(image: Image.Image) -> bool:
+    return any(high - low > VISIBLE for low, high in image.getextrema())  # type: ignore[misc]  # RGB gives pairs
