@@ -167,6 +167,7 @@ def test_combined_seeds_have_the_interval_of_the_runs(data: Dataset) -> None:
         matrix = torch.randn(12, 4)
         student = model("student", lambda image, m=matrix: noise(image) @ m, "student")  # type: ignore[misc]
         runs.append(score([student, model("teacher", colours)], data, workers=0, resamples=10, knn=False))
+    assert combine(runs[:1]) == runs[0]
     combined = combine(runs)
     assert combined.runs == 3
     macros = [run.model().scores["merged/R@1"].macro.mean for run in runs]

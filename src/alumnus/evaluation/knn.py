@@ -44,7 +44,7 @@ def make_task(data: Dataset, *, seed: int = 0, wanted: bool = True) -> Task:
     without = [name for d, name in enumerate(data.domains) if d not in domains]
     train = train[np.isin(data.domain[train], domains)]
     note = (
-        f"no kNN for {', '.join(without)}: no class of the training split is in val or test"
+        f"No kNN for {', '.join(without)}: no class of the training split is in val or test"
         if without
         else ""
     )

@@ -15,7 +15,7 @@ from alumnus.evaluation.results import Difference, ModelScores, Results, Scores
 
 
 def combine(runs: Sequence[Results]) -> Results:
-    """Returns the results of runs of the same models on the same images, averaged.
+    """Returns the results of runs of the same models on the same images, averaged; a single run stays as it is.
 
     Raises:
         DataError: they do not speak of the same thing; says what differs.
@@ -23,6 +23,8 @@ def combine(runs: Sequence[Results]) -> Results:
     if not runs:
         raise DataError("there are no results to combine")
     first = runs[0]
+    if len(runs) == 1:
+        return first
     for run in runs[1:]:
         _check_same(first, run)
     return dataclasses.replace(

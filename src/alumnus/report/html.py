@@ -1,0 +1,156 @@
+"""One self-contained HTML file about a run: `write_report(run_folder)` → `report.html`.
+
+It loads nothing, from anywhere, and runs no script: pictures are data URIs, charts inline SVG, and a content security policy forbids the
+rest. Everything that came from outside is escaped by the template engine.
+"""
+
+from __future__ import annotations
+
+import datetime
+import math
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup, escape
+
+from alumnus.data.names import printable
+from alumnus.errors import ArtifactError
+from alumnus.evaluation.results import KEYS, Results
+from alumnus.report.artifacts import Entry, RunFolder, read_run
+from alumnus.report.charts import training_charts
+from alumnus.report.table import DEFAULT_KEY, Table, bounds, number, score_table
+from alumnus.report.verdict import verdict
+
+QUARANTINE_SHOWN = 50
+TEACHER_COLUMNS = ("name", "source", "size", "output", "domains", "weight", "licence", "fingerprint")
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True)
+class Versus:
+    """The student minus another model, as numbers and as a bar in percent of the drawing's width."""
+
+    name: str
+    text: str
+    interval: str
+    sign: int
+    low: float
+    high: float
+    mean: float
+
+
+def write_report(run_folder: Path) -> Path:
+    """Writes `report.html` into a run folder from what lies there, and returns its path; parts that are missing are named in it.
+
+    Raises:
+        ArtifactError: there is no such folder.
+    """
+    if not run_folder.is_dir():
+        raise ArtifactError(f"'{printable(run_folder)}' is not a folder; give the out= folder of a run")
+    path = run_folder / "report.html"
+    temporary = path.with_name(".report.html.new")
+    # A lone surrogate (a name that is not UTF-8) must not end the report.
+    temporary.write_text(render(read_run(run_folder)), encoding="utf-8", errors="backslashreplace")
+    os.replace(temporary, path)
+    return path
+
+
+def render(run: RunFolder) -> str:
+    """Returns the page."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["breakable"] = _breakable
+    results = run.results
+    return environment.get_template("report.html.jinja").render(
+        run=run,
+        style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
+        verdict=None if results is None else verdict(results),
+        results=results,
+        tables=[] if results is None else _tables(results),
+        versus=[] if results is None else _versus(results),
+        charts=[(chart, Markup(chart.svg)) for chart in training_charts(run.metrics)],
+        galleries=_galleries(run.gallery),
+        teacher_columns=[
+            name for name in TEACHER_COLUMNS if any(teacher.get(name) for teacher in run.teachers)
+        ],
+        quarantine_shown=QUARANTINE_SHOWN,
+        provenance=_provenance(run),
+        made=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    )
+
+
+def _breakable(name: str) -> Markup:
+    """Returns the escaped name with places where a narrow column may break it."""
+    return Markup(re.sub("([_/])", r"\1<wbr>", str(escape(name))))  # neither mark occurs in an entity
+
+
+def _tables(results: Results) -> list[Table]:
+    keys = [*KEYS, *(["knn"] if any(model.knn for model in results.models) else [])]
+    return [score_table(results, key=key) for key in keys]
+
+
+def _versus(results: Results) -> list[Versus]:
+    """The differences of macro R@1, merged, from the one most in the student's favour down."""
+    found = [
+        (difference.other, difference.scores.macro)
+        for difference in results.differences
+        if difference.key == DEFAULT_KEY
+    ]
+    ends = [abs(end) for _, interval in found for end in interval if math.isfinite(end)]
+    reach = max(ends, default=0.0) or 1.0
+
+    def place(value: float, otherwise: float) -> float:
+        return round(50 + 48 * (value if math.isfinite(value) else otherwise) / reach, 2)
+
+    return [
+        Versus(
+            name,
+            number(interval.mean, signed=True),
+            bounds(interval, signed=True),
+            interval.sign,
+            place(interval.low, interval.mean),
+            place(interval.high, interval.mean),
+            place(interval.mean, 0),
+        )
+        for name, interval in sorted(found, key=lambda item: -item[1].mean)
+    ]
+
+
+def _galleries(entries: tuple[Entry, ...]) -> list[tuple[str, list[Entry], list[Entry]]]:
+    """Returns domain, right ones, wrong ones."""
+    domains = dict.fromkeys(entry.domain for entry in entries)
+    return [
+        (
+            domain,
+            [entry for entry in entries if entry.domain == domain and entry.correct],
+            [entry for entry in entries if entry.domain == domain and not entry.correct],
+        )
+        for domain in domains
+    ]
+
+
+def _provenance(run: RunFolder) -> Mapping[str, str]:
+    found = dict(run.provenance)
+    if run.results is not None:
+        results = run.results
+        found |= {
+            "scored on": f"split {results.split}, {results.num_images:,} images",
+            "scored at": results.date,
+            "dataset fingerprint": results.fingerprint,
+            "evaluation seed": str(results.seed),
+            "intervals": f"95 %, {results.resamples:,} resamples of the queries within each domain"
+            if results.runs == 1
+            else f"95 %, Student's t over {results.runs} seeds",
+            "timing": results.timing,
+            "versions": ", ".join(f"{name} {version}" for name, version in results.versions.items()),
+        }
+    return found
