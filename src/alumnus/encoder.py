@@ -15,6 +15,7 @@ from torch import Tensor
 
 from alumnus.data.dataset import open_dataset
 from alumnus.data.loader import center_crop_batches
+from alumnus.data.names import printable
 from alumnus.data.read import Quarantine
 from alumnus.data.views import apply_geometry, center_view
 from alumnus.errors import DataError
@@ -150,7 +151,7 @@ def embed(
     good = [place for place in range(len(dataset)) if place not in unreadable]
     table = pa.table(
         {
-            "file_name": [dataset.file_names[place] for place in good],
+            "file_name": [printable(dataset.file_names[place]) for place in good],
             "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors[good].ravel()), encoder.dim),
         }
     )

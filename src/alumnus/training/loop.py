@@ -30,6 +30,7 @@ from alumnus.teachers.teacher import Teacher
 from alumnus.training.build import build_student, pick_device, provenance
 from alumnus.training.checkpoint import TrainState, load_checkpoint, save_checkpoint
 from alumnus.training.config import FREE, Config, method_module
+from alumnus.training.memory import keep_freed_memory
 from alumnus.training.optim import Ema, make_optimizer, set_lr
 from alumnus.training.run import Run, open_run
 from alumnus.types import Batch, Terms
@@ -47,6 +48,8 @@ def train(config: Config) -> Run:
         run.say(f"{run.student} is done already")
         return run
     device = pick_device(config.device)
+    if device.type == "cpu":
+        keep_freed_memory()
     dataset = training_data(config)
     teachers = [load_teacher(spec, device=device) for spec in config.teachers]
     manifest = [describe(teacher) for teacher in teachers]
