@@ -20,8 +20,10 @@ from alumnus.evaluation.baselines import CONCATENATION, ORACLE
 from alumnus.evaluation.compare import over_runs
 from alumnus.evaluation.encode import CallableEncode, Kind, PixelEncode
 from alumnus.evaluation.results import KEYS, Results, read_results
-from alumnus.evaluation.run import score
+from alumnus.evaluation.run import evaluate, score
 from alumnus.evaluation.seeds import combine
+from alumnus.models.artifact import save_student
+from alumnus.models.student import Architecture, Student
 
 
 def colours(image: Tensor) -> Tensor:
@@ -143,6 +145,25 @@ def test_a_separate_index_and_held_out_classes(data: Dataset) -> None:
     assert "no class of the training split" in results.knn_note
 
 
+def test_a_given_specialist_is_asked_though_another_is_better(data: Dataset) -> None:
+    """The recipe knows better than the score which model is whose."""
+    models = [model("good", colours), model("poor", noise)]
+    given = {"discs": "poor", "squares": "poor", "crosses": "good"}
+    results = score(models, data, workers=0, resamples=10, knn=False, specialists=given)
+    for domain, name in given.items():
+        mine = results.model(name).scores["separate/R@1"].domains[domain]
+        assert results.model(ORACLE).scores["merged/R@1"].domains[domain] == mine
+
+
+def test_evaluate_scores_a_student_folder(tiny_images: Path, tmp_path: Path) -> None:
+    """From a folder, or the run folder above it, to flat numbers."""
+    save_student(Student(Architecture("resnet10t", 32, 4)), tmp_path / "student")
+    flat = evaluate(tmp_path, data=tiny_images / "discs", split="train", workers=0)
+    assert flat == evaluate(tmp_path / "student", data=tiny_images / "discs", split="train", workers=0)
+    assert {*KEYS, "merged/R@1/discs"} <= set(flat)
+    assert all(0 <= value <= 1 for value in flat.values())
+
+
 def test_what_cannot_be_scored_is_said(data: Dataset) -> None:
     """No such split, no labels, two models of one name, an unknown specialist, NaN."""
     with pytest.raises(
@@ -154,7 +175,9 @@ def test_what_cannot_be_scored_is_said(data: Dataset) -> None:
     with pytest.raises(ConfigError, match="two models are named 'a'"):
         score([model("a", colours), model("a", noise)], data)
     with pytest.raises(ConfigError, match="'colour', which is not scored; did you mean 'colours'"):
-        score([model("colours", colours)], data, workers=0, specialists={"discs": "colour"}, knn=False)
+        score([model("colours", colours)], data, specialists={"discs": "colour"})
+    with pytest.raises(ConfigError, match="no domain 'disc' with queries; did you mean 'discs'"):
+        score([model("colours", colours)], data, specialists={"disc": "colours"})
     with pytest.raises(NonFiniteError, match="'broken' gives NaN"):
         score([model("broken", lambda image: noise(image) * math.nan)], data, workers=0)
 

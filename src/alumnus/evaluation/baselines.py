@@ -19,6 +19,20 @@ from alumnus.evaluation.search import Floats, Ids
 CONCATENATION, ORACLE = "all teachers concatenated", "specialist oracle"
 
 
+def check_specialists(given: Mapping[str, str], names: Sequence[str], domains: Sequence[str]) -> None:
+    """Raises a ConfigError unless `given` maps domains that have queries to names of models that are scored."""
+    for domain, name in given.items():
+        if domain not in domains:
+            raise ConfigError(
+                f"specialists: there is no domain {domain!r} with queries{nearest(domain, domains)}; "
+                f"there are {', '.join(domains)}"
+            )
+        if name not in names:
+            raise ConfigError(
+                f"specialists: {domain} is given to {name!r}, which is not scored{nearest(name, names)}"
+            )
+
+
 def choose_specialists(
     models: Sequence[Scored],
     found: Mapping[str, Retrieval],
@@ -34,7 +48,7 @@ def choose_specialists(
         domains: those that have queries, number -> name.
         given: domain name -> model name, where the specialist is known.
     """
-    given = _checked(given or {}, [model.name for model in models], domains)
+    given = given or {}
     teachers = [model for model in models if model.kind == "teacher"]
     chosen = {}
     for d, domain in domains.items():
@@ -64,17 +78,3 @@ def _candidates(teachers: Sequence[Scored], domain: str) -> list[str]:
 
 def _separate_recall(found: Retrieval, domain: int) -> float:
     return float(found.separate.recall[found.domain == domain].mean())
-
-
-def _checked(given: Mapping[str, str], names: Sequence[str], domains: Mapping[int, str]) -> Mapping[str, str]:
-    for domain, name in given.items():
-        if domain not in domains.values():
-            hint = nearest(domain, domains.values())
-            raise ConfigError(
-                f"specialists: there is no domain {domain!r} with queries{hint}; there are {', '.join(domains.values())}"
-            )
-        if name not in names:
-            raise ConfigError(
-                f"specialists: {domain} is given to {name!r}, which is not scored{nearest(name, names)}"
-            )
-    return given

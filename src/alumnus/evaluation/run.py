@@ -20,14 +20,14 @@ from alumnus.data.read import Quarantine
 from alumnus.encoder import load
 from alumnus.errors import ConfigError, DataError
 from alumnus.evaluation.assemble import Cost, columns, differences, model_scores
-from alumnus.evaluation.baselines import CONCATENATION, ORACLE, choose_specialists
+from alumnus.evaluation.baselines import CONCATENATION, ORACLE, check_specialists, choose_specialists
 from alumnus.evaluation.compare import RESAMPLES, resample
 from alumnus.evaluation.encode import Scored, StudentEncode
 from alumnus.evaluation.gallery import write_gallery
 from alumnus.evaluation.knn import classify, make_task
 from alumnus.evaluation.results import DomainCount, Results, write_results
 from alumnus.evaluation.retrieval import Retrieval, retrieve
-from alumnus.evaluation.search import Ids
+from alumnus.evaluation.search import Floats, Ids
 from alumnus.evaluation.vectors import check_names, concatenated, encode_paths, ms_per_image
 from alumnus.log import progress
 
@@ -113,29 +113,20 @@ def score(
     if not models:
         raise ConfigError("there is no model to score")
     queries, index = _queries_and_index(data, split, index_split)
+    asked = [data.domains[d] for d in np.unique(data.domain[queries])]
+    check_specialists(specialists or {}, [model.name for model in models], asked)
     task = make_task(data, seed=seed, wanted=knn)
     rows = np.unique(np.concatenate([queries, index, task.train, task.queries]))
     encoded = encode_paths(models, [data.paths[row] for row in rows], batch_size=batch_size, workers=workers)
     table, bad = dict(encoded.of), encoded.bad
     _note_bad(data, rows, bad, out, max_bad_fraction)
-    teachers = [model.name for model in models if model.kind == "teacher"]
-    if concatenate and len(teachers) > 1:
-        table[CONCATENATION] = concatenated([table[name] for name in teachers])
+    if concatenate:
+        table |= _concatenation(models, table)
     readable = np.setdiff1d(np.arange(len(rows)), list(bad))
     asking, answering = (_places(rows, chosen, readable) for chosen in (queries, index))
     if not len(asking):
         raise DataError(f"not one image of the split {split!r} could be read")
-    found = {
-        name: retrieve(
-            table[name],
-            domain=data.domain[rows],
-            label=data.label[rows],
-            queries=asking,
-            index=answering,
-            device=device,
-        )
-        for name in progress(table, "search")
-    }
+    found = _search(table, data, rows, asking, answering, device=device)
     domains = {int(d): data.domains[int(d)] for d in np.unique(data.domain[rows[asking]])}
     chosen = choose_specialists(models, found, domains, given=specialists) if oracle else {}
     reference = next((model.name for model in models if model.kind == "student"), models[0].name)
@@ -190,6 +181,29 @@ def _queries_and_index(data: Dataset, split: str, index_split: str | None) -> tu
     if not len(queries):
         raise DataError(f"no image of the split {split!r} has a label; retrieval is scored by labels")
     return queries, np.flatnonzero(data.split == (index_split or split))
+
+
+def _concatenation(models: Sequence[Scored], table: Mapping[str, Floats]) -> dict[str, Floats]:
+    """Returns the row of all teachers side by side, if there are two or more."""
+    teachers = [model.name for model in models if model.kind == "teacher"]
+    return {CONCATENATION: concatenated([table[name] for name in teachers])} if len(teachers) > 1 else {}
+
+
+def _search(
+    table: Mapping[str, Floats], data: Dataset, rows: Ids, asking: Ids, answering: Ids, *, device: str
+) -> dict[str, Retrieval]:
+    """Returns what each model finds. Args: asking and answering are places in `rows`."""
+    return {
+        name: retrieve(
+            table[name],
+            domain=data.domain[rows],
+            label=data.label[rows],
+            queries=asking,
+            index=answering,
+            device=device,
+        )
+        for name in progress(table, "search")
+    }
 
 
 def _note_bad(

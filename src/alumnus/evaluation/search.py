@@ -21,7 +21,7 @@ Doubles = npt.NDArray[np.float64]
 Ids = npt.NDArray[np.int64]
 
 NO_ID = -1  # where the index has fewer than k vectors; its score is -inf
-SPARE = 8  # candidates beyond k in the first round: few lists need a second
+SPARE = 4  # candidates beyond k in the first round: few lists need a second
 GROWTH = 8  # each round proposes that many times more
 ELEMENTS = 1 << 23  # of the largest temporary array; 64 MB in float64
 INDEX_BLOCK = 1 << 16  # index vectors compared at once by torch
