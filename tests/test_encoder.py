@@ -1,0 +1,73 @@
+"""The encoder: images in, unit vectors out, however they are given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+import alumnus
+from alumnus.data.dataset import open_dataset
+from alumnus.errors import ArtifactError, DataError
+from alumnus.models.artifact import save_student
+from alumnus.models.student import Architecture, Student
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A student folder."""
+    made = Student(Architecture(model="mobilenetv3_small_050", size=32, embed_dim=8))
+    return save_student(made, tmp_path_factory.mktemp("run") / "student")
+
+
+def test_paths_pictures_and_arrays_give_the_same_vectors(student: Path, tiny_images: Path) -> None:
+    """(N, E) float32 of unit length, in the order given, however the images come."""
+    encoder = alumnus.load(student)
+    paths = sorted(tiny_images.rglob("*.png"))[:5]
+    vectors = encoder.encode(paths)
+    assert vectors.shape == (5, encoder.dim)
+    assert vectors.dtype == np.float32
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    pictures = [Image.open(path).convert("RGB") for path in paths]
+    assert np.array_equal(vectors, encoder.encode(pictures))
+    assert np.array_equal(vectors, encoder.encode([np.asarray(picture) for picture in pictures]))
+    assert np.allclose(
+        vectors[::-1], encoder.encode([str(path) for path in paths[::-1]], batch_size=2), atol=1e-5
+    )
+
+
+def test_a_run_folder_is_as_good_as_its_student(student: Path) -> None:
+    """`load` finds student/ inside a run; a folder that is neither is refused."""
+    assert alumnus.load(student.parent).dim == 8
+    with pytest.raises(ArtifactError):
+        alumnus.load(student.parent.parent / "absent")
+
+
+def test_no_image_gives_no_vector(student: Path) -> None:
+    """An empty list gives an empty array of the right width."""
+    assert alumnus.load(student).encode([]).shape == (0, 8)
+
+
+def test_unreadable_and_mixed_input_is_refused(student: Path, tiny_images: Path, tmp_path: Path) -> None:
+    """The message counts and names what cannot be read; paths and arrays are not mixed; arrays must be RGB bytes."""
+    encoder, good = alumnus.load(student), min(tiny_images.rglob("*.png"))
+    (tmp_path / "bad.png").write_bytes(b"no")
+    with pytest.raises(DataError, match=r"1 of 2 .*bad\.png"):
+        encoder.encode([good, tmp_path / "bad.png"])
+    with pytest.raises(DataError, match="both"):
+        encoder.encode([good, np.zeros((4, 4, 3), np.uint8)])
+    with pytest.raises(DataError, match=r"\(4, 4\) float64"):
+        encoder.encode([np.zeros((4, 4))])
+
+
+def test_embed_writes_a_row_for_every_image(student: Path, tiny_images: Path, tmp_path: Path) -> None:
+    """The Parquet file has names and unit vectors, equal to what `encode` gives."""
+    out = alumnus.embed(student, tiny_images, tmp_path / "out" / "vectors.parquet", workers=0)
+    table, dataset = pq.read_table(out), open_dataset(tiny_images)
+    assert table["file_name"].to_pylist() == list(dataset.file_names)
+    wanted = alumnus.load(student).encode(dataset.paths)
+    assert np.allclose(np.stack(table["vector"].to_pylist()), wanted, atol=1e-6)
+    assert table.schema.field("vector").type.list_size == 8

@@ -1,0 +1,57 @@
+"""What every file in methods/ promises, checked for each of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from torch import Tensor, nn
+
+from alumnus.models.artifact import load_student
+from alumnus.objective import MethodSettings
+from alumnus.training.config import load_config, method_module, method_names
+from alumnus.training.loop import train
+
+
+class Colours(nn.Module):
+    """A teacher that sees the mean colour of each quarter."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, 3, S, S) -> (B, 12)."""
+        return nn.functional.adaptive_avg_pool2d(image, 2).flatten(1)
+
+
+@pytest.mark.parametrize("name", method_names())
+def test_a_method_is_a_documented_file_with_settings_that_have_defaults(name: str) -> None:
+    """The docstring names its source; the settings extend MethodSettings, carry the file's name and can all be left out."""
+    module = method_module(name)
+    assert "arXiv" in (module.__doc__ or "")
+    assert "Gradients stop" in module.__doc__
+    assert issubclass(module.Settings, MethodSettings)
+    assert module.Settings(name=name).name == name
+
+
+@pytest.mark.parametrize("name", method_names())
+def test_a_method_trains_a_student(name: str, tiny_images: Path, tmp_path: Path) -> None:
+    """A few steps from the defaults end with a student folder and a loss that fell."""
+    teachers = [] if name == "supervised" else [{"model": Colours(), "name": "colours", "size": 32}]
+    config = load_config(
+        out=tmp_path / name,
+        data=tiny_images,
+        student="timm/mobilenetv3_small_050",
+        teachers=teachers,
+        method=name,
+        size=32,
+        embed_dim=8,
+        steps=30,
+        batch_size=16,
+        workers=0,
+        log_every=10,
+    )
+    run = train(config)
+    assert load_student(run.student).embed_dim == 8
+    losses = [
+        line.split('"loss": ')[1].split(",")[0]
+        for line in (run.folder / "metrics.jsonl").read_text().splitlines()
+    ]
+    assert float(losses[-1]) < float(losses[0])
