@@ -88,6 +88,13 @@ def test_scores_of_all_models_with_oracle_and_concatenation(data: Dataset) -> No
     difference = results.difference("generalist", "separate/R@1")
     assert difference is not None
     assert difference.macro.sign == 1
+    for found in results.differences:  # every one is of the right two columns
+        mine, other = student.scores[found.key], results.model(found.other).scores[found.key]
+        assert found.scores.macro.mean == pytest.approx(mine.macro.mean - other.macro.mean)
+        for domain, interval in found.scores.domains.items():
+            expected = mine.domains[domain].mean - other.domains[domain].mean
+            assert interval.mean == pytest.approx(expected)
+    assert len(results.differences) == 5 * len(KEYS)
     assert all(accuracy.mean > 0.9 for accuracy in student.knn.values())
     assert results.knn_note == ""
 
