@@ -17,14 +17,15 @@ from typing import Any
 
 from alumnus import datasets
 from alumnus.data.dataset import Dataset, open_dataset
-from alumnus.evaluation.compare import Interval, over_runs
 from alumnus.evaluation.encode import PixelEncode, Scored, StudentEncode, TeacherEncode
-from alumnus.evaluation.results import Results
+from alumnus.evaluation.results import Results, write_results
 from alumnus.evaluation.run import score
+from alumnus.evaluation.seeds import combine
 from alumnus.log import console
 from alumnus.models.artifact import load_student
 from alumnus.report.html import write_report
-from alumnus.report.table import print_table
+from alumnus.report.table import score_table, to_rich
+from alumnus.report.verdict import verdict
 from alumnus.teachers import load_teacher
 from alumnus.training.build import build_student, pick_device
 from alumnus.training.config import Config, load_config
@@ -77,9 +78,11 @@ def run(out: Path = Path("runs/demo"), *, seeds: int = 1) -> Path:
     dataset = open_dataset(data)
     found = [_one_seed(_folder(out, seed), data, dataset, seed=seed) for seed in range(seeds)]
     report = write_report(out)
-    print_table(found[0])
+    results = found[0] if seeds == 1 else combine(found)
     if seeds > 1:
-        _tell_seeds(found)
+        write_results(results, out / "seeds.json")
+    console.print(to_rich(score_table(results)))
+    console.print(verdict(results).sentence)
     _tell_next(out, report)
     return report
 
@@ -118,21 +121,6 @@ def _models(config: Config, run: Run) -> list[Scored]:
 
 def _folder(out: Path, seed: int) -> Path:
     return out if seed == 0 else out.with_name(f"{out.name}-seed{seed}")
-
-
-def _tell_seeds(found: Sequence[Results]) -> None:
-    """Means and t intervals over the seeds, paired by seed."""
-    key = "merged/R@1"
-    student = [results.model().scores[key].macro.mean for results in found]
-    console.print(f"\nover {len(found)} seeds, {key}, macro: student {_shown(over_runs(student))}")
-    for other in [model.name for model in found[0].models if model.name != found[0].reference]:
-        values = [results.model(other).scores[key].macro.mean for results in found]
-        gains = [mine - its for mine, its in zip(student, values, strict=True)]
-        console.print(f"  {other}: {_shown(over_runs(values))}; student ahead by {_shown(over_runs(gains))}")
-
-
-def _shown(interval: Interval) -> str:
-    return f"{interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
 
 
 def _tell_next(out: Path, report: Path) -> None:
