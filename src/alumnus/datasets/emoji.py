@@ -18,7 +18,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from alumnus.datasets.iconify import Icon, names_of_characters, package, read_icons
+from alumnus.datasets.iconify import Icon, package, read_characters, read_icons
 from alumnus.datasets.known import DatasetInfo, Entry, Folders
 
 FAMILIES = {
@@ -100,7 +100,7 @@ INFO = DatasetInfo(
 def entries(folders: Folders, *, seed: int) -> Iterator[Entry]:
     """Yields the emoji that at least two families draw, set by set; nothing is random."""
     places = {style: folders[f"@iconify-json/{style}"] for style in FAMILIES}
-    known = frozenset[str]().union(*map(names_of_characters, places.values()))
+    known = frozenset[str]().union(*(read_characters(place).values() for place in places.values()))
     drawn = [
         (emoji_name(icon, known), style, icon) for style, place in places.items() for icon in _wanted(place)
     ]

@@ -43,9 +43,9 @@ def read_icons(folder: Path) -> Iterator[Icon]:
             yield Icon(name, tuple(aliases[name]), Svg(_markup(icon, content)))
 
 
-def names_of_characters(folder: Path) -> frozenset[str]:
-    """Returns the names that a set gives to Unicode characters; empty if it says nothing of them."""
-    return frozenset(_read(folder / "chars.json").values())
+def read_characters(folder: Path) -> dict[str, str]:
+    """Returns which icon draws which Unicode characters, such as {"1f43b": "bear"}; empty if the set says nothing of them."""
+    return _read(folder / "chars.json")
 
 
 def _read(path: Path) -> dict[str, Any]:

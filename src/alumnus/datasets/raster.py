@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,8 +35,16 @@ class ImageFile:
 
     def __call__(self, size: int, /) -> Image.Image:
         """RGBA, its own size."""
-        with Image.open(self.path) as image:
-            return (image.crop(self.box) if self.box else image).convert("RGBA")
+        image = _opened(self.path)
+        return (image.crop(self.box) if self.box else image).convert("RGBA")
+
+
+@functools.lru_cache(maxsize=8)
+def _opened(path: Path) -> Image.Image:
+    """Kept, since many boxes are cut from one sheet."""
+    with Image.open(path) as image:
+        image.load()
+        return image.copy()
 
 
 def svg_image(markup: str, size: int) -> Image.Image:

@@ -1,0 +1,117 @@
+"""Flags: the same flag drawn by several artists, flat, round, waving or framed. Drawn pictures; the class is the country or territory.
+
+Source: four flag sets and the flags of five emoji sets, from npm's `@iconify-json/*`. Labels: the ISO 3166-1 code, which flag sets use as
+their icons' name and emoji sets spell with a pair of regional indicators. Left out: flags of regions (`gb-eng`) and of organisations, and
+codes that only one set draws.
+
+Pitfalls: some flags are the same but for a shade (Romania and Chad, Indonesia and Monaco), and some territories fly their country's, so R@1
+cannot reach 1; mirroring a flag can make it another one. `flag` draws each one twice (4:3 and square) and noto twice (two generations):
+near copies, of which held-out classes keep one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+
+from alumnus.datasets.iconify import Icon, characters, package, read_icons
+from alumnus.datasets.known import DatasetInfo, Entry, Folders
+
+FLAG_SETS = ("circle-flags", "flag", "flagpack", "cif")
+EMOJI_SETS = ("noto", "twemoji", "openmoji", "emojione", "noto-v1")
+FAMILIES = {"noto-v1": "noto"}  # others are their own
+COUNTRY = re.compile(r"([a-z]{2})(?:-(?:4x3|1x1))?")
+INDICATOR_A = 0x1F1E6
+
+INFO = DatasetInfo(
+    name="flags",
+    title="Flags of countries and territories in nine styles",
+    kind="drawn",
+    packages=(
+        package(
+            "circle-flags",
+            "1.2.11",
+            "ee9a03f6a6fdd79cc6325bdcb7bb93b83d331e60b16e226188f154a64b6bb4a9",
+            "MIT",
+        ),
+        package("flag", "1.2.12", "42246bc20f6154739a192172d71ffe477747ad38278f2e912ec43f4dcb5a15e0", "MIT"),
+        package(
+            "flagpack", "1.2.8", "165ea189ef6ee00b8c10d66c0a2702a6afe1d89d7feafdc3a02a459d65580483", "MIT"
+        ),
+        package(
+            "cif", "1.2.7", "804801450b77e3b2c9a2b716fb45b44ee2a97e702e21ac6bca6358d0f7eb13c8", "CC0-1.0"
+        ),
+        package(
+            "noto", "1.2.9", "3e918d88fc945c0bb3d468dbace6f88caef67f01c9f0e7bcae0915a042e8f1ad", "Apache-2.0"
+        ),
+        package(
+            "twemoji",
+            "1.2.5",
+            "19046dff7d8707ce96212ec86468b36ac5f8e60409629dd13f809265c6d0ebb7",
+            "CC-BY-4.0",
+        ),
+        package(
+            "openmoji",
+            "1.2.29",
+            "03181e2c156cab35cf4a62f1f7886bd971d59212e75ac3f189d5a4cae3930fc5",
+            "CC-BY-SA-4.0",
+        ),
+        package(
+            "emojione",
+            "1.2.3",
+            "26a14f44284407e8bcde91799388dca2bfd91dbcd55a97f425524a1c5b73610e",
+            "CC-BY-4.0",
+        ),
+        package(
+            "noto-v1",
+            "1.2.5",
+            "2bf62c26c2c2884aa99e90aec942cdaee17a5921f05690694f4978ad4b017c37",
+            "Apache-2.0",
+        ),
+    ),
+    classes=258,
+    images=2_300,
+    notes="Drawn, not photographed. Some flags differ by a shade only.",
+    needs={"resvg_py": "datasets"},
+)
+
+
+def entries(folders: Folders, *, seed: int) -> Iterator[Entry]:
+    """Yields the flags that at least two sets draw, set by set; nothing is random."""
+    drawn = [(code, style, icon) for style in FLAG_SETS for code, icon in _flags(folders, style)]
+    drawn += [(code, style, icon) for style in EMOJI_SETS for code, icon in _emoji_flags(folders, style)]
+    families: dict[str, set[str]] = defaultdict(set)
+    for code, style, _ in drawn:
+        families[code].add(FAMILIES.get(style, style))
+    for code, style, icon in drawn:
+        if len(families[code]) > 1:
+            yield Entry(code, style, icon.picture, family=FAMILIES.get(style, style))
+
+
+def country_of(character: str) -> str | None:
+    """Returns the ISO code that a pair of regional indicators spells, or None.
+
+    >>> country_of("1f1eb-1f1f7")
+    'fr'
+    """
+    points = [int(point, 16) - INDICATOR_A for point in character.split("-")]
+    if len(points) != 2 or not all(0 <= point < 26 for point in points):
+        return None
+    return "".join(chr(ord("a") + point) for point in points)
+
+
+def _flags(folders: Folders, style: str) -> Iterator[tuple[str, Icon]]:
+    for icon in read_icons(folders[f"@iconify-json/{style}"]):
+        match = COUNTRY.fullmatch(icon.name)
+        if match:
+            yield match[1], icon
+
+
+def _emoji_flags(folders: Folders, style: str) -> Iterator[tuple[str, Icon]]:
+    folder = folders[f"@iconify-json/{style}"]
+    codes = {name: country_of(character) for character, name in characters(folder).items()}
+    for icon in read_icons(folder):
+        code = next((codes[name] for name in (icon.name, *icon.aliases) if codes.get(name)), None)
+        if code:
+            yield code, icon
