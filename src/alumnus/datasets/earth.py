@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -57,12 +58,17 @@ class Cell:
 
     def __call__(self, size: int, /) -> Image.Image:
         """RGB, `size` x `size` px."""
-        with Image.open(self.path) as world:
-            width, height = world.size
-            left, top, right, bottom = self.box
-            box = (left * width, top * height, right * width, bottom * height)
-            cell = world.convert("RGB").resize((size, size), Image.Resampling.BICUBIC, box=box)
-        return stretched(cell)
+        world = _world(self.path)
+        left, top, right, bottom = self.box
+        box = (left * world.width, top * world.height, right * world.width, bottom * world.height)
+        return stretched(world.resize((size, size), Image.Resampling.BICUBIC, box=box))
+
+
+@lru_cache(maxsize=len(VIEWS))
+def _world(path: Path) -> Image.Image:
+    """A whole map, decoded once a process: up to 25 MB."""
+    with Image.open(path) as world:
+        return world.convert("RGB")
 
 
 def stretched(picture: Image.Image) -> Image.Image:

@@ -15,7 +15,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 
-from alumnus.datasets.iconify import Icon, characters, package, read_icons
+from alumnus.datasets.iconify import Icon, package, read_characters, read_icons
 from alumnus.datasets.known import DatasetInfo, Entry, Folders
 
 FLAG_SETS = ("circle-flags", "flag", "flagpack", "cif")
@@ -110,7 +110,7 @@ def _flags(folders: Folders, style: str) -> Iterator[tuple[str, Icon]]:
 
 def _emoji_flags(folders: Folders, style: str) -> Iterator[tuple[str, Icon]]:
     folder = folders[f"@iconify-json/{style}"]
-    codes = {name: country_of(character) for character, name in characters(folder).items()}
+    codes = {name: country_of(character) for character, name in read_characters(folder).items()}
     for icon in read_icons(folder):
         code = next((codes[name] for name in (icon.name, *icon.aliases) if codes.get(name)), None)
         if code:

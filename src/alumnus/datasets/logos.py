@@ -1,11 +1,11 @@
 """Logos: the same brand in monochrome, in colour, on a tile, with its name. Drawn pictures; the class is the brand.
 
-Source: seven sets of brand and file-type icons from npm's `@iconify-json/*`. Labels: the icon's name without what says how it is drawn
-(`-light`, `-dark`, `-icon`, `-original`, `-plain`, `-wordmark`, …), spelt in one way (`nodedotjs`, `node-js` and `nodejs` are one). Left out:
-brands that only one set draws, folders, and file types without a brand's mark.
+Source: seven sets of brand and file-type icons from npm's `@iconify-json/*`. Labels: the icon's name without what says how it is
+drawn (`-light`, `-dark`, `-icon`, `-original`, `-plain`, `-wordmark`, …), spelt in one way (`nodedotjs`, `node-js` and `nodejs` are
+one). Left out: brands that only one set draws, folders, and file types without a brand's mark.
 
-Pitfalls: the files are open, the marks stay trademarks: fine for research, not for redistribution as pictures. Sets draw a brand's old or new
-mark, or its name only, and names can collide (a company and a language); a bound on R@1 that nobody has measured.
+Pitfalls: the files are open, the marks stay trademarks: fine for research, not for redistribution as pictures. Sets draw a brand's old
+or new mark, or its name only, and names can collide (a company and a language); a bound on R@1 that nobody has measured.
 """
 
 from __future__ import annotations
