@@ -39,6 +39,30 @@ class ImageFile:
         return (image.crop(self.box) if self.box else image).convert("RGBA")
 
 
+@dataclass(frozen=True)
+class SvgFile:
+    """A vector drawing in a file, .svg or .svgz; a cell of it if it is a sheet of equal cells."""
+
+    path: Path
+    columns: int = 1
+    rows: int = 1
+    column: int = 0
+    row: int = 0
+
+    def __call__(self, size: int, /) -> Image.Image:
+        """RGBA, `size` px tall, a cell of a sheet too."""
+        sheet = _sheet(self.path, size * self.rows)
+        width, height = sheet.width / self.columns, sheet.height / self.rows
+        left, top = round(self.column * width), round(self.row * height)
+        return sheet.crop((left, top, round(left + width), round(top + height)))
+
+
+@functools.lru_cache(maxsize=2)
+def _sheet(path: Path, height: int) -> Image.Image:
+    """Kept, since many cells are cut from one sheet."""
+    return _draw(svg_path=str(path), height=height)
+
+
 @functools.lru_cache(maxsize=8)
 def _opened(path: Path) -> Image.Image:
     """Kept, since many boxes are cut from one sheet."""
@@ -53,16 +77,25 @@ def svg_image(markup: str, size: int) -> Image.Image:
     Raises:
         ValueError: it cannot be drawn.
     """
+    image = _draw(svg_string=markup, width=size)
+    if image.height > size:  # taller than wide; draw again rather than resample
+        return _draw(svg_string=markup, height=size)
+    return image
+
+
+def _draw(
+    *,
+    svg_string: str | None = None,
+    svg_path: str | None = None,
+    width: int | None = None,
+    height: int | None = None,
+) -> Image.Image:
     try:
         import resvg_py
     except ImportError as error:
         raise MissingExtra("resvg_py", extra="datasets") from error
-    png = resvg_py.svg_to_bytes(svg_string=markup, width=size, skip_system_fonts=True)
-    image = Image.open(io.BytesIO(png))
-    if image.height > size:  # taller than wide; draw again rather than resample
-        png = resvg_py.svg_to_bytes(svg_string=markup, height=size, skip_system_fonts=True)
-        image = Image.open(io.BytesIO(png))
-    return image.convert("RGBA")
+    png = resvg_py.svg_to_bytes(svg_string, svg_path, skip_system_fonts=True, width=width, height=height)
+    return Image.open(io.BytesIO(png)).convert("RGBA")
 
 
 def square(image: Image.Image, size: int) -> Image.Image:

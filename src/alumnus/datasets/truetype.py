@@ -1,0 +1,62 @@
+"""TrueType fonts → entries: which characters a font has, and lines of text drawn with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from alumnus.datasets.known import Folders
+from alumnus.packages import Package
+
+AENIGMA = Package(
+    "debian",
+    "fonts-aenigma",
+    "0.0.20080511+dfsg-4",
+    "c7f33a4e5932af82a92c81a5a993a1d117c4309b47532cb0d9c3ad34bc54f5a8",
+    "redistribution and modification permitted by the author (Brian Kent)",
+)
+CHARACTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+MARGIN = 0.06  # of the side, left white around the text
+NO_CHARACTER = (
+    "\U000f0000"  # private use: what a font draws for it, it draws for every character that it lacks
+)
+
+
+@dataclass(frozen=True)
+class Text:
+    """Lines of text, black on white, as large as fits."""
+
+    font: Path
+    text: str  # lines separated by \n
+
+    def __call__(self, size: int, /) -> Image.Image:
+        """RGB, `size` px."""
+        image = Image.new("RGB", (size, size), "white")
+        draw = ImageDraw.Draw(image)
+        font = ImageFont.truetype(self.font, size=size)
+        room = size * (1 - 2 * MARGIN)
+        left, top, right, bottom = draw.multiline_textbbox((0, 0), self.text, font=font, align="center")
+        font = ImageFont.truetype(self.font, size=max(1.0, size * room / max(right - left, bottom - top)))
+        left, top, right, bottom = draw.multiline_textbbox((0, 0), self.text, font=font, align="center")
+        corner = ((size - left - right) / 2, (size - top - bottom) / 2)
+        draw.multiline_text(corner, self.text, font=font, fill="black", align="center")
+        return image
+
+
+def fonts(folders: Folders) -> Iterator[Path]:
+    """Yields the fonts that have all 62 letters and digits, in alphabetical order."""
+    folder = folders[AENIGMA.name] / "usr/share/fonts/truetype/aenigma"
+    yield from (path for path in sorted(folder.glob("*.ttf")) if _is_complete(path))
+
+
+def _is_complete(path: Path) -> bool:
+    font = ImageFont.truetype(path, size=24)
+    missing = _drawing(font, NO_CHARACTER)
+    return all(_drawing(font, character) not in (missing, b"") for character in CHARACTERS)
+
+
+def _drawing(font: ImageFont.FreeTypeFont, character: str) -> bytes:
+    return bytes(font.getmask(character))
