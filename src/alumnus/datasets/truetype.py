@@ -27,22 +27,24 @@ NO_CHARACTER = (
 
 @dataclass(frozen=True)
 class Text:
-    """Lines of text, black on white, as large as fits."""
+    """Lines of text, black on white, the ink in the middle of a small margin."""
 
     font: Path
     text: str  # lines separated by \n
 
     def __call__(self, size: int, /) -> Image.Image:
-        """RGB, `size` px."""
-        image = Image.new("RGB", (size, size), "white")
-        draw = ImageDraw.Draw(image)
+        """RGB, about twice as large as asked for, to be made smaller: fonts draw beyond the box that they claim."""
         font = ImageFont.truetype(self.font, size=size)
-        room = size * (1 - 2 * MARGIN)
-        left, top, right, bottom = draw.multiline_textbbox((0, 0), self.text, font=font, align="center")
-        font = ImageFont.truetype(self.font, size=max(1.0, size * room / max(right - left, bottom - top)))
-        left, top, right, bottom = draw.multiline_textbbox((0, 0), self.text, font=font, align="center")
-        corner = ((size - left - right) / 2, (size - top - bottom) / 2)
-        draw.multiline_text(corner, self.text, font=font, fill="black", align="center")
+        lines = self.text.count("\n") + 1
+        ink = Image.new("L", ((len(self.text) // lines + 4) * 2 * size, (lines + 2) * 2 * size))
+        middle = (ink.width / 2, ink.height / 2)
+        ImageDraw.Draw(ink).multiline_text(
+            middle, self.text, fill=255, font=font, anchor="mm", align="center"
+        )
+        ink = ink.crop(ink.getbbox())
+        margin = round(MARGIN * max(ink.size))
+        image = Image.new("RGB", (ink.width + 2 * margin, ink.height + 2 * margin), "white")
+        image.paste("black", (margin, margin), ink)
         return image
 
 
