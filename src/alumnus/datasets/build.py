@@ -9,6 +9,7 @@ import importlib
 import importlib.util
 import json
 import pkgutil
+import random
 import tempfile
 import time
 from collections import Counter
@@ -80,7 +81,7 @@ def get(
     if size < 8 or seed < 0 or (limit_per_class or 0) < 0:
         raise ConfigError(f"size={size} must be at least 8, seed={seed} and limit_per_class not negative")
     limit = known.INFO.limit_per_class if limit_per_class is None else limit_per_class
-    made_of = _provenance(known.INFO, size=size, seed=seed, limit_per_class=limit)
+    made_of = provenance(known.INFO, size=size, seed=seed, limit_per_class=limit)
     folder = out or _default_folder(known.INFO, size=size, seed=seed, limit=limit)
     if not _is_made(folder, made_of):
         _check_needs(known.INFO)
@@ -124,8 +125,6 @@ def build(
 
 def limited(entries: Iterable[Entry], limit: int, *, seed: int) -> list[Entry]:
     """Returns at most `limit` entries of each class (0 for all), chosen at random, in their order."""
-    import random
-
     listed = list(entries)
     if not limit:
         return listed
@@ -138,6 +137,14 @@ def limited(entries: Iterable[Entry], limit: int, *, seed: int) -> list[Entry]:
         if taken[listed[place].label] <= limit:
             kept.add(place)
     return [entry for place, entry in enumerate(listed) if place in kept]
+
+
+def provenance(info: DatasetInfo, **settings: int) -> dict[str, object]:
+    """Returns what a dataset folder is made of, by which it is known again."""
+    packages = {
+        str(package): {"sha256": package.sha256, "licence": package.licence} for package in info.packages
+    }
+    return {"name": info.name, "version": info.version, **settings, "packages": packages}
 
 
 def _rows(info: DatasetInfo, entries: Sequence[Entry], drawn: Sequence[Drawn]) -> list[dict[str, object]]:
@@ -192,13 +199,6 @@ def _check_needs(info: DatasetInfo) -> None:
     for package, extra in (info.needs or {}).items():
         if importlib.util.find_spec(package) is None:
             raise MissingExtra(package, extra=extra)
-
-
-def _provenance(info: DatasetInfo, **settings: int) -> dict[str, object]:
-    packages = {
-        str(package): {"sha256": package.sha256, "licence": package.licence} for package in info.packages
-    }
-    return {"name": info.name, "version": info.version, **settings, "packages": packages}
 
 
 def _default_folder(info: DatasetInfo, *, size: int, seed: int, limit: int) -> Path:

@@ -1,12 +1,11 @@
 """Earth: the same piece of land seen by different instruments. Satellite composites and a relief map; the class is a cell of the grid.
 
-Source: npm `three-globe` (MIT), whose example textures are NASA's Blue Marble and Black Marble (night) composites, a natural-colour map,
-elevation and a water mask, all public domain. Labels: cells of 6 x 6 degrees between 66 degrees north and south with at least 30 % land,
-named by the latitude and longitude of their south-west corner. Cells do not overlap, so a held-out place was never seen in training.
+Source: npm `three-globe` (MIT), whose example textures are NASA's Blue Marble, a natural-colour map, elevation and a water mask, all
+public domain. Labels: cells of 7.5 x 7.5 degrees between 75 degrees north and 67.5 south with at least 30 % land, named by column and row
+of the grid. Cells do not overlap, so a held-out place was never seen in training. Every crop is stretched to full contrast.
 
-Pitfalls: blue-marble, night and day are (composited) photographs, topology and water are drawn from measurements: a claim about real
-photographs should leave those two out (column `style`). A cell is 27 to 68 px wide in the sources, so pictures are blurred above that.
-Uniform crops (all land in the water mask) are skipped.
+Pitfalls: blue-marble and day are composited photographs, relief is a map made from measurements: a claim about real photographs should
+leave it out (column `style`). A cell is 33 to 85 px wide in the sources, so pictures are blurred above that. Three views a class are few.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from PIL import Image
 from alumnus.errors import MissingExtra
 
 WHITE, DARK = (255, 255, 255), (64, 64, 64)
+DPI = 96.0  # CSS's; without it, sizes in points come out as nothing
 VISIBLE = 12  # levels of 255 by which some pixel must differ from the ground
 
 
@@ -94,7 +95,9 @@ def _draw(
         import resvg_py
     except ImportError as error:
         raise MissingExtra("resvg_py", extra="datasets") from error
-    png = resvg_py.svg_to_bytes(svg_string, svg_path, skip_system_fonts=True, width=width, height=height)
+    png = resvg_py.svg_to_bytes(
+        svg_string, svg_path, skip_system_fonts=True, width=width, height=height, dpi=DPI
+    )
     return Image.open(io.BytesIO(png)).convert("RGBA")
 
 

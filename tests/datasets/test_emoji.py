@@ -1,0 +1,53 @@
+"""Emoji: one class for one character, whatever a set calls it; no skin tones, no flags."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from alumnus.datasets import emoji
+from alumnus.datasets.known import Folders
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Folders:
+    """Tiny sets in the places of the real ones."""
+    drawn: dict[str, Sequence[str]] = {
+        "noto": ["bear", "hand", "hand-medium-dark", "flag-france", "only-noto"],
+        "noto-v1": ["bear", "only-noto"],
+        "twemoji": ["bear", "hand", "hand-light-skin-tone", "light-bulb"],
+        "emojione": ["bear-face", "light-bulb", "hand-tone3"],
+    }
+    aliases = {"emojione": {"bear": {"parent": "bear-face"}}}
+    return {
+        f"@iconify-json/{style}": _write(tmp_path / style, drawn.get(style, ()), aliases.get(style, {}))
+        for style in emoji.FAMILIES
+    }
+
+
+def _write(folder: Path, names: Sequence[str], aliases: Mapping[str, object]) -> Path:
+    folder.mkdir()
+    icons = {name: {"body": "<path/>"} for name in names}
+    (folder / "icons.json").write_text(json.dumps({"icons": icons, "aliases": aliases}))
+    (folder / "chars.json").write_text(json.dumps({"1f43b": "bear"} if "bear" in names else {}))
+    return folder
+
+
+def test_sets_that_name_a_character_differently_meet(folders: Folders) -> None:
+    """EmojiOne's bear-face is the others' bear."""
+    styles = [entry.style for entry in emoji.entries(folders, seed=0) if entry.label == "bear"]
+    assert styles == ["noto", "twemoji", "emojione", "noto-v1"]
+
+
+def test_skin_tones_flags_and_loners_are_left_out(folders: Folders) -> None:
+    """A light bulb has no skin; what one family alone draws cannot be found in another."""
+    assert {entry.label for entry in emoji.entries(folders, seed=0)} == {"bear", "hand", "light-bulb"}
+
+
+def test_generations_of_a_set_are_one_family(folders: Folders) -> None:
+    """They copy each other."""
+    families = {entry.style: entry.family for entry in emoji.entries(folders, seed=0)}
+    assert families["noto"] == families["noto-v1"] != families["twemoji"]
