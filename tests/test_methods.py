@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from alumnus.models.artifact import load_student
 from alumnus.objective import MethodSettings
-from alumnus.training.config import load_config, method_module, method_names
+from alumnus.training.config import method_module, method_names
 from alumnus.training.loop import train
+from alumnus.training.recipe import load_config
 
 
 class Colours(nn.Module):

@@ -39,8 +39,8 @@ def train(recipe: str | Path | None = None, /, **settings: object) -> Run:
     Args:
         recipe: a YAML file; the keyword arguments change it.
     """
-    from alumnus.training.config import load_config
     from alumnus.training.loop import train as fit
+    from alumnus.training.recipe import load_config
 
     return fit(load_config(recipe, **settings))
 

@@ -92,8 +92,8 @@ def train(words: Words = None) -> None:
     paths, settings = read.split(words or [])
     if len(paths) > 1:
         raise UserError(f"unexpected word {paths[1]!r}; after the recipe come key=value words")
-    from alumnus.training.config import load_config
     from alumnus.training.loop import train as run_training
+    from alumnus.training.recipe import load_config
 
     print(run_training(load_config(paths[0] if paths else None, settings)).folder)
 

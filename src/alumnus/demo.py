@@ -28,8 +28,9 @@ from alumnus.report.table import score_table, to_rich
 from alumnus.report.verdict import verdict
 from alumnus.teachers import load_teacher
 from alumnus.training.build import build_student, pick_device
-from alumnus.training.config import Config, load_config
+from alumnus.training.config import Config
 from alumnus.training.loop import train
+from alumnus.training.recipe import load_config
 from alumnus.training.run import STAGES, Run
 
 DOMAINS = ("emoji", "logos", "flags", "earth")

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from alumnus.errors import ConfigError
 from alumnus.methods.plain import Settings
-from alumnus.training.config import Config, differences, dump, load_config, schema
+from alumnus.training.config import Config, differences, dump, schema
+from alumnus.training.recipe import load_config
 
 RECIPE = {
     "out": "runs/x",

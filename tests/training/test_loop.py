@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from alumnus.errors import ConfigError, NonFiniteError, TooManyBadImages, UserError
 from alumnus.log import read_metrics
 from alumnus.models.artifact import load_student, read_about
-from alumnus.training.config import Config, load_config
+from alumnus.training.config import Config
 from alumnus.training.loop import train
+from alumnus.training.recipe import load_config
 from alumnus.training.run import Run
 
 

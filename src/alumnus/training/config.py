@@ -1,4 +1,4 @@
-"""One frozen `Config`, the same from keyword arguments, a `recipe.yaml` and `a.b=c` words.
+"""One frozen `Config`: every setting, its type and its default. `recipe.py` reads it from files, words and keyword arguments.
 
 Configuration stops at `train()`: no class below takes one. A method's own settings are declared in the method's file and are checked here.
 """
@@ -28,6 +28,7 @@ from alumnus.data.views import ViewSettings
 from alumnus.errors import ConfigError, nearest
 from alumnus.objective import MethodSettings
 from alumnus.teachers.spec import TeacherSpec
+from alumnus.training.messages import explain
 from alumnus.training.optim import OptimSettings
 
 METHODS = "alumnus.methods"
@@ -97,7 +98,7 @@ def _method(value: object) -> object:
     try:
         return settings.model_validate(dict(value))
     except ValidationError as error:
-        raise ConfigError(_explain(error, settings)) from error
+        raise ConfigError(explain(error, settings)) from error
 
 
 def _paths(value: object) -> object:
@@ -153,22 +154,6 @@ class Config(BaseModel):
 FREE = frozenset({"out", "workers", "checkpoint_every", "log_every", "resume", "max_bad_fraction", "device"})
 
 
-def load_config(recipe: str | Path | None = None, words: Sequence[str] = (), /, **settings: object) -> Config:
-    """Returns the configuration of a recipe file, changed by `a.b=c` words and keyword arguments, in that order.
-
-    Raises:
-        ConfigError: one line for each wrong setting, with its path, what is allowed and the nearest name.
-    """
-    values = _read_recipe(Path(recipe)) if recipe is not None else {}
-    for word in words:
-        _set(values, word)
-    values |= settings
-    try:
-        return Config.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError(_explain(error, Config)) from error
-
-
 def schema() -> dict[str, Any]:
     """Returns the JSON schema of a recipe, for editors."""
     return Config.model_json_schema()
@@ -184,87 +169,3 @@ def differences(old: Mapping[str, Any], new: Config) -> list[str]:
     now = new.model_dump(mode="json")
     keys = [key for key in (*now, *(key for key in old if key not in now)) if key not in FREE]
     return [f"{k}: was {old.get(k)!r}, is {now.get(k)!r}" for k in keys if old.get(k) != now.get(k)]
-
-
-def _read_recipe(path: Path) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"the recipe {path} cannot be read: {error}") from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"the recipe {path} holds {type(values).__name__}, needed are `name: value` lines")
-    return values
-
-
-def _set(values: dict[str, Any], word: str) -> None:
-    """Puts the value of `a.b.0=c` in its place; values are read as YAML."""
-    path, equals, text = word.partition("=")
-    if not equals or not path:
-        raise ConfigError(f"{word!r} is not of the form name=value")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"the value of {path} is not YAML: {error}") from error
-    *parents, last = path.split(".")
-    place: Any = values
-    for depth, part in enumerate(parents):
-        place = _open(place, part, ".".join(parents[: depth + 1]))
-    if isinstance(place, list):
-        place[_index(place, last, path)] = value
-    else:
-        place[last] = value
-
-
-def _open(place: Any, part: str, path: str) -> Any:
-    """Returns the mapping or list behind a name; a short form becomes the mapping that it stands for."""
-    if isinstance(place, list):
-        key: int | str = _index(place, part, path)
-    else:
-        key = part
-        place.setdefault(part, {})
-    if isinstance(place[key], str) and (part in ("method", "student") or isinstance(place, list)):
-        short = "name" if part == "method" else "model"  # teachers.0.weight=2 where teachers.0 is only a name
-        place[key] = {short: place[key]}
-    if not isinstance(place[key], dict | list):
-        raise ConfigError(f"{path} is {place[key]!r}; there is nothing inside it to set")
-    return place[key]
-
-
-def _index(place: list[Any], part: str, path: str) -> int:
-    if not part.isdigit() or int(part) >= len(place):
-        raise ConfigError(f"{path}: {part!r} is not a place of a list of {len(place)}; they count from 0")
-    return int(part)
-
-
-def _explain(error: ValidationError, model: type[BaseModel]) -> str:
-    return "\n".join(_line(item["loc"], item, model) for item in error.errors(include_url=False))
-
-
-def _line(location: tuple[int | str, ...], item: Any, model: type[BaseModel]) -> str:
-    path = ".".join(str(part) for part in location) or "the recipe"
-    if item["type"] == "extra_forbidden":
-        allowed = _fields_at(model, location[:-1])
-        return f"{path}: unknown setting{nearest(str(location[-1]), allowed)}; allowed: {', '.join(allowed)}"
-    if item["type"] == "missing":
-        return f"{path}: needed, and not given"
-    if item["type"] == "value_error":
-        return f"{path}: {item['ctx']['error']}"
-    return f"{path}: {item['msg'].lower()}; got {item['input']!r}"
-
-
-def _fields_at(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
-    """Names allowed where a location points, following the annotations of nested models."""
-    for part in location:
-        if isinstance(part, int):
-            continue
-        model = _model_in(model.model_fields[part].annotation)
-    return list(model.model_fields)
-
-
-def _model_in(annotation: Any) -> type[BaseModel]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for inner in annotation.__args__:
-        if inner is not Ellipsis and inner is not type(None):
-            return _model_in(inner)
-    raise AssertionError(annotation)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -31,6 +30,7 @@ from alumnus.training.build import build_student, pick_device, provenance
 from alumnus.training.checkpoint import TrainState, load_checkpoint, save_checkpoint
 from alumnus.training.config import FREE, Config, method_module
 from alumnus.training.memory import keep_freed_memory
+from alumnus.training.meter import Meter
 from alumnus.training.optim import Ema, make_optimizer, set_lr
 from alumnus.training.run import Run, open_run
 from alumnus.types import Batch, Terms
@@ -63,7 +63,7 @@ def train(config: Config) -> Run:
     run.begin(config, manifest)
     start = load_checkpoint(run.checkpoints, state, fingerprint=fingerprint)
     run.say(
-        f"{len(dataset):,} images of {len(dataset.domains)} domains, {len(teachers)} teachers, "
+        f"{len(dataset):,} images of {len(np.unique(dataset.domain))} domains, {len(teachers)} teachers, "
         f"steps {start} to {config.steps} on {device}"
     )
     _fit(config, run, dataset, source, state, start=start, fingerprint=fingerprint)
@@ -118,7 +118,7 @@ def _fit(
         run.folder / "quarantine.jsonl", total=len(dataset), max_bad_fraction=config.max_bad_fraction
     )
     metrics = MetricsFile(run.folder / "metrics.jsonl", keep_before_step=start)
-    meter = _Meter()
+    meter = Meter()
     device = next(state.student.parameters()).device
     state.student.train()
     state.objective.train()
@@ -162,32 +162,6 @@ def _update(terms: Terms, state: TrainState, *, step: int, clip_norm: float) -> 
     state.optimizer.step()
     if state.ema is not None:
         state.ema.update(state.student, step=step)
-
-
-class _Meter:
-    """Means of the reported terms since the last line of the log, and the pace."""
-
-    def __init__(self) -> None:
-        self.last_loss = float("nan")
-        self._reset()
-
-    def count(self, terms: Terms, images: int) -> None:
-        """Adds a step."""
-        self._images += images
-        for name, value in {"loss": terms.loss.detach(), **terms.report}.items():
-            self._sums.setdefault(name, []).append(value)
-
-    def line(self, *, step: int, lr: float) -> dict[str, float]:
-        """Returns the means, and begins anew."""
-        means = {name: float(torch.stack(values).mean()) for name, values in self._sums.items()}
-        self.last_loss = means["loss"]
-        pace = self._images / max(time.monotonic() - self._since, 1e-9)
-        self._reset()
-        return {"step": step, **means, "lr": lr, "images/s": round(pace, 1)}
-
-    def _reset(self) -> None:
-        self._sums: dict[str, list[Tensor]] = {}
-        self._images, self._since = 0, time.monotonic()
 
 
 def _objective(config: Config, dataset: Dataset, student: Student, teachers: Sequence[Teacher]) -> Objective:

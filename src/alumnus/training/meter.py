@@ -1,0 +1,36 @@
+"""What a line of `metrics.jsonl` says: the means since the line before, and the pace."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from torch import Tensor
+
+from alumnus.types import Terms
+
+
+class Meter:
+    """Means of the reported terms since the last line of the log, and the pace."""
+
+    def __init__(self) -> None:
+        self.last_loss = float("nan")
+        self._reset()
+
+    def count(self, terms: Terms, images: int) -> None:
+        """Adds a step."""
+        self._images += images
+        for name, value in {"loss": terms.loss.detach(), **terms.report}.items():
+            self._sums.setdefault(name, []).append(value)
+
+    def line(self, *, step: int, lr: float) -> dict[str, float]:
+        """Returns the means, and begins anew."""
+        means = {name: float(torch.stack(values).mean()) for name, values in self._sums.items()}
+        self.last_loss = means["loss"]
+        pace = self._images / max(time.monotonic() - self._since, 1e-9)
+        self._reset()
+        return {"step": step, **means, "lr": lr, "images/s": round(pace, 1)}
+
+    def _reset(self) -> None:
+        self._sums: dict[str, list[Tensor]] = {}
+        self._images, self._since = 0, time.monotonic()
