@@ -42,8 +42,8 @@ INFO = DatasetInfo(
             "MIT (package); NASA imagery is in the public domain",
         ),
     ),
-    classes=303,
-    images=909,
+    classes=307,
+    images=921,
     notes="Satellite composites and a map; neighbouring cells are different classes.",
 )
 

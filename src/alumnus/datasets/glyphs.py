@@ -21,7 +21,7 @@ INFO = DatasetInfo(
     kind="rendered",
     packages=(AENIGMA,),
     classes=62,
-    images=28_500,
+    images=28_700,
     notes="Rendered text, black on white. Typeface outweighs character: scores are low.",
     limit_per_class=200,
 )

@@ -33,14 +33,15 @@ class Text:
     text: str  # lines separated by \n
 
     def __call__(self, size: int, /) -> Image.Image:
-        """RGB, about twice as large as asked for, to be made smaller: fonts draw beyond the box that they claim."""
-        font = ImageFont.truetype(self.font, size=size)
-        lines = self.text.count("\n") + 1
-        ink = Image.new("L", ((len(self.text) // lines + 4) * 2 * size, (lines + 2) * 2 * size))
-        middle = (ink.width / 2, ink.height / 2)
-        ImageDraw.Draw(ink).multiline_text(
-            middle, self.text, fill=255, font=font, anchor="mm", align="center"
-        )
+        """RGB, somewhat larger than asked for, to be made smaller."""
+        longest = max(map(len, self.text.split("\n")))
+        font = ImageFont.truetype(self.font, size=3 * size // (longest + 1))
+        measure = ImageDraw.Draw(Image.new("L", (1, 1)))
+        left, top, right, bottom = measure.multiline_textbbox((0, 0), self.text, font=font, align="center")
+        room = size  # around the box that a font claims, since some draw beyond it
+        ink = Image.new("L", (round(right - left) + 2 * room, round(bottom - top) + 2 * room))
+        corner = (room - left, room - top)
+        ImageDraw.Draw(ink).multiline_text(corner, self.text, fill=255, font=font, align="center")
         ink = ink.crop(ink.getbbox())
         margin = round(MARGIN * max(ink.size))
         image = Image.new("RGB", (ink.width + 2 * margin, ink.height + 2 * margin), "white")
