@@ -15,6 +15,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 
+from alumnus.datasets.emoji import INFO as EMOJI
 from alumnus.datasets.iconify import Icon, package, read_characters, read_icons
 from alumnus.datasets.known import DatasetInfo, Entry, Folders
 
@@ -42,36 +43,10 @@ INFO = DatasetInfo(
         package(
             "cif", "1.2.7", "804801450b77e3b2c9a2b716fb45b44ee2a97e702e21ac6bca6358d0f7eb13c8", "CC0-1.0"
         ),
-        package(
-            "noto", "1.2.9", "3e918d88fc945c0bb3d468dbace6f88caef67f01c9f0e7bcae0915a042e8f1ad", "Apache-2.0"
-        ),
-        package(
-            "twemoji",
-            "1.2.5",
-            "19046dff7d8707ce96212ec86468b36ac5f8e60409629dd13f809265c6d0ebb7",
-            "CC-BY-4.0",
-        ),
-        package(
-            "openmoji",
-            "1.2.29",
-            "03181e2c156cab35cf4a62f1f7886bd971d59212e75ac3f189d5a4cae3930fc5",
-            "CC-BY-SA-4.0",
-        ),
-        package(
-            "emojione",
-            "1.2.3",
-            "26a14f44284407e8bcde91799388dca2bfd91dbcd55a97f425524a1c5b73610e",
-            "CC-BY-4.0",
-        ),
-        package(
-            "noto-v1",
-            "1.2.5",
-            "2bf62c26c2c2884aa99e90aec942cdaee17a5921f05690694f4978ad4b017c37",
-            "Apache-2.0",
-        ),
+        *(each for each in EMOJI.packages if each.name.removeprefix("@iconify-json/") in EMOJI_SETS),
     ),
-    classes=258,
-    images=2_300,
+    classes=260,
+    images=1_720,
     notes="Drawn, not photographed. Some flags differ by a shade only.",
     needs={"resvg_py": "datasets"},
 )
