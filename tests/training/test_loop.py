@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from torch import Tensor, nn
 
-from alumnus.errors import ConfigError, NonFiniteError, TooManyBadImages, UserError
+from alumnus.errors import CheckpointError, ConfigError, NonFiniteError, TooManyBadImages, UserError
 from alumnus.log import read_metrics
 from alumnus.models.artifact import load_student, read_about
 from alumnus.training.config import Config
@@ -133,6 +133,19 @@ def test_a_finished_run_is_not_trained_again(tiny_images: Path, tmp_path: Path) 
         train(_config(tmp_path / "run", tiny_images, lr=0.5))
     train(_config(tmp_path / "run", tiny_images, seed=3, resume="never"))
     assert (run.student / "model.safetensors").stat().st_mtime_ns > before
+
+
+def test_a_run_whose_images_changed_is_refused_untouched(tiny_images: Path, tmp_path: Path) -> None:
+    """Another picture among the data since the checkpoint: an error that leaves the older run as it was."""
+    images = Path(shutil.copytree(tiny_images, tmp_path / "images"))
+    stopping = [{"model": Colours(calls=6), "name": "colours", "size": 32}]
+    with pytest.raises(_Stop):
+        train(_config(tmp_path / "run", images, teachers=stopping))
+    shutil.copy(min(images.rglob("*.png")), min(images.rglob("*.png")).with_name("zz.png"))
+    before = (tmp_path / "run" / "config.yaml").stat().st_mtime_ns
+    with pytest.raises(CheckpointError, match="another configuration"):
+        train(_config(tmp_path / "run", images))
+    assert (tmp_path / "run" / "config.yaml").stat().st_mtime_ns == before
 
 
 def test_a_foreign_folder_is_not_touched(tiny_images: Path, tmp_path: Path) -> None:

@@ -60,8 +60,8 @@ def train(config: Config) -> Run:
     ema = Ema(student, decay=config.optim.ema) if config.optim.ema else None
     state = TrainState(student, objective, optimizer, ema)
     fingerprint = _fingerprint(config, dataset, manifest)
+    start = 0 if run.is_stale else load_checkpoint(run.checkpoints, state, fingerprint=fingerprint)
     run.begin(config, manifest)
-    start = load_checkpoint(run.checkpoints, state, fingerprint=fingerprint)
     run.say(
         f"{len(dataset):,} images of {len(np.unique(dataset.domain))} domains, {len(teachers)} teachers, "
         f"steps {start} to {config.steps} on {device}"
