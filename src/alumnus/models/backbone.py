@@ -68,7 +68,7 @@ def feature_dim(backbone: nn.Module, *, size: int) -> int:
 
 def input_statistics(name: str) -> tuple[Channels, Channels]:
     """Returns mean and std of the channels in [0, 1] that the weights of a name were trained with; ImageNet's if timm knows none."""
-    known = timm.get_pretrained_cfg(name.partition(".")[0], allow_unregistered=True)
+    known = timm.get_pretrained_cfg(name, allow_unregistered=True)
     if known is None:
         return IMAGENET_MEAN, IMAGENET_STD
     return _channels(known.mean), _channels(known.std)
