@@ -1,11 +1,11 @@
 """Flags: the same flag drawn by several artists, flat, round, waving or framed. Drawn pictures; the class is the country or territory.
 
-Source: four flag sets and the flags of five emoji sets, from npm's `@iconify-json/*`. Labels: the ISO 3166-1 code, which flag sets use as
-their icons' name and emoji sets spell with a pair of regional indicators. Left out: flags of regions (`gb-eng`) and of organisations, and
-codes that only one set draws.
+Source: four flag sets and the flags of two emoji sets (the others that `emoji` knows hold none), from npm's `@iconify-json/*`. Labels: the
+ISO 3166-1 code, which flag sets use as their icons' name and emoji sets spell with a pair of regional indicators. Left out: flags of
+regions (`gb-eng`) and of organisations, and codes that only one set draws.
 
 Pitfalls: some flags are the same but for a shade (Romania and Chad, Indonesia and Monaco), and some territories fly their country's, so R@1
-cannot reach 1; mirroring a flag can make it another one. `flag` draws each one twice (4:3 and square) and noto twice (two generations):
+cannot reach 1; mirroring a flag can make it another one. `flag` draws each one twice (4:3 and square):
 near copies, of which held-out classes keep one.
 """
 
@@ -20,14 +20,13 @@ from alumnus.datasets.iconify import Icon, package, read_characters, read_icons
 from alumnus.datasets.known import DatasetInfo, Entry, Folders
 
 FLAG_SETS = ("circle-flags", "flag", "flagpack", "cif")
-EMOJI_SETS = ("noto", "twemoji", "openmoji", "emojione", "noto-v1")
-FAMILIES = {"noto-v1": "noto"}  # others are their own
+EMOJI_SETS = ("twemoji", "openmoji")
 COUNTRY = re.compile(r"([a-z]{2})(?:-(?:4x3|1x1))?")
 INDICATOR_A = 0x1F1E6
 
 INFO = DatasetInfo(
     name="flags",
-    title="Flags of countries and territories in nine styles",
+    title="Flags of countries and territories in six styles",
     kind="drawn",
     packages=(
         package(
@@ -47,6 +46,7 @@ INFO = DatasetInfo(
     ),
     classes=260,
     images=1_720,
+    version=2,  # 1 fetched three sets that hold no flags; the pictures are the same
     notes="Drawn, not photographed. Some flags differ by a shade only.",
     needs={"resvg_py": "datasets"},
 )
@@ -58,10 +58,10 @@ def entries(folders: Folders, *, seed: int) -> Iterator[Entry]:
     drawn += [(code, style, icon) for style in EMOJI_SETS for code, icon in _emoji_flags(folders, style)]
     families: dict[str, set[str]] = defaultdict(set)
     for code, style, _ in drawn:
-        families[code].add(FAMILIES.get(style, style))
+        families[code].add(style)
     for code, style, icon in drawn:
         if len(families[code]) > 1:
-            yield Entry(code, style, icon.picture, family=FAMILIES.get(style, style))
+            yield Entry(code, style, icon.picture, family=style)
 
 
 def country_of(character: str) -> str | None:
