@@ -55,7 +55,7 @@ COMMON: Mapping[str, Any] = {
     "batch_size": 64,
     "lr": 2e-3,
     "views": {"scale": [0.5, 1.0], "flip": 0.0},  # a mirrored flag or logo is another one
-    "workers": 1,  # two cores: one worker keeps up, a second one takes time from the training
+    "workers": 1,  # of two cores, the training wants both
 }
 EXPERTS: Mapping[str, Mapping[str, Any]] = {
     "emoji": {"student": LITE0, "steps": 500},

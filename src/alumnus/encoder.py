@@ -66,7 +66,7 @@ class Encoder:
             images: paths, PIL images, or arrays (H, W, 3) uint8.
 
         Raises:
-            BadImage: one of them cannot be read; `embed` goes on without it.
+            DataError: one of them cannot be read (`embed` goes on without it), or they are of several kinds.
         """
         paths = [str(image) for image in images if isinstance(image, str | Path)]
         if paths and len(paths) < len(images):

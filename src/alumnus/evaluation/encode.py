@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from alumnus.models.cost import num_parameters
 from alumnus.types import Encode
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class StudentEncode:
     def __init__(self, student: Student, *, name: str = "student", kind: Kind = "student") -> None:
         self.student, self.name, self.kind = student, name, kind
         self.size: int = student.size
-        self.num_parameters: int | None = count_parameters(student)
+        self.num_parameters: int | None = num_parameters(student)
         self.domains: tuple[str, ...] | None = None
 
     def __call__(self, image: Tensor, /) -> Tensor:
@@ -122,11 +123,6 @@ class PixelEncode:
             1
         )  # sums of integers: exact
         return pooled - pooled.mean(1, keepdim=True)
-
-
-def count_parameters(module: nn.Module) -> int:
-    """Returns the number of parameters."""
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 @contextmanager

@@ -6,7 +6,7 @@ a fixed grid of patches are built for the size asked for, and timm resamples the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import timm
@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from alumnus.errors import TeacherError, nearest
 from alumnus.log import console
-from alumnus.models.backbone import extract, size_arguments
+from alumnus.models.backbone import extract, input_statistics, size_arguments
 from alumnus.models.weights import load_into, load_state
 from alumnus.teachers.network import Loaded, TorchNetwork, pool
-from alumnus.teachers.spec import Channels, TeacherSpec, check_output
+from alumnus.teachers.spec import TeacherSpec, check_output
 from alumnus.types import Features
 
 OUTPUTS = ("summary", "patches", "logits")
@@ -49,6 +49,7 @@ def load(name: str, spec: TeacherSpec) -> Loaded:
         torch.manual_seed(0)  # and weights=random is the same teacher every time
         model = _build(name, spec, size)
     _check_size(name, model, size, fixed=config.fixed_input_size)
+    mean, std = input_statistics(name)
     network = TorchNetwork(
         model, {"summary": extract, "patches": _with_patches, "logits": _logits}[spec.output]
     )
@@ -56,8 +57,8 @@ def load(name: str, spec: TeacherSpec) -> Loaded:
         network,
         name=architecture,
         size=size,
-        mean=_three(config.mean),
-        std=_three(config.std),
+        mean=mean,
+        std=std,
         licence=(config.license if spec.weights is None else None) or "unknown",  # a local file has its own
         num_parameters=network.num_parameters,
     )
@@ -152,11 +153,6 @@ def _with_patches(model: nn.Module, image: Tensor) -> Features:
 def _config(name: str) -> PretrainedCfg:
     """What timm knows of the weights; its defaults (ImageNet, 224 px) where it knows nothing."""
     return timm.get_pretrained_cfg(name, allow_unregistered=True) or PretrainedCfg()
-
-
-def _three(channels: Sequence[float]) -> Channels:
-    red, green, blue = channels
-    return red, green, blue
 
 
 def _logits(model: nn.Module, image: Tensor) -> Features:
