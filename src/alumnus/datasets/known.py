@@ -16,6 +16,7 @@ from PIL import Image
 from alumnus.packages import Package
 
 Kind = Literal["photo", "drawn", "rendered"]  # what claims on it may be about
+Task = Literal["classification", "retrieval", "detection", "segmentation", "depth"]
 Folders = Mapping[str, Path]  # name of a package -> where its content lies
 
 
@@ -36,6 +37,8 @@ class Entry:
     picture: Picture
     family: str = ""  # pictures of one class and one family are near copies; "" for no family
     official_split: str | None = None  # the publisher's own split, where there is one
+    split: str | None = None  # train, val, test or spare, where the data set's file decides it instead of a hash of the class
+    text: str | None = None  # caption
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +48,7 @@ class DatasetInfo:
     name: str
     title: str  # one line
     kind: Kind
+    task: Task = "retrieval"
     packages: tuple[Package, ...]
     classes: int  # about
     images: int  # about, all splits
@@ -62,6 +66,7 @@ class DatasetInfo:
         yield "name", self.name
         yield "title", self.title
         yield "kind", self.kind
+        yield "task", self.task
         yield "classes", f"about {self.classes:,}"
         yield "images", f"about {self.images:,}"
         if self.limit_per_class:
