@@ -63,19 +63,21 @@ EXPERTS: Mapping[str, Mapping[str, Any]] = {
     "flags": {"student": PVT, "steps": 200, "lr": 1e-3},
     "earth": {"student": MOBILENET, "steps": 150},
 }
-STUDENT: Mapping[str, Any] = {"student": MOBILENET, "method": "plain", "steps": 1000, "lr": 3e-3}
+STUDENT: Mapping[str, Any] = {"student": MOBILENET, "method": "plain", "lr": 3e-3}
+STEPS = 1000  # of the student
 
 
-def run(out: Path = Path("runs/demo"), *, seeds: int = 1) -> Path:
+def run(out: Path = Path("runs/demo"), *, seeds: int = 1, steps: int = STEPS) -> Path:
     """Runs the demo and returns the path of its report.
 
     Args:
         out: the run's folder; a second call continues or shows what is there.
         seeds: repeat everything but the data with so many seeds, for intervals.
+        steps: of the student; more bring it nearer to the experts.
     """
     data = [str(datasets.get(name, size=SIZE)) for name in DOMAINS]
     dataset = open_dataset(data)
-    found = [_one_seed(_folder(out, seed), data, dataset, seed=seed) for seed in range(seeds)]
+    found = [_one_seed(folder_of(out, seed), data, dataset, seed=seed, steps=steps) for seed in range(seeds)]
     report = write_report(out)
     results = found[0] if seeds == 1 else combine(found)
     if seeds > 1:
@@ -86,12 +88,18 @@ def run(out: Path = Path("runs/demo"), *, seeds: int = 1) -> Path:
     return report
 
 
-def _one_seed(out: Path, data: Sequence[str], dataset: Dataset, *, seed: int) -> Results:
+def folder_of(out: Path, seed: int) -> Path:
+    """Returns the run folder of one seed: seed 0 is `out` itself, the others stand beside it."""
+    return out if seed == 0 else out.with_name(f"{out.name}-seed{seed}")
+
+
+def _one_seed(out: Path, data: Sequence[str], dataset: Dataset, *, seed: int, steps: int) -> Results:
     """Experts, student, scores."""
     for name, settings in EXPERTS.items():
         stage = {**COMMON, **settings, "method": "supervised", "domains": [name], "seed": seed}
         train(load_config(out=out / STAGES / name, data=data, **stage))
-    config = load_config(out=out, data=data, teachers=_teachers(out), seed=seed, **{**COMMON, **STUDENT})
+    student = {**COMMON, **STUDENT, "steps": steps}
+    config = load_config(out=out, data=data, teachers=_teachers(out), seed=seed, **student)
     run = train(config)
     return score(_models(config, run), dataset, out=out, knn=False)
 
@@ -116,10 +124,6 @@ def _models(config: Config, run: Run) -> list[Scored]:
     student = StudentEncode(load_student(run.student).to(device))
     teachers = [TeacherEncode(load_teacher(spec, device=device)) for spec in config.teachers]
     return [student, initial, *teachers, PixelEncode()]
-
-
-def _folder(out: Path, seed: int) -> Path:
-    return out if seed == 0 else out.with_name(f"{out.name}-seed{seed}")
 
 
 def _tell_next(out: Path, report: Path) -> None:

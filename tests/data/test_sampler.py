@@ -13,7 +13,7 @@ from alumnus.data.sampler import Sampler, SamplerName
 from alumnus.errors import DataError
 
 DOMAIN = np.array([0] * 30 + [1] * 7 + [2] * 3)
-NAMES: list[SamplerName] = ["proportional", "balanced", "round_robin"]
+NAMES: list[SamplerName] = ["proportional", "balanced", "square_root", "round_robin"]
 
 
 def _sampler(name: SamplerName, *, batch_size: int = 6, seed: int = 0, views_per_image: int = 0) -> Sampler:
@@ -52,6 +52,22 @@ def test_balanced_batches_share_equally() -> None:
     seven = _sampler("balanced", batch_size=7)
     total = Counter(DOMAIN[np.concatenate([seven.draw(step).rows for step in range(3)])].tolist())
     assert set(total.values()) == {7}
+
+
+def test_square_root_shares_lie_between_balanced_and_proportional() -> None:
+    """900, 100 and 25 images: shares of 30, 10 and 5 in 45, in every round and nearly so in every batch."""
+    domain = np.repeat([0, 1, 2], [900, 100, 25])
+    sampler = Sampler(domain, name="square_root", batch_size=64, seed=0)
+    batches = [np.bincount(domain[sampler.draw(step).rows], minlength=3) for step in range(16)]
+    assert sum(batches) / 1024 == pytest.approx(np.array([30, 10, 5]) / 45, abs=0.003)
+    assert np.abs(np.array(batches) - 64 * np.array([30, 10, 5]) / 45).max() < 2
+
+
+def test_square_root_leaves_no_domain_out() -> None:
+    """Not even one image among two thousand domains."""
+    all_of_them = np.append(np.arange(2000), np.zeros(10**6, np.int64))
+    sampler = Sampler(all_of_them, name="square_root", batch_size=8000, seed=0)
+    assert len(np.unique(all_of_them[sampler.draw(0).rows])) == 2000
 
 
 def test_round_robin_batches_hold_one_domain() -> None:

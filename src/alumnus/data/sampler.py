@@ -6,6 +6,8 @@ also the view index, so a row's k-th use is its k-th view.
 
     proportional   one pool of all rows
     balanced       the places of each batch go round the domains, so every domain gets the same share
+    square_root    every domain's share is as the square root of its number of images (Kang et al. 2020, arXiv 1910.09217, eq. 1, q = 1/2,
+                   with domains for classes): small domains are seen more often than their share, but not as often as if balanced
     round_robin    batch t holds domain t mod D alone (UnED's name; single-domain batches as in UDON)
 """
 
@@ -19,7 +21,8 @@ import numpy as np
 from alumnus.data.views import PERMUTATIONS, counter_random
 from alumnus.errors import DataError
 
-SamplerName = Literal["proportional", "balanced", "round_robin"]
+SamplerName = Literal["proportional", "balanced", "square_root", "round_robin"]
+ROUND = 1024  # draws in which `square_root` gives every domain its share
 
 
 class Draw(NamedTuple):
@@ -46,6 +49,7 @@ class Sampler:
         pools = [np.arange(len(domain))] if name == "proportional" else _pools(domain)
         self.name, self.batch_size, self.seed, self.views_per_image = name, batch_size, seed, views_per_image
         self._pools = pools
+        self._round = _spread(np.sqrt([len(pool) for pool in pools])) if name == "square_root" else None
         self._permutation = lru_cache(maxsize=2 * len(pools) + 2)(self._permute)
 
     def draw(self, step: int) -> Draw:
@@ -67,6 +71,10 @@ class Sampler:
         if self.name == "round_robin":
             pool = np.full(self.batch_size, step % count)
             return pool, (step // count) * self.batch_size + np.arange(self.batch_size)
+        if self._round is not None:
+            rounds, slot = np.divmod(global_place, len(self._round[0]))
+            pool, before, total = (column[slot] for column in self._round)
+            return pool, rounds * total + before
         return global_place % count, global_place // count
 
     def _take(self, pool: int, place: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -80,6 +88,20 @@ class Sampler:
     def _permute(self, pool: int, number: int) -> np.ndarray:
         order = counter_random(self.seed, PERMUTATIONS, pool, number).permutation(len(self._pools[pool]))
         return self._pools[pool][order]
+
+
+def _spread(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns for each draw of a round its pool, how many draws of the round that pool has had, and how many it gets, (R,) each.
+
+    A pool's draws are spread evenly over the round, and every pool has at least one.
+    """
+    draws = max(ROUND, 4 * len(weights))
+    counts = 1 + np.floor((draws - len(weights)) * weights / weights.sum()).astype(np.int64)
+    counts[np.argmax(counts)] += draws - counts.sum()
+    pool = np.repeat(np.arange(len(counts)), counts)
+    number = np.concatenate([np.arange(count) for count in counts])
+    order = np.argsort((number + 0.5) / counts[pool], kind="stable")
+    return pool[order], number[order], counts[pool[order]]
 
 
 def _pools(domain: np.ndarray) -> list[np.ndarray]:
