@@ -65,6 +65,22 @@ def test_held_out_classes_are_not_trained_on(tmp_path: Path) -> None:
     assert not of["train"] & (of["test"] | of["val"])
 
 
+def test_splits_and_captions_of_pictures_are_kept(tmp_path: Path) -> None:
+    """The split as it was said; no caption is an empty cell, and a set without any has no such column."""
+    entries = [
+        Entry("a", "s", Bar(0), split="train", text="a bar"),
+        Entry("a", "s", Bar(1), split="test"),
+        Entry("a", "s", Bar(0), split="test", text="the same bar"),
+    ]
+    told = pq.read_table(build(INFO, entries, tmp_path / "a", size=40, made_of=MADE_OF) / "metadata.parquet")
+    assert told["split"].to_pylist() == ["train", "test", "spare"]
+    assert told["text"].to_pylist() == ["a bar", None, "the same bar"]
+    untold = pq.read_table(
+        build(INFO, _entries(), tmp_path / "b", size=40, made_of=MADE_OF) / "metadata.parquet"
+    )
+    assert "text" not in untold.column_names
+
+
 def test_processes_draw_the_same(tmp_path: Path) -> None:
     """As one does; more than a few pictures are needed for processes to be used at all."""
     entries = _entries(classes=100)

@@ -18,6 +18,7 @@ def _assign(
     *,
     families: Sequence[str] | None = None,
     looks: Sequence[int] | None = None,
+    own: Sequence[str | None] | None = None,
     near_copy: float = 0.0,
 ) -> list[str]:
     """Splits of pictures that are one grey each; equal looks are equal pixels."""
@@ -27,6 +28,7 @@ def _assign(
         families or [""] * len(labels),
         np.array([[look] * 4 for look in looks], np.uint8),
         [bytes([look]) for look in looks],
+        own,
         class_splits=None,
         near_copy=near_copy,
     )
@@ -93,3 +95,25 @@ def test_classes_may_be_listed_instead() -> None:
         near_copy=0.0,
     )
     assert splits == ["train", "val", "val"]
+
+
+def test_a_split_of_its_own_is_kept() -> None:
+    """Whatever the class, near copies and loners too."""
+    own = ["test", "train", "val", "query", "index"]
+    assert _assign([HELD_OUT, HELD_OUT, TRAINED, TRAINED, "alone"], own=own, near_copy=99.0) == own
+
+
+def test_a_held_out_copy_of_a_training_picture_is_spare() -> None:
+    """Also if it comes first, and under another name."""
+    assert _assign(["a", "a", "b"], own=["test", "train", "val"], looks=[7, 7, 7]) == [
+        "spare",
+        "train",
+        "spare",
+    ]
+    assert _assign(["a", "a"], own=["test", "test"], looks=[7, 7]) == ["test", "spare"]
+
+
+def test_pictures_with_and_without_a_split_of_their_own_mix() -> None:
+    """The class decides for those without."""
+    splits = _assign([HELD_OUT, HELD_OUT, HELD_OUT], own=["train", None, None])
+    assert splits == ["train", "test", "test"]

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, cast
 
-from alumnus.data.dataset import write_dataset
+from alumnus.data.dataset import SPLITS, write_dataset
 from alumnus.datasets.draw import Drawn, draw_all, thumbnails
 from alumnus.datasets.known import DatasetInfo, Entry, Folders
 from alumnus.datasets.splits import assign_splits
@@ -117,7 +117,7 @@ def build(
         counts = Counter(str(row["split"]) for row in rows)
         (new / PROVENANCE).write_text(json.dumps({**made_of, "images": counts}, indent=2), encoding="utf-8")
         _move(new, folder, made_of)
-    shown = ", ".join(f"{counts[split]:,} {split}" for split in ("train", "val", "test", "spare"))
+    shown = ", ".join(f"{counts[split]:,} {split}" for split in SPLITS if counts[split])
     seconds = time.monotonic() - started
     console.print(f"{info.name}: {shown} pictures in {seconds:.0f} s ({len(rows) / seconds:.0f} a second)")
     return folder
@@ -155,6 +155,7 @@ def _rows(info: DatasetInfo, entries: Sequence[Entry], drawn: Sequence[Drawn]) -
         [entry.family for entry, _ in pairs],
         thumbnails([each for _, each in pairs]),
         [each.digest for _, each in pairs],
+        [entry.split for entry, _ in pairs],
         class_splits=info.class_splits,
         near_copy=info.near_copy,
     )
@@ -169,6 +170,8 @@ def _rows(info: DatasetInfo, entries: Sequence[Entry], drawn: Sequence[Drawn]) -
         }
         if entry.official_split is not None:
             row["official_split"] = entry.official_split
+        if entry.text is not None:
+            row["text"] = entry.text
         rows.append(dict(row))
     return rows
 

@@ -4,6 +4,9 @@ Retrieval is scored on classes that were never trained on: SHA-1 of the class na
 held-out class only one picture of each family of near copies is scored; the others, and pictures left alone in their class (which no query
 could find), are "spare". A picture whose pixels have been seen before is spare everywhere, in whatever class: two names for one picture
 cannot both be right.
+
+A data set may say itself where a picture belongs, as classification must: its classes are the same in training and test. Such a split is
+kept, but for exact repeats: of a picture that is in training and held out, the training copy stays and the held-out ones are spare.
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ def assign_splits(
     families: Sequence[str],
     thumbnails: NDArray[np.uint8],
     digests: Sequence[bytes],
+    own_splits: Sequence[str | None] | None = None,
     *,
     class_splits: Mapping[str, str] | None,
     near_copy: float,
@@ -41,13 +45,18 @@ def assign_splits(
 
     Args:
         labels, families, digests: N each; the class, the family of near copies ("" for none), and a hash of the pixels.
+        own_splits: N, the split that a picture has whatever its class, or None.
         thumbnails: (N, k) uint8, the pictures made tiny.
         class_splits: class -> split, instead of the hash.
         near_copy: mean absolute difference of thumbnails (0-255) below which two pictures of a held-out class are near copies.
     """
-    splits = [class_splits[label] if class_splits else class_split(label) for label in labels]
-    spare = _repeats(digests)
-    for rows in _rows_of_classes(labels).values():
+    own = own_splits or [None] * len(labels)
+    splits = [
+        given or (class_splits[label] if class_splits else class_split(label))
+        for label, given in zip(labels, own, strict=True)
+    ]
+    spare = _repeats(digests, own)
+    for rows in _rows_of_classes(labels, own).values():
         if splits[rows[0]] == "train":
             continue
         scored = _without_copies([row for row in rows if row not in spare], families, thumbnails, near_copy)
@@ -55,20 +64,23 @@ def assign_splits(
     return [SPARE if row in spare else split for row, split in enumerate(splits)]
 
 
-def _repeats(digests: Sequence[bytes]) -> set[int]:
+def _repeats(digests: Sequence[bytes], own_splits: Sequence[str | None]) -> set[int]:
+    """Rows whose pixels come earlier, counting those that their data set holds out after all others."""
     seen: set[bytes] = set()
     repeats = set()
-    for row, digest in enumerate(digests):
-        if digest in seen:
+    for row in sorted(range(len(digests)), key=lambda row: own_splits[row] not in (None, "train")):
+        if digests[row] in seen:
             repeats.add(row)
-        seen.add(digest)
+        seen.add(digests[row])
     return repeats
 
 
-def _rows_of_classes(labels: Sequence[str]) -> Mapping[str, list[int]]:
+def _rows_of_classes(labels: Sequence[str], own_splits: Sequence[str | None]) -> Mapping[str, list[int]]:
+    """Class -> its rows, of those whose class decides their split."""
     rows: dict[str, list[int]] = defaultdict(list)
-    for row, label in enumerate(labels):
-        rows[label].append(row)
+    for row, (label, given) in enumerate(zip(labels, own_splits, strict=True)):
+        if given is None:
+            rows[label].append(row)
     return rows
 
 
