@@ -37,7 +37,7 @@ class Entry:
     picture: Picture
     family: str = ""  # pictures of one class and one family are near copies; "" for no family
     official_split: str | None = None  # the publisher's own split, where there is one
-    split: str | None = None  # train, val, test or spare, where the data set's file decides it instead of a hash of the class
+    split: str | None = None  # where the data set decides it itself, and not a hash of the class
     text: str | None = None  # caption
 
 
