@@ -83,9 +83,19 @@ def search(
 
 def unit_length(vectors: npt.NDArray[np.floating]) -> Floats:
     """Returns the rows of (n, D) divided by their length; a row of zeros stays as it is. Equal rows stay equal to the last bit."""
-    wide = np.ascontiguousarray(vectors, np.float64)
-    length = np.sqrt((wide * wide).sum(-1, keepdims=True))
-    return (wide / np.where(length > 0, length, 1)).astype(np.float32)
+    length = _lengths(vectors)[:, None]
+    unit = np.empty(vectors.shape, np.float32)
+    np.divide(vectors, np.where(length > 0, length, 1), out=unit, dtype=np.float64, casting="same_kind")
+    return unit
+
+
+def _lengths(vectors: npt.NDArray[np.floating]) -> Doubles:
+    """Returns (n,) lengths in float64, block by block: a wide copy of a million rows would double the memory of a search."""
+    lengths = np.empty(len(vectors), np.float64)
+    for rows in _chunks(np.arange(len(vectors)), vectors.shape[1]):
+        wide = vectors[rows].astype(np.float64)
+        lengths[rows] = np.sqrt((wide * wide).sum(-1))
+    return lengths
 
 
 def best(ids: Ids, scores: Doubles, k: int) -> Neighbours:
@@ -134,10 +144,9 @@ def _exact_scores(queries: Floats, index: Floats, ids: Ids) -> Doubles:
 
 def _rounding_bound(queries: Floats, index: Floats) -> Doubles:
     """Returns (Q,) the most by which a float32 inner product can be wrong: D u |q| |x|, whatever the order of its sums."""
-    longest = float(np.sqrt((index.astype(np.float64) ** 2).sum(-1).max()))
-    lengths = np.sqrt((queries.astype(np.float64) ** 2).sum(-1))
+    longest = float(_lengths(index).max())
     unit_roundoff = float(np.finfo(np.float32).eps) / 2
-    bound: Doubles = 1.01 * (index.shape[1] + 1) * unit_roundoff * lengths * longest
+    bound: Doubles = 1.01 * (index.shape[1] + 1) * unit_roundoff * _lengths(queries) * longest
     return bound
 
 
