@@ -82,7 +82,9 @@ def test_select_keeps_the_meaning_of_indices(data: Dataset) -> None:
 
 def test_select_refuses_what_does_not_exist(data: Dataset) -> None:
     """A misspelt split or domain is not an empty selection."""
-    with pytest.raises(DataError, match="no split 'tset', only train, val, test, spare; did you mean 'test'"):
+    with pytest.raises(
+        DataError, match="no split 'tset', only train, val, test, spare, query, index; did you mean 'test'"
+    ):
         data.select(split="tset")
     with pytest.raises(DataError, match="no domain 'flag', only cards, flags; did you mean 'flags'"):
         data.select(domains=["flag"])

@@ -3,7 +3,8 @@
 What counts is where the images are, in this order:
 
 1. All of them below one folder only: that folder is a wrapper, and the rules apply inside it.
-2. All of them below folders named like splits (train, val or validation, test, spare): the rules 3 and 4 apply in each.
+2. All of them below folders named like splits (train, val or validation, test, spare; query and gallery or index together): the rules 3
+   and 4 apply in each.
 3. Some directly inside: a flat folder. No labels, deeper folders included.
 4. All of them below several folders: class folders; the label is the name of the first folder, deeper ones included.
 
@@ -16,7 +17,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from alumnus.data.listing import SPLIT_WORDS, Listing
+from alumnus.data.listing import Listing, RowBatch, collected, split_folders
 from alumnus.data.names import printable
 from alumnus.errors import DataError
 
@@ -39,7 +40,7 @@ def read_folder(folder: Path, *, domain: str) -> Listing:
             f"{', '.join(sorted(EXTENSIONS))}, here or in its folders (hidden ones are passed over)"
         )
     rest, splits = split_by_folder(names)
-    return Listing(folder, names, [domain] * len(names), _labels(rest, splits), splits)
+    return collected(folder, [RowBatch(names, [domain] * len(names), _labels(rest, splits), splits)])
 
 
 def images_below(folder: Path) -> list[str]:
@@ -54,13 +55,13 @@ def split_by_folder(names: list[str]) -> tuple[list[str], list[str]]:
     (['cat/1.png', 'cat/2.png'], ['train', 'test'])
     """
     tops = _top_folders(names)
-    while len(tops) == 1 and tops[0].lower() not in SPLIT_WORDS:
+    while len(tops) == 1 and not split_folders(tops):
         names = [_below_top(name) for name in names]
         tops = _top_folders(names)
-    if not tops or any(top.lower() not in SPLIT_WORDS for top in tops):
+    splits = split_folders(tops)
+    if not tops or len(splits) < len(tops):
         return names, ["train"] * len(names)
-    splits = [SPLIT_WORDS[name.split("/", 1)[0].lower()] for name in names]
-    return [_below_top(name) for name in names], splits
+    return [_below_top(name) for name in names], [splits[name.split("/", 1)[0]] for name in names]
 
 
 def _labels(names: list[str], splits: list[str]) -> list[str | None]:
@@ -98,7 +99,7 @@ def _scan(folder: str, prefix: str, above: tuple[tuple[int, int], ...]) -> Itera
 
 def _found(entry: os.DirEntry[str], prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
     is_named_so = os.path.splitext(entry.name)[1].lower() in EXTENSIONS
-    if not _is_folder(entry):
+    if not is_folder(entry):
         if is_named_so:
             yield prefix + entry.name
         return
@@ -110,7 +111,8 @@ def _found(entry: os.DirEntry[str], prefix: str, above: tuple[tuple[int, int], .
         yield prefix + entry.name
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Returns whether an entry is a folder or leads to one."""
     try:
         return entry.is_dir()
     except OSError:  # a loop of links

@@ -1,53 +1,90 @@
-"""One source, a folder or a list file, → its rows.
+"""One source → its rows: whatever it is, the first of these that fits.
 
-A folder with a `metadata` file is what that file says. A folder whose split folders (train, test, ...) have one each is read split by
-split, as Hugging Face's imagefolder does. Any other folder speaks through the places of its images (see `folders`).
+A list file, a COCO json, tar shards, `hf:owner/name`. Of a folder: its `metadata` file; one such file in each split folder, as Hugging
+Face's imagefolder has it; a set that `save_to_disk` wrote; UnED's info files; COCO's annotations; lists of queries and of an index; folders
+of images and masks; images, which speak through their places (see `folders`); tar shards.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from alumnus.data.folders import read_folder
-from alumnus.data.listing import SPLIT_WORDS, Listing
-from alumnus.data.lists import read_list
+from alumnus.data.coco import coco_files, looks_like_coco, read_coco, root_of
+from alumnus.data.dense_folders import is_dense_folder, read_dense_folder
+from alumnus.data.folders import images_below, read_folder
+from alumnus.data.huggingface import PREFIX, is_saved_folder, read_named, read_saved
+from alumnus.data.joining import one_after_another
+from alumnus.data.listing import Listing, split_folders
+from alumnus.data.lists import Rules, read_list
 from alumnus.data.names import byte_order, printable
+from alumnus.data.query_gallery import lists_in, splits_of_lists
 from alumnus.data.tables import is_table
+from alumnus.data.uned import is_uned_folder, read_uned
+from alumnus.data.webdataset import expanded, is_shard_pattern, read_shards, shards_below
 from alumnus.errors import DataError
 
 METADATA = ("metadata.parquet", "metadata.csv", "metadata.jsonl")
 
+Source = str | os.PathLike[str]
 
-def read_source(source: str | os.PathLike[str]) -> Listing:
-    """Returns the rows of a dataset folder, an image folder, or a list file.
+
+def read_sources(sources: Sequence[Source]) -> list[Listing]:
+    """Returns the rows of each source.
 
     Raises:
-        DataError: if it does not exist or is none of these.
+        DataError: one does not exist or is nothing that is read.
     """
-    path = Path(
-        os.path.abspath(os.path.expanduser(source))
-    )  # links stay as they are: names are what users see
+    names = [source for source in sources if not os.fspath(source).startswith(PREFIX)]
+    splits = splits_of_lists([_absolute(os.fspath(name)) for name in names])
+    return [_read_source(os.fspath(source), splits) for source in sources]
+
+
+def _read_source(source: str, splits: Mapping[Path, str]) -> Listing:
+    if source.startswith(PREFIX):
+        return read_named(source)
+    path = _absolute(source)
     if path.is_dir():
         return _read_folder(path)
+    if is_shard_pattern(source):
+        shards = expanded(str(path))
+        return read_shards(shards, domain=_name_of(Path(os.path.dirname(shards[0]))))
     if path.is_file() and is_table(path):
         may_be_absolute = path.name not in METADATA  # one that comes inside a dataset must stay in it
-        return read_list(path, domain=_name_of(path.parent), may_be_absolute=may_be_absolute)
+        rules = Rules(path.parent, _name_of(path.parent), splits.get(path, "train"), may_be_absolute)
+        return read_list(path, rules)
+    if path.is_file() and path.suffix.lower() == ".json" and looks_like_coco(path):
+        return read_coco([path], root_of(path), domain=_name_of(root_of(path)))
     what = "is neither a folder nor a list" if path.exists() else "does not exist"
     raise DataError(
         f"'{printable(path)}' {what}; give a folder of images, a folder with a metadata.parquet, "
-        f"or a list ending in .csv, .tsv, .jsonl or .parquet"
+        f"or a list ending in .csv, .tsv, .jsonl or .parquet; or a COCO .json, .tar shards, or hf:owner/name"
     )
 
 
 def _read_folder(folder: Path) -> Listing:
+    domain = _name_of(folder)
     metadata = _metadata(folder)
     if metadata is not None:
-        return read_list(metadata, domain=_name_of(folder), may_be_absolute=False)
+        return read_list(metadata, Rules(folder, domain))
     lists = _lists_of_splits(folder)
     if lists:
         return _joined(folder, lists)
-    return read_folder(folder, domain=_name_of(folder))
+    if is_saved_folder(folder):
+        return read_saved(folder, domain=domain)
+    if is_uned_folder(folder):
+        return read_uned(folder)
+    annotations = coco_files(folder)
+    if annotations:
+        return read_coco(annotations, folder, domain=domain)
+    retrieval = lists_in(folder)
+    if retrieval:
+        return _joined(folder, retrieval)
+    if is_dense_folder(folder):
+        return read_dense_folder(folder, domain=domain)
+    shards = [] if images_below(folder) else shards_below(folder)
+    return read_shards(shards, domain=domain) if shards else read_folder(folder, domain=domain)
 
 
 def _metadata(folder: Path) -> Path | None:
@@ -58,31 +95,31 @@ def _metadata(folder: Path) -> Path | None:
     return found[0] if found else None
 
 
-def _lists_of_splits(folder: Path) -> list[Path]:
-    names = sorted((name for name in os.listdir(folder) if name.lower() in SPLIT_WORDS), key=byte_order)
-    found = [(folder / name, _metadata(folder / name)) for name in names]
-    lists = [metadata for _, metadata in found if metadata is not None]
+def _lists_of_splits(folder: Path) -> dict[Path, str]:
+    """Returns the metadata file of each split folder, with its split."""
+    splits = split_folders(sorted(os.listdir(folder), key=byte_order))
+    found = {name: _metadata(folder / name) for name in splits}
+    lists = {path: splits[name] for name, path in found.items() if path is not None}
     if lists and len(lists) < len(found):
-        lacking = ", ".join(path.name for path, metadata in found if metadata is None)
+        lacking = ", ".join(name for name, path in found.items() if path is None)
         raise DataError(
-            f"'{printable(folder)}': {lists[0].parent.name} has a metadata file, but not {lacking}"
+            f"'{printable(folder)}': {next(iter(lists)).parent.name} has a metadata file, but not {lacking}"
         )
     return lists
 
 
-def _joined(folder: Path, lists: list[Path]) -> Listing:
-    """Returns the rows of several split folders as those of one source."""
-    whole = Listing(folder, [], [], [], [])
-    for metadata in lists:
-        top = metadata.parent.name
-        split = SPLIT_WORDS[top.lower()]
-        part = read_list(metadata, domain=_name_of(folder), split=split, may_be_absolute=False)
-        whole.file_names.extend(f"{top}/{name}" for name in part.file_names)
-        whole.domains.extend(part.domains)
-        whole.labels.extend(part.labels)
-        whole.splits.extend(part.splits)
-    return whole
+def _joined(folder: Path, lists: Mapping[Path, str]) -> Listing:
+    """Returns the rows of several lists, each of a split, as those of one source."""
+    domain = _name_of(folder)
+    parts = [read_list(path, Rules(path.parent, domain, split)) for path, split in lists.items()]
+    return one_after_another(parts, root=folder)
 
 
 def _name_of(folder: Path) -> str:
     return printable(folder.name) or "images"  # the root of a disk has no name
+
+
+def _absolute(source: str) -> Path:
+    return Path(
+        os.path.abspath(os.path.expanduser(source))
+    )  # links stay as they are: names are what users see

@@ -1,4 +1,4 @@
-"""CSV, TSV, JSONL and Parquet files → columns of cells. What the cells mean is for `lists`.
+"""CSV, TSV, JSONL and Parquet files → columns of cells, some ten thousand rows at a time. What the cells mean is for `lists`.
 
 Only the columns that are asked for are read, so a Parquet file with embedded images costs no more than its names. Rows are counted from 1,
 a CSV's header not included.
@@ -8,33 +8,38 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from alumnus.data.listing import BATCH_ROWS
 from alumnus.data.names import printable
 from alumnus.errors import DataError
 
+TEXTS, OBJECTS = ("text",), ("objects",)  # columns that may hold lists of text, and structs
+
 
 class Table(NamedTuple):
-    """Some columns of a list."""
+    """Some columns of some consecutive rows of a list."""
 
     name: str  # for messages
     columns: tuple[str, ...]  # all that the list has
-    cells: Mapping[str, list[object]]  # those asked for; all of one length
+    cells: Mapping[str, Sequence[object]]  # those asked for; all of one length
+    first: int = 0  # rows before these
 
 
-def read_table(path: Path, wanted: Collection[str]) -> Table:
-    """Returns the wanted columns that a list file has; its name must be one for which `is_table` holds.
+def read_tables(path: Path, wanted: Collection[str]) -> Iterator[Table]:
+    """Yields the wanted columns that a list file has, at least once; its name must be one for which `is_table` holds.
 
     Raises:
         DataError: if the file is torn, of another format than its name says, or a wanted column holds no plain values.
     """
     try:
-        return _READERS[path.suffix.lower()](path, wanted)
+        yield from _READERS[path.suffix.lower()](path, wanted)
     except UnicodeDecodeError as error:
         raise DataError(f"{printable(path)} is not UTF-8 ({error.reason}); save it as UTF-8") from error
     except (OSError, pa.ArrowException) as error:
@@ -46,7 +51,7 @@ def is_table(path: Path) -> bool:
     return path.suffix.lower() in _READERS
 
 
-def _read_csv(path: Path, wanted: Collection[str]) -> Table:
+def _read_csv(path: Path, wanted: Collection[str]) -> Iterator[Table]:
     with path.open(newline="", encoding="utf-8-sig") as file:  # -sig: spreadsheets write a byte order mark
         delimiter = max(",\t;", key=file.readline().count)  # by the header; the first one on a tie
         file.seek(0)
@@ -54,36 +59,35 @@ def _read_csv(path: Path, wanted: Collection[str]) -> Table:
         try:
             names = tuple(name.strip() for name in next(lines, []))
             _check_distinct(names, path)
-            return Table(printable(path.name), names, _csv_cells(lines, names, wanted))
+            places = {name: place for place, name in enumerate(names) if name in wanted}
+            rows = (line for line in lines if _is_row(line, names))
+            first = 0
+            while (batch := list(islice(rows, BATCH_ROWS))) or not first:
+                cells = {name: [line[place] for line in batch] for name, place in places.items()}
+                yield Table(printable(path.name), names, cells, first)
+                first += max(1, len(batch))
         except csv.Error as error:
             raise DataError(f"{printable(path)}, line {lines.line_num}: {error}") from error
 
 
-def _csv_cells(
-    lines: Iterable[list[str]], names: tuple[str, ...], wanted: Collection[str]
-) -> dict[str, list[object]]:
-    places = {name: place for place, name in enumerate(names) if name in wanted}
-    cells: dict[str, list[object]] = {name: [] for name in places}
-    for line in lines:
-        if line and len(line) != len(names):
-            raise csv.Error(f"{len(line)} fields, but the header has {len(names)}: {', '.join(names)}")
-        for name, place in places.items() if line else ():  # blank lines are no rows
-            cells[name].append(line[place])
-    return cells
+def _is_row(line: list[str], names: tuple[str, ...]) -> bool:
+    """Returns False for a blank line."""
+    if line and len(line) != len(names):
+        raise csv.Error(f"{len(line)} fields, but the header has {len(names)}: {', '.join(names)}")
+    return bool(line)
 
 
-def _read_jsonl(path: Path, wanted: Collection[str]) -> Table:
+def _read_jsonl(path: Path, wanted: Collection[str]) -> Iterator[Table]:
     names: dict[str, None] = {}  # an ordered set
-    rows: list[dict[str, object]] = []
     with path.open(encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            row = _json_object(line, f"{printable(path)}, line {number}")
-            names.update(dict.fromkeys(row))
-            rows.append({name: row[name] for name in wanted if name in row})
-    cells = {name: [row.get(name) for row in rows] for name in names if name in wanted}
-    return Table(printable(path.name), tuple(names), cells)
+        lines = ((number, line) for number, line in enumerate(file, start=1) if line.strip())
+        first = 0
+        while (batch := list(islice(lines, BATCH_ROWS))) or not first:
+            rows = [_json_object(line, f"{printable(path)}, line {number}") for number, line in batch]
+            names.update(dict.fromkeys(name for row in rows for name in row))
+            cells = {name: [row.get(name) for row in rows] for name in names if name in wanted}
+            yield Table(printable(path.name), tuple(names), cells, first)
+            first += max(1, len(batch))
 
 
 def _json_object(line: str, where: str) -> dict[str, object]:
@@ -96,22 +100,29 @@ def _json_object(line: str, where: str) -> dict[str, object]:
     return row
 
 
-def _read_parquet(path: Path, wanted: Collection[str]) -> Table:
+def _read_parquet(path: Path, wanted: Collection[str]) -> Iterator[Table]:
     with pq.ParquetFile(path) as file:
         schema = file.schema_arrow
         _check_distinct(schema.names, path)
         chosen = [name for name in schema.names if name in wanted]
         for name in chosen:
             _check_type(schema.field(name), printable(path))
-        table = file.read(columns=chosen)
-    cells = {name: table.column(name).to_pylist() for name in chosen}
-    return Table(printable(path.name), tuple(schema.names), cells)
+        first = 0
+        for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=chosen) if chosen else ():
+            cells = {name: batch.column(name).to_pylist() for name in chosen}
+            yield Table(printable(path.name), tuple(schema.names), cells, first)
+            first += len(batch)
+        if not first:
+            yield Table(printable(path.name), tuple(schema.names), {name: [] for name in chosen})
 
 
 def _check_type(field: pa.Field, path: str) -> None:
     kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
-    plain = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_integer)
-    if any(is_kind(kind) for is_kind in (*plain, pa.types.is_floating, pa.types.is_null)):
+    if _is_plain(kind):
+        return
+    if field.name in TEXTS and _is_list(kind) and _is_plain(kind.value_type):
+        return
+    if field.name in OBJECTS and pa.types.is_struct(kind):  # what is in it is checked row by row
         return
     hint = (
         "; save embedded images as files first"
@@ -121,13 +132,22 @@ def _check_type(field: pa.Field, path: str) -> None:
     raise DataError(f"{path}: column {field.name!r} holds {field.type}, but must hold text or numbers{hint}")
 
 
+def _is_plain(kind: pa.DataType) -> bool:
+    plain = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_integer)
+    return any(is_kind(kind) for is_kind in (*plain, pa.types.is_floating, pa.types.is_null))
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
+
+
 def _check_distinct(names: Sequence[str], path: Path) -> None:
     twice = {name for name in names if names.count(name) > 1}
     if twice:
         raise DataError(f"{printable(path)} has more than one column {', '.join(sorted(twice))}; rename them")
 
 
-_READERS: Mapping[str, Callable[[Path, Collection[str]], Table]] = {
+_READERS: Mapping[str, Callable[[Path, Collection[str]], Iterator[Table]]] = {
     ".csv": _read_csv,
     ".tsv": _read_csv,
     ".jsonl": _read_jsonl,

@@ -1,0 +1,68 @@
+"""Masks of class indices and depth maps: PNG files, read as exactly as pictures are read strictly.
+
+Nothing is guessed: a mask with three channels, or saved as JPEG, has lost its indices, and is refused instead of converted.
+"""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFile
+
+from alumnus.data.folder_facts import MILLIMETRES
+from alumnus.data.read import Refused, opened
+
+IGNORE = -1
+_BLANKS = {8: 255, 16: 65535}  # bits -> what stands for "ignore" in the file
+_SCALED = ("L;2", "L;4")  # Pillow stretches grey of few bits to 0..255, which are no indices any more
+
+
+def read_mask(path: str | os.PathLike[str] | bytes) -> NDArray[np.int64]:
+    """Returns the class index of each pixel, (H, W) int64; -1 where the file says ignore (255 in 8 bit, 65535 in 16 bit).
+
+    Args:
+        path: of an 8- or 16-bit PNG of one channel, grey or with a palette (whose indices count, not its colours); or a locator.
+
+    Raises:
+        BadImage: it cannot be read, or is not such a PNG.
+    """
+    with opened(path, ("PNG",)) as image:
+        bits = _mask_bits(image)
+        image.load()
+        values = np.asarray(image).astype(np.int64)
+    values[values == _BLANKS[bits]] = IGNORE
+    return values
+
+
+def read_depth(path: str | os.PathLike[str] | bytes, *, unit: str = MILLIMETRES) -> NDArray[np.float32]:
+    """Returns the depth of each pixel, (H, W) float32, in metres; 0 where it is not known.
+
+    Args:
+        path: of a 16-bit grey PNG; or a locator.
+        unit: of one step of the file (`Dataset.depth_unit`). For "mm" the result is in metres, for any other it is in that unit.
+
+    Raises:
+        BadImage: it cannot be read, or is not such a PNG.
+    """
+    with opened(path, ("PNG",)) as image:
+        if not image.mode.startswith("I;16"):
+            raise Refused(f"a PNG of mode {image.mode}; depth must be a 16-bit PNG of one channel")
+        image.load()
+        values = np.asarray(image).astype(np.float32)
+    return values / np.float32(1000) if unit == MILLIMETRES else values
+
+
+def _mask_bits(image: Image.Image) -> int:
+    if image.mode.startswith("I;16"):
+        return 16
+    if image.mode not in ("L", "P", "1"):
+        raise Refused(f"a PNG of mode {image.mode}; a mask must have one channel of class indices")
+    if isinstance(image, ImageFile.ImageFile) and any(_raw_mode(tile) in _SCALED for tile in image.tile):
+        raise Refused("a grey PNG of 2 or 4 bits; save the mask with 8 or 16 bits")
+    return 8
+
+
+def _raw_mode(tile: ImageFile._Tile) -> object:
+    return tile.args[0] if isinstance(tile.args, tuple) else tile.args

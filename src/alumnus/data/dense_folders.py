@@ -1,0 +1,118 @@
+"""Folders of images beside folders of masks or depth maps, paired by stem.
+
+    set/images/a.jpg               set/masks/a.png               also images/training/a.jpg, annotations/training/a.png (ADE20K)
+    set/train/images/a.jpg         set/train/masks/a.png         and depth/a.png, each optional for an image
+    set/JPEGImages/a.jpg           set/SegmentationClass/a.png   ImageSets/Segmentation/{train,val}.txt (Pascal VOC)
+
+A mask's stem is the image's, or that with `_mask` behind it. Images without a mask stay,
+with none; in VOC the lists say which images count.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from alumnus.data.folder_facts import FolderFacts
+from alumnus.data.folders import images_below, is_folder
+from alumnus.data.listing import SPLIT_WORDS, Listing, RowBatch, collected, split_folders
+from alumnus.data.names import printable
+from alumnus.errors import DataError
+
+IMAGES = ("images", "image", "imgs", "img", "jpegimages")
+MASKS = ("masks", "mask", "annotations", "labels", "segmentationclass", "segmentations")
+DEPTHS = ("depth", "depths")
+ENDINGS = ("", "_mask", "_depth")
+VOC_LISTS = "ImageSets/Segmentation"
+
+
+def is_dense_folder(folder: Path) -> bool:
+    """Returns whether a folder, or each of its split folders, has a folder of images and one of masks or depth maps."""
+    inside = _folders(folder)
+    places = split_folders(inside)
+    return _has_pair(inside) or bool(places and all(_has_pair(_folders(folder / name)) for name in places))
+
+
+def read_dense_folder(folder: Path, *, domain: str) -> Listing:
+    """Returns the images of such a folder with their masks and depth maps, in byte order of their names.
+
+    Raises:
+        DataError: not one mask or depth map has an image, or a VOC list names an image that is not there.
+    """
+    images, others = list[str](), {"mask": dict[str, str](), "depth": dict[str, str]()}
+    for name in images_below(folder):
+        kind, key = _kind(name)
+        if kind == "image":
+            images.append(name)
+        elif kind and name.lower().endswith(".png"):
+            others[kind].setdefault(key, name)
+    splits = _voc_splits(folder)
+    if splits:
+        images = _listed(images, splits, folder)
+    masks, depths = ([_partner(name, others[kind]) for name in images] for kind in ("mask", "depth"))
+    if not any(masks) and not any(depths):
+        raise DataError(
+            f"'{printable(folder)}' has {len(images)} images and {len(others['mask']) + len(others['depth'])} PNG "
+            f"files of masks or depth, but no two of one name"
+        )
+    facts, count = FolderFacts.of(folder), len(images)
+    said = [splits.get(_stem(name)) or _split_of(name) for name in images]
+    batch = RowBatch(images, [domain] * count, [None] * count, said, masks=masks, depths=depths)
+    return collected(folder, [batch], mask_classes=facts.mask_classes, depth_unit=facts.depth_unit)
+
+
+def _folders(folder: Path) -> list[str]:
+    return [entry.name for entry in os.scandir(folder) if is_folder(entry) and not entry.name.startswith(".")]
+
+
+def _has_pair(names: Sequence[str]) -> bool:
+    lower = {name.lower() for name in names}
+    return bool(lower & set(IMAGES)) and bool(lower & {*MASKS, *DEPTHS})
+
+
+def _kind(name: str) -> tuple[str, str]:
+    """Returns image, mask, depth or "" by the first folder that says it, and the name without that folder and its ending."""
+    parts = name.split("/")
+    for place, part in enumerate(parts[:-1]):
+        for kind, words in (("image", IMAGES), ("mask", MASKS), ("depth", DEPTHS)):
+            if part.lower() in words:
+                rest = "/".join([*parts[:place], *parts[place + 1 :]])
+                return kind, rest.rpartition(".")[0]
+    return "", ""
+
+
+def _partner(name: str, others: Mapping[str, str]) -> str | None:
+    key = _kind(name)[1]
+    return next((others[key + ending] for ending in ENDINGS if key + ending in others), None)
+
+
+def _split_of(name: str) -> str:
+    folders = [part.lower() for part in name.split("/")[:-1]]
+    return next((SPLIT_WORDS[word] for word in folders if word in SPLIT_WORDS), "train")
+
+
+def _stem(name: str) -> str:
+    return name.rpartition("/")[2].rpartition(".")[0]
+
+
+def _voc_splits(folder: Path) -> dict[str, str]:
+    """Returns stem -> split of Pascal VOC's lists for segmentation; empty if there are none."""
+    place = folder / VOC_LISTS
+    found = dict[str, str]()
+    for word, split in SPLIT_WORDS.items():
+        path = place / f"{word}.txt"
+        if path.is_file():
+            found |= dict.fromkeys(path.read_text(encoding="utf-8").split(), split)
+    return found
+
+
+def _listed(images: Sequence[str], splits: Mapping[str, str], folder: Path) -> list[str]:
+    by_stem = {_stem(name): name for name in images}
+    missing = [stem for stem in splits if stem not in by_stem]
+    if missing:
+        raise DataError(
+            f"'{printable(folder / VOC_LISTS)}' names {len(missing)} images that are not there, such as "
+            f"'{printable(missing[0])}'"
+        )
+    return [name for name in images if _stem(name) in splits]

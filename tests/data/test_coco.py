@@ -1,0 +1,121 @@
+"""COCO's annotation files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from alumnus.data.dataset import open_dataset
+from alumnus.errors import DataError
+from tests.data.shards import picture
+
+IMAGES = [{"id": 1, "file_name": "a.png"}, {"id": 5, "file_name": "b.png"}]
+CATEGORIES = [{"id": 18, "name": "dog"}, {"id": 3, "name": "car"}, {"id": 90, "name": "yak"}]
+BOXES = [
+    {"id": 1, "image_id": 5, "category_id": 3, "bbox": [1, 2, 3, 1.5], "iscrowd": 0},
+    {
+        "id": 2,
+        "image_id": 5,
+        "category_id": 18,
+        "bbox": [0, 0, 6, 4],
+        "iscrowd": 1,
+        "segmentation": {"counts": []},
+    },
+    {"id": 3, "image_id": 5, "category_id": 18, "bbox": [0, 0, 2, 2]},
+    {"id": 4, "image_id": 5, "category_id": 18, "bbox": [0, 0, 0, 2]},
+]
+
+
+def _save(path: Path, **found: object) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(found))
+    return path
+
+
+def _instances(path: Path, **changed: object) -> Path:
+    return _save(path, **{"images": IMAGES, "categories": CATEGORIES, "annotations": BOXES, **changed})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """COCO's own layout, of one split."""
+    folder = tmp_path / "coco"
+    (folder / "val2017").mkdir(parents=True)
+    for image in IMAGES:
+        (folder / "val2017" / str(image["file_name"])).write_bytes(picture(1))
+    _instances(folder / "annotations" / "instances_val2017.json")
+    captions = [{"id": i, "image_id": 1, "caption": text} for i, text in enumerate(("A dog. ", "One dog."))]
+    _save(folder / "annotations" / "captions_val2017.json", images=IMAGES, annotations=captions)
+    return folder
+
+
+def test_boxes_categories_and_captions_are_joined_by_image(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Crowds and boxes without area are left out and counted; an image without objects has empty lists."""
+    data = open_dataset(folder)
+    assert data.file_names == ("val2017/a.png", "val2017/b.png")
+    assert set(data.split) == {"val"}
+    assert data.object_classes == ("car", "dog", "yak")
+    assert data.objects is not None
+    first, second = data.objects
+    assert first is not None
+    assert second is not None
+    assert (first.boxes.shape, first.labels.shape) == ((0, 4), (0,))
+    assert second.boxes.tolist() == [[1, 2, 3, 1.5], [0, 0, 2, 2]]
+    assert second.boxes.dtype == np.float32
+    assert second.labels.dtype == np.int64
+    assert [data.object_classes[label] for label in second.labels] == ["car", "dog"]
+    assert data.text == ("A dog.\nOne dog.", None)
+    assert "1 boxes of crowds left out" in capsys.readouterr().err
+
+
+def test_one_file_can_be_named(folder: Path) -> None:
+    """It gives the same images, without the other's captions."""
+    data = open_dataset(folder / "annotations" / "instances_val2017.json")
+    assert data.paths == open_dataset(folder).paths
+    assert data.text is None
+
+
+def test_a_file_beside_its_images_in_each_split(tmp_path: Path) -> None:
+    """As annotation tools export it."""
+    for split, name in (("train", "a.png"), ("valid", "b.png")):
+        _instances(tmp_path / split / "_annotations.coco.json", images=[{"id": 5, "file_name": name}])
+        (tmp_path / split / name).write_bytes(picture(1))
+    data = open_dataset(tmp_path)
+    assert data.file_names == ("train/a.png", "valid/b.png")
+    assert data.split.tolist() == ["train", "val"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"images": {}}, "no list 'images'"),
+        (
+            {"images": [{"id": 1, "file_name": "../../x.png"}], "annotations": []},
+            "leaves the folder|is in none of",
+        ),
+        ({"images": [*IMAGES, {"id": 9, "file_name": "../../x.png"}]}, "leaves the folder"),
+        ({"images": [{"id": 1, "file_name": "z.png"}], "annotations": []}, "'z.png' is in none of"),
+        ({"categories": []}, "category 3, which is not listed"),
+        ({"annotations": [{"image_id": 4, "bbox": [0, 0, 1, 1]}]}, "image 4, which is not listed"),
+        ({"annotations": [7]}, "'annotations' must be a list of objects"),
+        ({"images": [{"id": None, "file_name": "a.png"}]}, "'id' is None"),
+    ],
+)
+def test_what_is_wrong_is_said(folder: Path, changed: Mapping[str, object], message: str) -> None:
+    """With the file and the fault."""
+    _instances(folder / "annotations" / "instances_val2017.json", **changed)
+    with pytest.raises(DataError, match=message):
+        open_dataset(folder / "annotations" / "instances_val2017.json")
+
+
+def test_torn_json_is_refused(folder: Path) -> None:
+    """A download that broke off."""
+    (folder / "annotations" / "instances_val2017.json").write_text('{"images": [')
+    with pytest.raises(DataError, match="cannot be read as JSON"):
+        open_dataset(folder)

@@ -1,0 +1,163 @@
+"""Masks and depth maps: their values, and what is refused; and folders of them."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from alumnus.data.dataset import open_dataset
+from alumnus.data.dense import read_depth, read_mask
+from alumnus.data.read import BadImage, read_image
+from alumnus.errors import DataError
+from tests.data.shards import picture, save_mask
+
+
+def _png(image: Image.Image, **settings: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", **settings)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(("dtype", "ignore"), [(np.uint8, 255), (np.uint16, 65535)])
+def test_mask_values_are_class_indices(tmp_path: Path, dtype: type, ignore: int) -> None:
+    """8 and 16 bits; only the largest value means ignore."""
+    path = save_mask(tmp_path / "m.png", [[0, 7, ignore], [254, 1, 2]], dtype)
+    mask = read_mask(path)
+    assert mask.tolist() == [[0, 7, -1], [254, 1, 2]]
+    assert mask.dtype == np.int64
+    sixteen = save_mask(tmp_path / "n.png", [[255, 300]], np.uint16)
+    assert read_mask(sixteen).tolist() == [[255, 300]]
+
+
+def test_palettes_give_indices_not_colours() -> None:
+    """As Pascal VOC keeps its masks, of few bits too."""
+    for bits in (4, 8):
+        image = Image.fromarray(np.array([[0, 3], [9, 15]], np.uint8)).convert("P")
+        image.putpalette([200, 10, 30] * 16)
+        assert read_mask(_png(image, bits=bits)).tolist() == [[0, 3], [9, 15]]
+    two = Image.fromarray(np.array([[True, False]]))
+    assert read_mask(_png(two)).tolist() == [[1, 0]]
+
+
+def test_depth_is_in_metres_or_in_its_unit(tmp_path: Path) -> None:
+    """A millimetre a step, unless the dataset says otherwise."""
+    path = save_mask(tmp_path / "d.png", [[0, 1, 65535]], np.uint16)
+    depth = read_depth(path)
+    assert depth.dtype == np.float32
+    assert np.allclose(depth, [[0, 0.001, 65.535]])
+    assert read_depth(path, unit="cm").tolist() == [[0, 1, 65535]]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (picture(1), "mode RGB"),
+        (picture(1, "JPEG"), "not a PNG file|not in an image format"),
+        (b"", "empty"),
+        (b"<html>", "HTML page"),
+        (_png(Image.new("L", (9, 9)))[:40], "broken"),
+        (_png(Image.new("LA", (9, 9))), "mode LA"),
+    ],
+)
+def test_what_is_no_mask_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:
+    """With the reason, from a file and from bytes."""
+    (tmp_path / "m.png").write_bytes(content)
+    for source in (tmp_path / "m.png", content):
+        for read in (read_mask, read_depth):
+            with pytest.raises(BadImage, match=reason):
+                read(source)
+
+
+def test_depth_of_8_bits_and_grey_of_4_bits_are_refused() -> None:
+    """Both have lost what they should say."""
+    with pytest.raises(BadImage, match="must be a 16-bit PNG"):
+        read_depth(_png(Image.new("L", (2, 2))))
+    import zlib
+
+    from tests.data.png import SIGNATURE, chunk, header
+
+    grey = (
+        SIGNATURE
+        + header(2, 1, depth=4, colour_type=0)
+        + chunk(b"IDAT", zlib.compress(b"\0\x12"))
+        + chunk(b"IEND", b"")
+    )
+    assert np.asarray(read_image(grey))[0, :, 0].tolist() == [17, 34]  # as pictures are shown
+    with pytest.raises(BadImage, match="2 or 4 bits"):
+        read_mask(grey)
+
+
+def test_bytes_are_read_as_strictly_as_files() -> None:
+    """The same picture, the same reasons."""
+    assert np.asarray(read_image(picture(9)))[0, 0].tolist() == [9, 9, 9]
+    for content, reason in (
+        (picture(9, "JPEG")[:200], "(?i)truncated"),
+        (b"", "empty"),
+        (b"%!PS", "PostScript"),
+    ):
+        with pytest.raises(BadImage, match=reason):
+            read_image(content)
+
+
+def _fill(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        if name.endswith("png"):
+            save_mask(folder / name, [[1]])
+        else:
+            (folder / name).write_bytes(picture(1, "JPEG"))
+    return folder
+
+
+LAYOUTS = {
+    "images/a.jpg images/b.jpg masks/a.png": ["masks/a.png", None],
+    "images/a.jpg images/b.jpg masks/b_mask.png": [None, "masks/b_mask.png"],
+    "images/training/a.jpg images/validation/b.jpg annotations/training/a.png annotations/validation/b.png": [
+        "annotations/training/a.png", "annotations/validation/b.png"
+    ],
+    "train/images/a.jpg train/masks/a.png val/images/a.jpg val/masks/a.png": ["train/masks/a.png", "val/masks/a.png"],
+    "img/x/a.jpg img/y/a.jpg labels/y/a.png": [None, "labels/y/a.png"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("names", "masks"), LAYOUTS.items())
+def test_masks_are_found_by_stem(tmp_path: Path, names: str, masks: list[str | None]) -> None:
+    """Beside, below and above split folders."""
+    data = open_dataset(_fill(tmp_path / "set", *names.split()))
+    assert data.masks is not None
+    assert list(data.masks) == [mask and str(tmp_path / "set" / mask) for mask in masks]
+    assert set(data.label) == {-1}
+    if "val" in names:
+        assert data.split.tolist() == ["train", "val"]
+
+
+def test_depth_folders_and_palette_masks_of_voc(tmp_path: Path) -> None:
+    """VOC's lists say which images count and in which split."""
+    names = [
+        f"{place}/{i}.{kind}"
+        for i in (1, 2, 3)
+        for place, kind in (("JPEGImages", "jpg"), ("SegmentationClass", "png"))
+    ]
+    folder = _fill(tmp_path / "voc", *names, "Annotations/x.png")
+    (folder / "ImageSets" / "Segmentation").mkdir(parents=True)
+    (folder / "ImageSets" / "Segmentation" / "train.txt").write_text("3\n")
+    (folder / "ImageSets" / "Segmentation" / "val.txt").write_text("1\n")
+    data = open_dataset(folder)
+    assert data.file_names == ("JPEGImages/1.jpg", "JPEGImages/3.jpg")
+    assert data.split.tolist() == ["val", "train"]
+    (folder / "ImageSets" / "Segmentation" / "val.txt").write_text("9\n")
+    with pytest.raises(DataError, match="names 1 images that are not there, such as '9'"):
+        open_dataset(folder)
+    rooms = open_dataset(_fill(tmp_path / "rooms", "images/a.jpg", "depth/a.png"))
+    assert rooms.masks is None
+    assert rooms.depths == (str(tmp_path / "rooms" / "depth" / "a.png"),)
+
+
+def test_folders_without_one_pair_are_refused(tmp_path: Path) -> None:
+    """Rather than read as two classes."""
+    with pytest.raises(DataError, match="1 images and 1 PNG files of masks or depth, but no two of one name"):
+        open_dataset(_fill(tmp_path / "set", "images/a.jpg", "masks/b.png"))
