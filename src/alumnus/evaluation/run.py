@@ -131,9 +131,8 @@ def score(
     chosen = choose_specialists(models, found, domains, given=specialists) if oracle else {}
     reference = next((model.name for model in models if model.kind == "student"), models[0].name)
     drawn = resample(columns(found, chosen), found[reference].domain, resamples=resamples, seed=seed)
-    costs = {
-        model.name: Cost(model.num_parameters, ms_per_image(model)) for model in progress(models, "time")
-    }
+    times = ms_per_image(models)
+    costs = {model.name: Cost(model.num_parameters, times[model.name]) for model in models}
     scored = model_scores(
         models,
         {name: vectors.shape[1] for name, vectors in table.items()},

@@ -15,11 +15,11 @@ import torch
 from alumnus.data.loader import center_crop_batches
 from alumnus.errors import ConfigError, NonFiniteError
 from alumnus.evaluation.search import Floats, unit_length
-from alumnus.log import bar
+from alumnus.log import bar, progress
 from alumnus.types import Encode
 
-WARM_UP, TIMED = 2, 7  # calls of batch size 1: enough for a median, and under a second for a small model
-TIME_LIMIT_S = 3.0  # of timing one model
+ROUNDS, WARM_UP, TIMED = 5, 2, 5  # calls of batch size 1; about a second for a small model
+TIME_LIMIT_S = 1.0  # of timing one model in a round
 
 
 class Vectors(NamedTuple):
@@ -62,8 +62,20 @@ def concatenated(parts: Sequence[Floats]) -> Floats:
     return np.concatenate([unit_length(part) for part in parts], axis=1)
 
 
-def ms_per_image(model: Encode) -> float:
-    """Returns the median time of one image alone (batch size 1) in ms, the copy to the device included."""
+def ms_per_image(models: Sequence[Encode]) -> dict[str, float]:
+    """Returns every model's median time of one image alone (batch size 1) in ms, the copy to the device included.
+
+    The models take turns, so that a busy moment of the machine does not fall on one of them.
+    """
+    times: dict[str, list[float]] = {model.name: [] for model in models}
+    for _ in progress(range(ROUNDS), "time"):
+        for model in models:
+            times[model.name] += _times(model)
+    return {name: 1000 * float(np.median(values)) for name, values in times.items()}
+
+
+def _times(model: Encode) -> list[float]:
+    """Seconds of a few calls after a warm-up."""
     image = torch.randint(0, 256, (1, 3, model.size, model.size), dtype=torch.uint8)
     started, times = time.perf_counter(), list[float]()
     for call in range(WARM_UP + TIMED):
@@ -73,7 +85,7 @@ def ms_per_image(model: Encode) -> float:
             times.append(time.perf_counter() - before)
         if times and time.perf_counter() - started > TIME_LIMIT_S:
             break
-    return 1000 * float(np.median(times))
+    return times
 
 
 def check_names(names: Sequence[str]) -> None:
