@@ -152,6 +152,27 @@ def test_a_separate_index_and_held_out_classes(data: Dataset) -> None:
     assert "no class of the training split" in results.knn_note
 
 
+def test_splits_joined_by_plus_ask_and_answer_together(data: Dataset) -> None:
+    """UnED's merged index: the test images and another domain's index answer, test images and queries ask."""
+    number = np.array([int(Path(name).stem) for name in data.file_names])
+    discs = data.domain == data.domains.index("discs")
+    split = np.where(number < 2, "train", np.where(discs, np.where(number == 4, "query", "index"), "test"))
+    joined = replace(data, split=split)
+    results = score(
+        [model("a", colours)],
+        joined,
+        split="test+query",
+        index_split="test+index",
+        workers=0,
+        resamples=10,
+        knn=False,
+    )
+    counts = {domain.name: (domain.num_queries, domain.num_index) for domain in results.domains}
+    assert counts == {"crosses": (18, 18), "discs": (6, 12), "squares": (18, 18)}
+    with pytest.raises(DataError, match="in the split 'nothing'"):
+        score([model("a", colours)], joined, split="test+nothing")
+
+
 def test_a_given_specialist_is_asked_though_another_is_better(data: Dataset) -> None:
     """The recipe knows better than the score which model is whose."""
     models = [model("good", colours), model("poor", noise)]

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from alumnus.data.dataset import Dataset, open_dataset
@@ -39,6 +40,7 @@ def evaluate(
     *,
     data: str | Path | Sequence[str],
     split: str = "test",
+    index_split: str | None = None,
     out: str | Path | None = None,
     batch_size: int = 64,
     workers: int = 2,
@@ -53,7 +55,8 @@ def evaluate(
 
     Args:
         data: anything that `open_dataset` reads.
-        split: which images are queries and index.
+        split: which images are queries and index; `test+query` is both.
+        index_split: the images that answer, if others than those that ask: `index`, or `test+index` as in UnED's merged index.
         out: folder for results.json, gallery.json and quarantine.jsonl; nothing is written without it.
         knn: whether to score nearest-neighbour classification too, where classes of the training split are tested.
     """
@@ -61,6 +64,7 @@ def evaluate(
         [StudentEncode(load(model).student)],
         open_dataset(data),
         split=split,
+        index_split=index_split,
         out=None if out is None else Path(out),
         batch_size=batch_size,
         workers=workers,
@@ -93,7 +97,7 @@ def score(
 
     Args:
         models: of distinct names, on their devices.
-        split: the images that ask, and that answer unless `index_split` is given.
+        split: the images that ask, and that answer unless `index_split` is given; several are joined by `+`.
         index_split: the images that answer, in the query/index protocol.
         concatenate: add all teachers side by side, if there are two or more.
         oracle: add the specialist oracle, if there are teachers.
@@ -169,17 +173,26 @@ def score(
 
 def _queries_and_index(data: Dataset, split: str, index_split: str | None) -> tuple[Ids, Ids]:
     """Returns the dataset's rows that ask and that answer; images without a label only answer, as distractors."""
-    for name in (split, index_split or split):
-        if name == SPARE or not (data.split == name).any():
+    asking, answering = (_in_splits(data, names) for names in (split, index_split or split))
+    queries = np.flatnonzero(asking & (data.label >= 0))
+    if not len(queries):
+        raise DataError(f"no image of the split {split!r} has a label; retrieval is scored by labels")
+    return queries, np.flatnonzero(answering)
+
+
+def _in_splits(data: Dataset, names: str) -> npt.NDArray[np.bool_]:
+    """Returns which rows are in a split, or in one of several joined by `+`."""
+    found = np.zeros(len(data), bool)
+    for name in names.split("+"):
+        here = data.split == name
+        if name == SPARE or not here.any():
             there = {str(s): int(n) for s, n in zip(*np.unique(data.split, return_counts=True), strict=True)}
             allowed = ", ".join(f"{s} ({n} images)" for s, n in there.items() if s != SPARE)
             raise DataError(
                 f"there is nothing to score in the split {name!r}; give split= one of: {allowed or 'none'}"
             )
-    queries = np.flatnonzero((data.split == split) & (data.label >= 0))
-    if not len(queries):
-        raise DataError(f"no image of the split {split!r} has a label; retrieval is scored by labels")
-    return queries, np.flatnonzero(data.split == (index_split or split))
+        found |= here
+    return found
 
 
 def _concatenation(models: Sequence[Scored], table: Mapping[str, Floats]) -> dict[str, Floats]:
