@@ -1,7 +1,7 @@
 """Does one student hold what several teachers know? python benchmarks/claims/demo.py runs/claim --seeds 3
 
 Runs the demo, about ten minutes a seed on 2 idle cores (what is there already is kept), prints its table and differences as Markdown, and
-writes all numbers beside this file. `--experts runs/claim --steps 4000` gives the student of another folder a longer budget, with the
+writes all numbers beside this file. `--experts runs/claim --steps 3000` gives the student of another folder a longer budget, with the
 same experts.
 """
 
@@ -27,15 +27,16 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="folder of the run; other seeds stand beside it")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=demo.STEPS, help="of the student")
+    parser.add_argument("--sampler", default="balanced", help="of the student")
     parser.add_argument("--experts", type=Path, help="folder of a run whose experts are taken")
     asked = parser.parse_args()
     folders = [demo.folder_of(asked.out, seed) for seed in range(asked.seeds)]
     for seed, folder in enumerate(folders):
         if asked.experts and not (folder / STAGES).exists():
             shutil.copytree(demo.folder_of(asked.experts, seed) / STAGES, folder / STAGES)
-    demo.run(asked.out, seeds=asked.seeds, steps=asked.steps)
+    demo.run(asked.out, seeds=asked.seeds, steps=asked.steps, sampler=asked.sampler)
     runs = [read_results(folder / "results.json") for folder in folders]
-    write_results(combine(runs), Path(__file__).with_name(f"demo-{asked.steps}-steps.json"))
+    write_results(combine(runs), Path(__file__).with_name(f"demo-{asked.steps}-{asked.sampler}.json"))
     print(markdown(combine(runs)))
 
 

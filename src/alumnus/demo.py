@@ -17,6 +17,7 @@ from typing import Any
 
 from alumnus import datasets
 from alumnus.data.dataset import Dataset, open_dataset
+from alumnus.data.sampler import SamplerName
 from alumnus.evaluation.encode import PixelEncode, Scored, StudentEncode, TeacherEncode
 from alumnus.evaluation.results import Results, write_results
 from alumnus.evaluation.run import score
@@ -67,17 +68,23 @@ STUDENT: Mapping[str, Any] = {"student": MOBILENET, "method": "plain", "lr": 3e-
 STEPS = 1000  # of the student
 
 
-def run(out: Path = Path("runs/demo"), *, seeds: int = 1, steps: int = STEPS) -> Path:
+def run(
+    out: Path = Path("runs/demo"), *, seeds: int = 1, steps: int = STEPS, sampler: SamplerName = "balanced"
+) -> Path:
     """Runs the demo and returns the path of its report.
 
     Args:
         out: the run's folder; a second call continues or shows what is there.
         seeds: repeat everything but the data with so many seeds, for intervals.
         steps: of the student; more bring it nearer to the experts.
+        sampler: how the student's batches are shared by the domains; with many steps balanced ones wear out the small domains.
     """
+    budget = {"steps": steps, "sampler": sampler}
     data = [str(datasets.get(name, size=SIZE)) for name in DOMAINS]
     dataset = open_dataset(data)
-    found = [_one_seed(folder_of(out, seed), data, dataset, seed=seed, steps=steps) for seed in range(seeds)]
+    found = [
+        _one_seed(folder_of(out, seed), data, dataset, seed=seed, budget=budget) for seed in range(seeds)
+    ]
     report = write_report(out)
     results = found[0] if seeds == 1 else combine(found)
     if seeds > 1:
@@ -93,12 +100,14 @@ def folder_of(out: Path, seed: int) -> Path:
     return out if seed == 0 else out.with_name(f"{out.name}-seed{seed}")
 
 
-def _one_seed(out: Path, data: Sequence[str], dataset: Dataset, *, seed: int, steps: int) -> Results:
+def _one_seed(
+    out: Path, data: Sequence[str], dataset: Dataset, *, seed: int, budget: Mapping[str, object]
+) -> Results:
     """Experts, student, scores."""
     for name, settings in EXPERTS.items():
         stage = {**COMMON, **settings, "method": "supervised", "domains": [name], "seed": seed}
         train(load_config(out=out / STAGES / name, data=data, **stage))
-    student = {**COMMON, **STUDENT, "steps": steps}
+    student = {**COMMON, **STUDENT, **budget}
     config = load_config(out=out, data=data, teachers=_teachers(out), seed=seed, **student)
     run = train(config)
     return score(_models(config, run), dataset, out=out, knn=False)
@@ -120,8 +129,10 @@ def _teachers(out: Path) -> list[dict[str, Any]]:
 
 def _models(config: Config, run: Run) -> list[Scored]:
     device = pick_device(config.device)
-    initial = StudentEncode(build_student(config).to(device), name="student's first weights", kind="initial")
-    student = StudentEncode(load_student(run.student).to(device))
+    initial = StudentEncode(
+        build_student(config).to(device).eval(), name="student's first weights", kind="initial"
+    )
+    student = StudentEncode(load_student(run.student).to(device).eval())
     teachers = [TeacherEncode(load_teacher(spec, device=device)) for spec in config.teachers]
     return [student, initial, *teachers, PixelEncode()]
 

@@ -127,12 +127,14 @@ class PixelEncode:
 
 @contextmanager
 def _eval_mode(module: nn.Module) -> Iterator[None]:
-    was_training = module.training
+    if not module.training:  # walking through all modules takes a millisecond
+        yield
+        return
     module.eval()
     try:
         yield
     finally:
-        module.train(was_training)
+        module.train()
 
 
 _TEACHER: Kind = "teacher"
