@@ -37,3 +37,13 @@ def test_one_near_neighbour_outvotes_many_far_ones() -> None:
     """The weight falls by e for each 0.07 of cosine."""
     train = np.array([[1, 0]] + [[0, 1]] * 10, np.float32)
     assert knn_predict(np.array([[1, 0.1]], np.float32), train, np.array([1] + [0] * 10)).tolist() == [1]
+
+
+def test_many_queries_and_classes_vote_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table of votes that is cut into single queries gives the same answers."""
+    random = np.random.default_rng(0)
+    train, label = random.normal(size=(300, 6)).astype(np.float32), random.integers(0, 50, 300)
+    queries = random.normal(size=(40, 6)).astype(np.float32)
+    whole = knn_predict(queries, train, label)
+    monkeypatch.setattr("alumnus.evaluation.knn.ELEMENTS", 50)
+    assert knn_predict(queries, train, label).tolist() == whole.tolist()

@@ -15,7 +15,7 @@ import numpy as np
 
 from alumnus.data.dataset import Dataset
 from alumnus.evaluation.compare import RESAMPLES, Interval, resample
-from alumnus.evaluation.search import NO_ID, Floats, Ids, search, unit_length
+from alumnus.evaluation.search import ELEMENTS, NO_ID, Floats, Ids, search, unit_length
 
 K = 20
 TEMPERATURE = 0.07
@@ -109,9 +109,14 @@ def knn_predict(
     filled = found.ids != NO_ID
     # Relative to the best, so that a small temperature does not overflow; the order of the sums stays the same.
     weight = np.where(filled, np.exp((found.scores - found.scores[:, :1]) / temperature), 0)
-    votes = np.zeros((len(queries), int(train_label.max()) + 1))
-    np.add.at(votes, (np.arange(len(queries))[:, None], train_label[found.ids]), weight)
-    winner: Ids = votes.argmax(1)
+    num_classes = int(train_label.max()) + 1
+    winner = np.empty(len(queries), np.int64)
+    step = max(1, ELEMENTS // num_classes)  # many classes and many queries do not fit into one table of votes
+    for start in range(0, len(queries), step):
+        part = slice(start, start + step)
+        votes = np.zeros((len(found.ids[part]), num_classes))
+        np.add.at(votes, (np.arange(len(votes))[:, None], train_label[found.ids[part]]), weight[part])
+        winner[part] = votes.argmax(1)
     return winner
 
 

@@ -1,0 +1,1 @@
+"""A student for a new task: what is trained on it with few labels."""
