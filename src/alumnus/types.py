@@ -18,6 +18,14 @@ class Features(NamedTuple):
     patches: Tensor | None = None  # (B, N, D) float32, row by row from the top left; None if there is no grid
 
 
+class Grid(NamedTuple):
+    """The shape of a grid of features over a square image."""
+
+    dim: int  # D
+    height: int  # cells from top to bottom
+    width: int  # cells from left to right
+
+
 class Target(NamedTuple):
     """One teacher's features for the images of a batch on which that teacher is trusted."""
 
@@ -64,4 +72,31 @@ class Encode(Protocol):
 
     def __call__(self, image: Tensor, /) -> Tensor:
         """Vectors (B, D) float32, not necessarily of unit length, from images (B, 3, size, size) uint8."""
+        ...
+
+
+class DenseEncode(Protocol):
+    """All that a dense evaluator may know of a model: images in, grids of vectors out."""
+
+    @property
+    def name(self) -> str:
+        """What the tables call it."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Side in px of the square images that it wants; a cell of a grid of height h is size / h px high."""
+        ...
+
+    @property
+    def grids(self) -> tuple[Grid, ...]:
+        """The shapes of its levels, fine to coarse."""
+        ...
+
+    def dense(self, image: Tensor, /) -> Tensor:
+        """The last grid (B, D, h, w) float32, not normalised, from images (B, 3, size, size) uint8."""
+        ...
+
+    def levels(self, image: Tensor, /) -> tuple[Tensor, ...]:
+        """All grids, each (B, D, h, w) float32, fine to coarse; the last is that of `dense`, often the only one."""
         ...

@@ -1,9 +1,13 @@
-"""A timm network as a source of `Features`: built by name, its outputs brought into one form."""
+"""A timm network as a source of `Features`: built by name, its outputs brought into one form.
+
+Axes: B images, S side in px, D width of a feature, N = h w patches of a grid, L tokens of which some are none of the grid.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import timm
 import torch
@@ -15,6 +19,15 @@ from alumnus.types import Features
 Channels = tuple[float, float, float]
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+FINEST_PX = 8  # of the finest level; where feature pyramids for detection begin too (FPN's P3)
+
+
+@runtime_checkable
+class _Tapped(Protocol):
+    """What nearly all of timm's networks can: give the output of every stage, NCHW, beside the final one."""
+
+    def forward_intermediates(self, x: Tensor) -> tuple[Tensor, list[Tensor]]: ...
 
 
 def create_backbone(
@@ -43,15 +56,42 @@ def create_backbone(
     return model
 
 
-def extract(backbone: nn.Module, image: Tensor) -> Features:
-    """Returns the features of a timm network.
+def extract(backbone: nn.Module, image: Tensor, *, patches: bool = False) -> Features:
+    """Returns the features of a timm network: the summary, and the last grid if asked for.
 
     Args:
         image: (B, 3, S, S) float32, normalised as the network wants it.
+        patches: also give the patches, row by row, without class and register tokens.
+
+    Raises:
+        ConfigError: patches are asked for, and the network ends in no grid.
     """
-    grid = backbone.forward_features(image)  # type: ignore[operator]
-    summary = backbone.forward_head(grid, pre_logits=True)  # type: ignore[operator]
-    return Features(summary.float(), None)
+    output = backbone.forward_features(image)  # type: ignore[operator]
+    summary = backbone.forward_head(output, pre_logits=True)  # type: ignore[operator]
+    tokens = _grid(backbone, output).flatten(2).transpose(1, 2) if patches else None  # (B, N, D)
+    return Features(summary.float(), None if tokens is None else tokens.float())
+
+
+def levels(backbone: nn.Module, image: Tensor, *, finest_px: float = FINEST_PX) -> tuple[Tensor, ...]:
+    """Returns the grids of a timm network, each (B, D, h, w) float32, fine to coarse; the last holds the patches of `extract`.
+
+    Before the last come the outputs of earlier stages, one for each side of grid, if the network narrows its grid from stage to
+    stage. A plain vision transformer does not, so it has one level.
+
+    Args:
+        image: (B, 3, S, S) float32, normalised as the network wants it.
+        finest_px: stages whose cells are smaller are left out: they cost most of the memory and say least.
+
+    Raises:
+        ConfigError: the network ends in no grid.
+    """
+    if not isinstance(backbone, _Tapped):
+        return (_grid(backbone, backbone.forward_features(image)).float(),)  # type: ignore[operator]
+    output, stages = backbone.forward_intermediates(image)
+    last = _grid(backbone, output)
+    largest = image.shape[-1] / finest_px
+    by_side = {stage.shape[-1]: stage for stage in stages if last.shape[-1] < stage.shape[-1] <= largest}
+    return (*(by_side[side].float() for side in sorted(by_side, reverse=True)), last.float())
 
 
 def feature_dim(backbone: nn.Module, *, size: int) -> int:
@@ -72,6 +112,23 @@ def input_statistics(name: str) -> tuple[Channels, Channels]:
     if known is None:
         return IMAGENET_MEAN, IMAGENET_STD
     return _channels(known.mean), _channels(known.std)
+
+
+def _grid(backbone: nn.Module, output: object) -> Tensor:
+    """What `forward_features` gives, as (B, D, h, w)."""
+    if isinstance(output, Tensor) and output.ndim == 4:
+        dim = backbone.num_features
+        is_channels_last = output.shape[1] != dim and output.shape[3] == dim
+        return output.permute(0, 3, 1, 2) if is_channels_last else output
+    if isinstance(output, Tensor) and output.ndim == 3:  # (B, L, D)
+        tokens = output[:, vars(backbone).get("num_prefix_tokens", 0) :]
+        side = math.isqrt(tokens.shape[1])
+        if side * side == tokens.shape[1]:
+            return tokens.transpose(1, 2).reshape(*tokens.shape[::2], side, side)
+    shape = f"of shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+    raise ConfigError(
+        f"{type(backbone).__name__} gives features {shape}, which are no grid of patches; use its summary"
+    )
 
 
 def _channels(values: Sequence[float]) -> Channels:

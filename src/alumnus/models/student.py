@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from alumnus.models.backbone import IMAGENET_MEAN, IMAGENET_STD, create_backbone, extract, feature_dim
+from alumnus.models.backbone import IMAGENET_MEAN, IMAGENET_STD, create_backbone, extract, feature_dim, levels
 from alumnus.types import Features
 
 
@@ -66,10 +66,16 @@ class Student(nn.Module):
         """Width E of the embedding."""
         return self.architecture.embed_dim
 
-    def forward(self, image: Tensor) -> StudentOutput:
-        """Returns features and embedding of images (B, 3, S, S), uint8 or float in [0, 1]."""
+    def forward(self, image: Tensor, *, patches: bool = False) -> StudentOutput:
+        """Returns features and embedding of images (B, 3, S, S), uint8 or float in [0, 1]; the patches if asked for."""
+        features = extract(self.backbone, self._normalised(image), patches=patches)
+        return StudentOutput(features, functional.normalize(self.embed(features.summary), dim=-1))
+
+    def levels(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Returns the backbone's grids (B, D, h, w) float32, fine to coarse, of images as for `forward`."""
+        return levels(self.backbone, self._normalised(image))
+
+    def _normalised(self, image: Tensor) -> Tensor:
         if image.dtype == torch.uint8:
             image = image.float() / 255
-        normalised = ((image - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        features = extract(self.backbone, normalised)
-        return StudentOutput(features, functional.normalize(self.embed(features.summary), dim=-1))
+        return ((image - self.mean) / self.std).contiguous(memory_format=torch.channels_last)

@@ -6,7 +6,8 @@ a fixed grid of patches are built for the size asked for, and timm resamples the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import timm
@@ -17,13 +18,11 @@ from torch import Tensor, nn
 
 from alumnus.errors import TeacherError, nearest
 from alumnus.log import console
-from alumnus.models.backbone import extract, input_statistics, size_arguments
+from alumnus.models.backbone import extract, input_statistics, levels, size_arguments
 from alumnus.models.weights import load_into, load_state
-from alumnus.teachers.network import Loaded, TorchNetwork, pool
+from alumnus.teachers.network import Loaded, TorchNetwork
 from alumnus.teachers.spec import TeacherSpec, check_output
 from alumnus.types import Features
-
-OUTPUTS = ("summary", "patches", "logits")
 
 
 def load(name: str, spec: TeacherSpec) -> Loaded:
@@ -42,7 +41,7 @@ def load(name: str, spec: TeacherSpec) -> Loaded:
         raise TeacherError(
             f"timm has no weights {tag!r} for {architecture}{hint}; it has {', '.join(tags) or 'none'}"
         )
-    check_output(spec, OUTPUTS)
+    check_output(spec, tuple(READERS))
     config = _config(name)
     size = spec.size or int(config.input_size[-1])
     with torch.random.fork_rng(devices=[]):  # building draws random numbers; the run's are not disturbed
@@ -50,9 +49,7 @@ def load(name: str, spec: TeacherSpec) -> Loaded:
         model = _build(name, spec, size)
     _check_size(name, model, size, fixed=config.fixed_input_size)
     mean, std = input_statistics(name)
-    network = TorchNetwork(
-        model, {"summary": extract, "patches": _with_patches, "logits": _logits}[spec.output]
-    )
+    network = TorchNetwork(model, READERS[spec.output], levels=None if spec.output == "logits" else levels)
     return Loaded(
         network,
         name=architecture,
@@ -139,17 +136,6 @@ def _check_size(name: str, model: nn.Module, size: int, *, fixed: bool) -> None:
         )
 
 
-def _with_patches(model: nn.Module, image: Tensor) -> Features:
-    grid = model.forward_features(image)  # type: ignore[operator]
-    summary = model.forward_head(grid, pre_logits=True)  # type: ignore[operator]
-    if grid.ndim == 3:  # tokens (n, prefix + N, D), the prefix being class and register tokens
-        return Features(summary, grid[:, vars(model).get("num_prefix_tokens", 0) :])
-    if grid.ndim == 4:
-        by_row = grid if grid.shape[1] == model.num_features else grid.permute(0, 3, 1, 2)  # NHWC -> NCHW
-        return Features(summary, pool(by_row).patches)
-    raise TeacherError(f"{type(model).__name__} has no grid of patches; use output=summary")
-
-
 def _config(name: str) -> PretrainedCfg:
     """What timm knows of the weights; its defaults (ImageNet, 224 px) where it knows nothing."""
     return timm.get_pretrained_cfg(name, allow_unregistered=True) or PretrainedCfg()
@@ -157,6 +143,13 @@ def _config(name: str) -> PretrainedCfg:
 
 def _logits(model: nn.Module, image: Tensor) -> Features:
     return Features(model(image))
+
+
+READERS: dict[str, Callable[[nn.Module, Tensor], Features]] = {
+    "summary": extract,
+    "patches": partial(extract, patches=True),
+    "logits": _logits,
+}
 
 
 def _first_line(error: Exception) -> str:

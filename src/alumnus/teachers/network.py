@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import NamedTuple
@@ -23,6 +24,17 @@ class Network(ABC):
     @abstractmethod
     def __call__(self, image: Tensor) -> Features:
         """Returns the features of images (n, 3, S, S) float32, normalised, n >= 1; called without gradients."""
+
+    def levels(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Returns its grids (n, D, h, w), fine to coarse; none where it gives no patches.
+
+        Where a network cannot say more, that is the grid of its patches, which is square because the image is.
+        """
+        patches = self(image).patches
+        if patches is None or math.isqrt(patches.shape[1]) ** 2 != patches.shape[1]:
+            return ()
+        side = math.isqrt(patches.shape[1])
+        return (patches.transpose(1, 2).reshape(len(patches), -1, side, side),)
 
     @abstractmethod
     def to(self, device: torch.device) -> None:
@@ -48,13 +60,25 @@ class Loaded(NamedTuple):
 class TorchNetwork(Network):
     """Final: a torch module that is ours alone, and how to read it."""
 
-    def __init__(self, module: nn.Module, read: Callable[[nn.Module, Tensor], Features]) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        read: Callable[[nn.Module, Tensor], Features],
+        *,
+        levels: Callable[[nn.Module, Tensor], tuple[Tensor, ...]] | None = None,
+    ) -> None:
         self.module = module.eval().requires_grad_(False).to(memory_format=torch.channels_last)
-        self._read = read
+        self._read, self._levels = read, levels
 
     def __call__(self, image: Tensor) -> Features:
         """Returns what `read` makes of the module's output."""
         return self._read(self.module, image.contiguous(memory_format=torch.channels_last))
+
+    def levels(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Returns what `levels` makes of the module's stages; without it the patches."""
+        if self._levels is None:
+            return super().levels(image)
+        return self._levels(self.module, image.contiguous(memory_format=torch.channels_last))
 
     def to(self, device: torch.device) -> None:
         """Moves the module."""

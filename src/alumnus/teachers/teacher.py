@@ -79,6 +79,21 @@ class Teacher:
             return self.silence()
         return self._checked(self._run(image), len(image))
 
+    def levels(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Returns its grids (n, D, h, w) float32, fine to coarse, of images as for a call, n >= 1.
+
+        Raises:
+            TeacherError: it gives no patches.
+        """
+        with torch.no_grad(), self._precision():
+            grids = self._network.levels((image.float() - self._mean) / self._std)
+        if not grids:
+            raise TeacherError(
+                f"teacher {self.name} ({self.source}) gives no square grid of patches; output=patches, or the name of an "
+                "ONNX graph's output of shape (n, D, H, W), may help"
+            )
+        return tuple(grid.float() for grid in grids)
+
     def silence(self) -> Features:
         """Returns its features of no image: (0, D) and, if it gives patches, (0, N, D)."""
         patches = None if self._grid is None else torch.zeros(0, *self._grid, device=self.device)
@@ -94,10 +109,13 @@ class Teacher:
 
     @torch.no_grad()
     def _run(self, image: Tensor) -> Features:
-        # Also where a caller has autocast on: a teacher's precision is its own.
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == "bfloat16"):
+        with self._precision():
             summary, patches = self._network((image.float() - self._mean) / self._std)
         return Features(summary.float(), None if patches is None else patches.float())
+
+    def _precision(self) -> torch.autocast:
+        # Also where a caller has autocast on: a teacher's precision is its own.
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == "bfloat16")
 
     def _checked(self, features: Features, count: int) -> Features:
         summary, patches = features
