@@ -57,8 +57,23 @@ def test_help_is_instant() -> None:
 
 def test_every_verb_has_help(capsys: pytest.CaptureFixture[str]) -> None:
     """Its one line holds an example or says all there is."""
-    verbs = ["demo", "train", "evaluate", "embed", "report", "doctor", "schema", "version"]
-    for words in [*([verb] for verb in verbs), *(["data", verb] for verb in ("list", "info", "get"))]:
+    verbs = [
+        "demo",
+        "train",
+        "evaluate",
+        "bench",
+        "adapt",
+        "predict",
+        "embed",
+        "report",
+        "doctor",
+        "schema",
+        "version",
+    ]
+    for words in [
+        *([verb] for verb in verbs),
+        *(["data", verb] for verb in ("list", "info", "get", "check", "curate")),
+    ]:
         assert run([*words, "--help"]) == 0
         assert f"alumnus {' '.join(words)}" in capsys.readouterr().out
 

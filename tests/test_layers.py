@@ -13,10 +13,11 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "alumnus"
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"types", "errors"}),
     frozenset({"data", "losses", "distributed", "log", "archives", "clients", "packages", "models"}),
-    frozenset({"datasets", "teachers", "objective", "encoder", "index"}),
+    frozenset({"datasets", "curation", "teachers", "objective", "encoder", "index"}),
     frozenset({"evaluation", "training"}),
-    frozenset({"adapt", "architect"}),
+    frozenset({"adaptation", "architect"}),
     frozenset({"methods", "export", "report", "serve", "doctor"}),
+    frozenset({"bench"}),
     frozenset({"cli", "words", "demo", "alumnus", "__main__"}),  # "alumnus" is the package's own __init__
 )
 USE = ("encoder", "index", "serve")  # whoever only uses a student …

@@ -32,7 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-data_app = typer.Typer(help="Known data sets: what there is, and how to get it.", no_args_is_help=True)
+data_app = typer.Typer(help="Known data sets to get; any images to check and curate.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
 # Options that do not exist reach the verb as words, whose message says how to write them.
@@ -109,6 +109,46 @@ def evaluate(words: Words = None) -> None:
 
 
 @app.command(context_settings=AS_WORDS)
+def bench(words: Words = None) -> None:
+    """Score models on a suite of tasks: alumnus bench --suite gvb26 --models runs/demo/student timm/resnet18 pixels --out bench/
+
+    --suite gvb26, uned8 or a YAML file. --models: student folders, teacher sources, ONNX files, models.yaml, pixels, untrained:timm/NAME.
+    --fractions 0.01 0.1 1 of the labels, --seeds 3, --budget quick, standard or full, --size PX, --tasks NAME..., --compare A B, --plan to
+    see what would be done. The same command continues a run that was stopped.
+    """
+    from alumnus.bench.options import read_options
+
+    settings = read_options(words or [])
+    from alumnus.bench.run import bench as run_bench
+    from alumnus.bench.summary import tell
+
+    tell(run_bench(**settings), Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH))
+
+
+@app.command(context_settings=AS_WORDS)
+def adapt(words: Words = None) -> None:
+    """Fit a student to a labelled dataset: alumnus adapt runs/demo/student data=photos/ out=runs/photos method=finetune fraction=0.1"""
+    (model,), settings = read.plain(words or [], "MODEL")
+    from alumnus.adaptation.run import adapt as fit
+
+    adapted = fit(model, **read.bind(fit, settings, skip=1))
+    scores = adapted.about.scores.items()
+    rows = ((name, f"{score.mean:.4f}", f"{score.low:.4f} to {score.high:.4f}") for name, score in scores)
+    if scores:
+        _table(("test score", "mean", "95 % interval"), rows)
+    print(adapted.folder)
+
+
+@app.command(context_settings=AS_WORDS)
+def predict(words: Words = None) -> None:
+    """Use an adapted model on images: alumnus predict runs/photos images/ out=labels.csv"""
+    (model, images), settings = read.plain(words or [], "MODEL", "IMAGES")
+    from alumnus import predict as write_predictions
+
+    print(write_predictions(model, images, **read.bind(write_predictions, settings, skip=2)))
+
+
+@app.command(context_settings=AS_WORDS)
 def embed(words: Words = None) -> None:
     """Turn images into vectors: alumnus embed runs/demo/student images/ out=vectors.parquet"""
     (model, images), settings = read.plain(words or [], "MODEL", "IMAGES")
@@ -174,6 +214,39 @@ def data_get(words: Words = None) -> None:
     from alumnus import datasets
 
     print(datasets.get(name, **read.bind(datasets.get, settings, skip=1)))
+
+
+@data_app.command("check", context_settings=AS_WORDS)
+def data_check(
+    words: Words = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 2 if a fault is found.")] = False,
+) -> None:
+    """Find broken files, copies, leaks and wrong labels: alumnus data check images/ out=check/ --strict"""
+    sources, settings = read.split(words or [])
+    if not sources:
+        raise UserError("IMAGES is missing; wanted: IMAGES and key=value words, such as out=check/")
+    from alumnus.curation.check import check
+    from alumnus.report.check import summary, write_page
+
+    given = read.bind(check, settings, skip=1)
+    found = check(sources, **given)
+    Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH).print(summary(found))
+    if given.get("out"):
+        print(write_page(found, given["out"]))
+    if strict and any(found.faults.values()):
+        faults = ", ".join(f"{count:,} {what}" for what, count in found.faults.items() if count)
+        raise UserError(f"{faults}. Mend them, or write a clean set: alumnus data curate")
+
+
+@data_app.command("curate", context_settings=AS_WORDS)
+def data_curate(words: Words = None) -> None:
+    """Write a set without copies, balanced or smaller: alumnus data curate images/ out=curated/ balance=domain fraction=0.1"""
+    sources, settings = read.split(words or [])
+    if not sources:
+        raise UserError("IMAGES is missing; wanted: IMAGES, out=FOLDER and other key=value words")
+    from alumnus.curation.curate import curate
+
+    print(curate(sources, **read.bind(curate, settings, skip=1)))
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -37,10 +37,12 @@ def label_fraction(labels: ArrayLike, fraction: float, seed: int) -> NDArray[np.
         raise ConfigError(f"seed={seed} must not be negative")
     found = np.asarray(labels, np.int64)
     assert found.ndim == 1, found.shape
+    if not len(found):
+        return np.empty(0, np.int64)
     order = np.argsort(found, kind="stable")
     classes, starts = np.unique(found[order], return_index=True)
-    assert not len(classes) or classes[0] >= -1, classes[0]
-    kept = [np.empty(0, np.int64)]
+    assert classes[0] >= -1, classes[0]
+    kept = []
     for number, rows in zip(classes, np.split(order, starts[1:]), strict=True):
         count = max(1, math.floor(fraction * len(rows) + 0.5))
         kept.append(rows[shuffled(len(rows), seed, int(number))[:count]])

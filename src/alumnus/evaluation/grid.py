@@ -1,7 +1,7 @@
 """Accuracy against the share of labels: fractions × seeds × evaluators of frozen features, as tidy rows.
 
 The pattern of INTERN's benchmark (arXiv 2111.08687: 10 % of the training data, frozen) and of the facial benchmark (Bulat et al. 2022,
-arXiv 2103.16554: 1, 2, 10, 100 %). Fine-tuning trains the encoder too and is `alumnus.adapt.finetune`.
+arXiv 2103.16554: 1, 2, 10, 100 %). Fine-tuning trains the encoder too and is `alumnus.adaptation.finetune`.
 
 Axes: N training images, Q test images, D width.
 """

@@ -1,4 +1,4 @@
-"""Training curves as inline SVG, drawn by matplotlib in colours that read on light and on dark.
+"""Curves as inline SVG, drawn by matplotlib in colours that read on light and on dark.
 
 No text from outside goes into a drawing (a name may hold markup or a formula): the legend is made by the template.
 """
@@ -63,8 +63,45 @@ def training_charts(metrics: Sequence[Mapping[str, float]]) -> list[Chart]:
     for title, keys in wanted.items():
         curves = {key: curve for key in keys if len((curve := _curve(metrics, key))[0])}
         if curves:
-            charts.append(_chart(title, curves))
+            charts.append(line_chart(title, curves))
     return charts
+
+
+def line_chart(
+    title: str,
+    curves: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    *,
+    x_label: str = "step",
+    is_log: bool = False,
+    has_points: bool = False,
+) -> Chart:
+    """Returns a drawing of curves: name -> (x, y).
+
+    Args:
+        x_label: words of our own; text from outside does not belong here.
+        is_log: whether x is drawn on a logarithmic scale.
+        has_points: whether each value is marked.
+    """
+    with mpl.rc_context(
+        {"svg.fonttype": "none", "svg.hashsalt": title, "font.size": 9, "font.family": "sans-serif"}
+    ):
+        figure = Figure(figsize=SIZE_IN, layout="constrained")
+        axes = figure.add_subplot()
+        lines = []
+        for place, (name, (xs, ys)) in enumerate(curves.items()):
+            colour, dash = COLOURS[place % len(COLOURS)], DASHES[place // len(COLOURS) % len(DASHES)]
+            marker = "o" if has_points or len(xs) == 1 else ""
+            axes.plot(xs, ys, color=colour, linestyle=dash, linewidth=1.6, marker=marker, markersize=4)
+            lines.append(Line(name.removeprefix("loss/"), colour, dash != "-", f"{ys[-1]:.3g}"))
+        if is_log:
+            axes.set_xscale("log")
+        axes.set_xlabel(x_label, color=TEXT)
+        axes.tick_params(colors=TEXT, length=3)
+        axes.grid(axis="y", color=TEXT, alpha=0.15, linewidth=0.8)
+        axes.spines[["top", "right"]].set_visible(False)
+        for side in ("left", "bottom"):
+            axes.spines[side].set(color=TEXT, alpha=0.4)
+        return Chart(title, _svg(figure), tuple(lines))
 
 
 def _curve(metrics: Sequence[Mapping[str, float]], key: str) -> tuple[np.ndarray, np.ndarray]:
@@ -75,27 +112,6 @@ def _curve(metrics: Sequence[Mapping[str, float]], key: str) -> tuple[np.ndarray
     bins = np.array_split(found, min(POINTS, max(1, len(found))))
     means = np.array([part.mean(0) for part in bins if len(part)]).reshape(-1, 2)
     return means[:, 0], means[:, 1]
-
-
-def _chart(title: str, curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Chart:
-    with mpl.rc_context(
-        {"svg.fonttype": "none", "svg.hashsalt": title, "font.size": 9, "font.family": "sans-serif"}
-    ):
-        figure = Figure(figsize=SIZE_IN, layout="constrained")
-        axes = figure.add_subplot()
-        lines = []
-        for place, (name, (steps, values)) in enumerate(curves.items()):
-            colour, dash = COLOURS[place % len(COLOURS)], DASHES[place // len(COLOURS) % len(DASHES)]
-            marker = "o" if len(steps) == 1 else ""
-            axes.plot(steps, values, color=colour, linestyle=dash, linewidth=1.6, marker=marker, markersize=4)
-            lines.append(Line(name.removeprefix("loss/"), colour, dash != "-", f"{values[-1]:.3g}"))
-        axes.set_xlabel("step", color=TEXT)
-        axes.tick_params(colors=TEXT, length=3)
-        axes.grid(axis="y", color=TEXT, alpha=0.15, linewidth=0.8)
-        axes.spines[["top", "right"]].set_visible(False)
-        for side in ("left", "bottom"):
-            axes.spines[side].set(color=TEXT, alpha=0.4)
-        return Chart(title, _svg(figure), tuple(lines))
 
 
 def _svg(figure: Figure) -> str:

@@ -87,9 +87,9 @@ def to_markdown(table: Table) -> str:
 
     Intervals are left out of it, for width.
     """
-    lines = [["", *map(_markdown, table.columns)], ["---", *["---:"] * len(table.columns)]]
+    lines = [["", *map(markdown, table.columns)], ["---", *["---:"] * len(table.columns)]]
     for row in table.rows:
-        name = f"**{_markdown(row.name)}**" if row.is_reference else _markdown(row.name)
+        name = f"**{markdown(row.name)}**" if row.is_reference else markdown(row.name)
         lines.append([name, *(f"**{cell.text}**" if cell.is_best else cell.text for cell in row.cells)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
@@ -158,6 +158,14 @@ def milliseconds(value: float | None) -> str:
     return f"{value:.2f}" if value < 1 else f"{value:.1f}" if value < 10 else f"{value:.0f}"
 
 
+def markdown(text: str) -> str:
+    """Returns a name that cannot leave its cell, begin markup or bring HTML."""
+    safe = html.escape(" ".join(text.split()), quote=False)
+    for mark in "\\|`*_[]~":
+        safe = safe.replace(mark, f"\\{mark}")
+    return safe
+
+
 def _ordered(results: Results) -> list[ModelScores]:
     """The reference, then by kind; teachers from the best down."""
 
@@ -191,11 +199,3 @@ def _cell(interval: Interval, best: str) -> Cell:
 def _cost(model: ModelScores) -> tuple[Cell, Cell, Cell]:
     dim = DASH if model.dim is None else str(model.dim)
     return Cell(dim), Cell(count(model.num_parameters)), Cell(milliseconds(model.ms_per_image))
-
-
-def _markdown(text: str) -> str:
-    """A name that cannot leave its cell, begin markup or bring HTML."""
-    safe = html.escape(" ".join(text.split()), quote=False)
-    for mark in "\\|`*_[]~":
-        safe = safe.replace(mark, f"\\{mark}")
-    return safe

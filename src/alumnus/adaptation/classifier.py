@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from alumnus.adaptation.prototype import Prototypes
 from alumnus.data.loader import center_crop_batches
 from alumnus.evaluation.logistic import Standardiser
 from alumnus.log import bar
@@ -38,6 +39,11 @@ class Classifier(nn.Module):
         nn.init.zeros_(self.head.bias)
         self.register_buffer("center", torch.zeros(student.num_features))
         self.register_buffer("scale", torch.ones(student.num_features))
+
+    @property
+    def num_classes(self) -> int:
+        """C."""
+        return self.head.out_features
 
     def forward(self, image: Tensor) -> Tensor:
         """Returns logits (B, C) of images (B, 3, S, S), uint8 or float in [0, 1]."""
@@ -87,12 +93,12 @@ class Predicted(NamedTuple):
 
 
 def predict(
-    classifier: Classifier, paths: Sequence[str], *, batch_size: int = 64, workers: int = 2
+    classifier: Classifier | Prototypes, paths: Sequence[str], *, batch_size: int = 64, workers: int = 2
 ) -> Predicted:
     """Returns what a classifier says of the centred square of each image. It is put into eval mode for the call."""
-    logits = np.full((len(paths), classifier.head.out_features), np.nan, np.float32)
+    logits = np.full((len(paths), classifier.num_classes), np.nan, np.float32)
     bad: dict[int, str] = {}
-    size, device = classifier.student.size, classifier.center.device
+    size, device = classifier.student.size, next(classifier.student.parameters()).device
     was_training = classifier.training
     classifier.eval()
     with bar("predict", total=len(paths)) as line, torch.inference_mode():

@@ -11,7 +11,7 @@ Axes: N training images, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils import clip_grad_norm_
 
-from alumnus.adapt.classifier import Classifier
+from alumnus.adaptation.classifier import Classifier
 from alumnus.data.dataset import Dataset
 from alumnus.data.loader import Loaded, center_crop_batches, train_batches
 from alumnus.data.read import Quarantine
@@ -64,6 +64,7 @@ class Finetuned:
     checks: tuple[Check, ...]  # in order; empty where nothing was held out
     num_train: int
     num_held_out: int
+    bad: tuple[Mapping[str, str], ...] = ()  # images that could not be read: file_name and reason
 
 
 class _Split(NamedTuple):
@@ -142,7 +143,13 @@ def finetune(
         keeper.restore()
     best_step = keeper.best_step if keeper.checks else done
     return Finetuned(
-        classifier.eval(), best_step, done, tuple(keeper.checks), len(split.train), len(split.label)
+        classifier.eval(),
+        best_step,
+        done,
+        tuple(keeper.checks),
+        len(split.train),
+        len(split.label),
+        tuple(quarantine.rows),
     )
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from alumnus.adapt.classifier import Classifier, predict
-from alumnus.adapt.finetune import finetune
+from alumnus.adaptation.classifier import Classifier, predict
+from alumnus.adaptation.finetune import finetune
 from alumnus.data.dataset import Dataset, open_dataset
 from alumnus.data.views import ViewSettings
 from alumnus.errors import ConfigError, DataError, TooManyBadImages

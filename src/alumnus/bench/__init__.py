@@ -1,0 +1,1 @@
+"""Any encoder on a suite of tasks: `run.bench`, behind `alumnus bench`."""

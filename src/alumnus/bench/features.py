@@ -1,0 +1,175 @@
+"""Vectors of models on data sets, each computed once: a file for each (model, data, side), kept in a folder of limited size.
+
+A file holds the rows that were ever asked for, so tasks that use parts of one data set share it; what is missing is computed for
+all models from one reading of the pictures. When the folder grows beyond its limit, the files that were not used for longest go.
+
+Axes: P rows asked for, D width.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from alumnus.data.dataset import Dataset
+from alumnus.errors import AlumnusError
+from alumnus.evaluation.search import Floats, Ids
+from alumnus.evaluation.vectors import encode_paths
+from alumnus.types import Encode
+
+
+class Known(NamedTuple):
+    """What a file holds."""
+
+    row: Ids  # (n,) of the data set, ascending
+    vector: Floats  # (n, D); zeros where the image cannot be read
+    bad: Mapping[int, str]  # row -> reason
+
+
+class Vectors(NamedTuple):
+    """What a model says about the rows asked for, or why it says nothing."""
+
+    vector: Floats  # (P, D)
+    bad: Mapping[int, str]  # row -> reason
+    error: Exception | None = None
+
+
+class FeatureStore:
+    """The folder."""
+
+    def __init__(self, folder: Path, *, limit_bytes: int) -> None:
+        """Limit 0 keeps nothing."""
+        self.folder, self.limit_bytes = folder, limit_bytes
+
+    def missing(self, model: str, data: Dataset, rows: Ids, *, size: int) -> Ids:
+        """Returns the rows that are still to be computed for a model's fingerprint."""
+        known = self._read(self._path(model, data, size))
+        return rows if known is None else np.setdiff1d(rows, known.row)
+
+    def vectors(
+        self,
+        models: Mapping[str, Encode],
+        data: Dataset,
+        rows: Ids,
+        *,
+        batch_size: int = 64,
+        workers: int = 2,
+    ) -> dict[str, Vectors]:
+        """Returns fingerprint -> vectors of rows (P,), ascending; what is not known is computed, and kept.
+
+        A model that fails is told in its `error`; the others go on.
+        """
+        known = {mark: self._read(self._path(mark, data, model.size)) for mark, model in models.items()}
+        wanted: dict[bytes, list[str]] = {}
+        for mark, found in known.items():
+            lacking = rows if found is None else np.setdiff1d(rows, found.row)
+            wanted.setdefault(lacking.tobytes(), []).append(mark)
+        answers = dict[str, Vectors]()
+        for lacking_bytes, marks in wanted.items():
+            lacking = np.frombuffer(lacking_bytes, np.int64)
+            new = _encode({mark: models[mark] for mark in marks}, data, lacking, batch_size, workers)
+            for mark in marks:
+                fresh = new[mark]
+                if isinstance(fresh, Exception):
+                    answers[mark] = Vectors(np.empty((0, 0), np.float32), {}, fresh)
+                    continue
+                whole = _merged(known[mark], fresh)
+                if len(lacking):
+                    self._write(self._path(mark, data, models[mark].size), whole)
+                place = np.searchsorted(whole.row, rows)
+                asked = set(rows.tolist())
+                answers[mark] = Vectors(
+                    whole.vector[place], {row: why for row, why in whole.bad.items() if row in asked}
+                )
+        return answers
+
+    def _path(self, model: str, data: Dataset, size: int) -> Path:
+        return self.folder / f"{model[:24]}-{data.fingerprint[:24]}-{size}px.safetensors"
+
+    def _read(self, path: Path) -> Known | None:
+        """A damaged file counts as none."""
+        if not path.is_file():
+            return None
+        try:
+            with safetensors.safe_open(path, framework="numpy") as file:
+                bad = json.loads((file.metadata() or {})["bad"])
+                known = Known(
+                    file.get_tensor("row"),
+                    file.get_tensor("vector"),
+                    {int(row): why for row, why in bad.items()},
+                )
+        except (safetensors.SafetensorError, OSError, KeyError, ValueError):
+            return None
+        now = time.time_ns()
+        os.utime(path, ns=(now, now))  # by which the oldest is known
+        return known
+
+    def _write(self, path: Path, known: Known) -> None:
+        if known.vector.nbytes > self.limit_bytes:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._make_room(known.vector.nbytes, besides=path)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+        tensors: dict[str, np.ndarray] = {"row": known.row, "vector": np.ascontiguousarray(known.vector)}
+        bad = json.dumps({str(row): why for row, why in known.bad.items()})
+        safetensors.numpy.save_file(tensors, temporary, metadata={"bad": bad})
+        os.replace(temporary, path)
+
+    def _make_room(self, needed: int, *, besides: Path) -> None:
+        files = sorted(
+            (path.stat().st_mtime_ns, path.stat().st_size, path)
+            for path in self.folder.glob("*.safetensors")
+            if path != besides
+        )
+        total = needed + sum(size for _, size, _ in files)
+        for _, size, path in files:
+            if total <= self.limit_bytes:
+                return
+            path.unlink(missing_ok=True)
+            total -= size
+
+
+def _encode(
+    models: Mapping[str, Encode], data: Dataset, rows: Ids, batch_size: int, workers: int
+) -> dict[str, Known | Exception]:
+    """Returns what is new of each model, from one reading of the pictures; if one fails, each is tried alone to see which."""
+    if not len(rows):
+        return {mark: Known(rows, np.empty((0, 0), np.float32), {}) for mark in models}
+    names = {model.name: mark for mark, model in models.items()}
+    try:
+        found = encode_paths(
+            list(models.values()), [data.paths[row] for row in rows], batch_size=batch_size, workers=workers
+        )
+    except (AlumnusError, RuntimeError, ValueError) as error:
+        if len(models) == 1:
+            return dict.fromkeys(models, error)
+        return {
+            mark: each
+            for mark, model in models.items()
+            for each in _encode({mark: model}, data, rows, batch_size, workers).values()
+        }
+    bad = {int(rows[place]): why for place, why in found.bad.items()}
+    return {names[name]: Known(rows, vector, bad) for name, vector in found.of.items()}
+
+
+def _merged(old: Known | None, new: Known) -> Known:
+    if old is None:
+        return new
+    if not len(new.row):
+        return old
+    vector = new.vector
+    if len(new.bad) == len(new.row):  # nothing could be read, so the width is not known
+        vector = np.zeros((len(new.row), old.vector.shape[1]), np.float32)
+    elif len(old.bad) == len(old.row):
+        old = old._replace(vector=np.zeros((len(old.row), vector.shape[1]), np.float32))
+    row = np.concatenate([old.row, new.row])
+    order = np.argsort(row, kind="stable")
+    return Known(row[order], np.concatenate([old.vector, vector])[order], {**old.bad, **new.bad})

@@ -1,0 +1,427 @@
+"""From a student folder and a few images to a folder that predicts: every task, every method, and what must not happen."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from alumnus.adaptation.artifact import ABOUT, HEAD, QUARANTINE, TEST
+from alumnus.adaptation.run import adapt
+from alumnus.adaptation.use import AdaptedClassifier, AdaptedDense, load_adapted, predict
+from alumnus.cli import run
+from alumnus.data.dataset import open_dataset, write_dataset
+from alumnus.data.dense import read_depth, read_mask
+from alumnus.data.loader import Bad
+from alumnus.errors import ArtifactError, ConfigError, DataError
+from alumnus.models.artifact import load_student, save_student
+from alumnus.models.student import Architecture, Student
+from tests.evaluation.dense.shapes import METRES, Shapes, draw_shapes
+
+VIT = Architecture(
+    model="vit_tiny_patch16_224",
+    size=16,
+    embed_dim=8,
+    model_args={"depth": 1, "embed_dim": 32, "num_heads": 2, "patch_size": 8},
+)
+FAST = {"steps": 4, "batch_size": 8}
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a transformer of one block, not trained."""
+    torch.manual_seed(0)
+    return save_student(
+        Student(VIT), tmp_path_factory.mktemp("adapt") / "student", provenance={"from": "a test"}
+    )
+
+
+@pytest.fixture(scope="module")
+def dense_student(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with cells of 4 px, not trained."""
+    torch.manual_seed(0)
+    args = {**VIT.model_args, "patch_size": 4}
+    architecture = Architecture(model=VIT.model, size=32, embed_dim=8, model_args=args)
+    return save_student(Student(architecture), tmp_path_factory.mktemp("adapt") / "student")
+
+
+@pytest.fixture(scope="module")
+def discs(tiny_images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of each of six colours three discs to learn from and two to score."""
+    folder = tmp_path_factory.mktemp("discs") / "discs"
+    for path in sorted((tiny_images / "discs").glob("*/*.png")):
+        split = "train" if int(path.stem) < 3 else "test"
+        (folder / split / path.parent.name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, folder / split / path.parent.name / path.name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures with masks, depth and objects: 9 to learn from, 4 to score."""
+    folder = tmp_path_factory.mktemp("scenes") / "set"
+    folder.mkdir()
+    rows = [
+        row
+        for split, count, seed in (("train", 9, 1), ("test", 4, 2))
+        for row in _rows(draw_shapes(folder / split, count, seed=seed), folder, split)
+    ]
+    write_dataset(rows, folder)
+    (folder / "dataset.json").write_text(json.dumps({"mask_classes": ["ground", "red", "blue"]}))
+    return folder
+
+
+def _rows(shapes: Shapes, folder: Path, split: str) -> list[dict[str, object]]:
+    names = ("red", "blue")
+    return [
+        {
+            "file_name": str(Path(path).relative_to(folder)),
+            "split": split,
+            "mask": str(Path(mask).relative_to(folder)),
+            "depth": str(Path(depth).relative_to(folder)),
+            "objects": {
+                "bbox": found.boxes.tolist(),
+                "categories": [names[label] for label in found.labels],
+            },
+        }
+        for path, mask, depth, found in zip(*shapes, strict=True)
+    ]
+
+
+def _table(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("method", ["linear", "prototype", "finetune"])
+def test_an_adapted_model_comes_back_from_its_folder_as_it_was(
+    method: str, student: Path, discs: Path, tmp_path: Path
+) -> None:
+    """Its test accuracy is recomputed from fresh predictions of the loaded folder; colours are easy for any method."""
+    settings = {**FAST, "patience": 5} if method == "finetune" else {}
+    adapted = adapt(student, data=discs, out=tmp_path / "out", method=method, workers=0, **settings)  # type: ignore[arg-type]
+    data = open_dataset(discs).select(split="test")
+    loaded = load_adapted(tmp_path / "out")
+    assert isinstance(loaded, AdaptedClassifier)
+    labels = loaded.predict(data.paths, workers=0)
+    true = [data.classes[0][label] for label in data.label]
+    right = np.mean([one == other for one, other in zip(labels.label, true, strict=True)])
+    assert adapted.about.scores["top1"].mean == pytest.approx(right)
+    assert right > 0.6  # chance is 1/6
+    np.testing.assert_allclose(labels.probabilities.sum(1), 1, rtol=1e-5)
+    np.testing.assert_array_equal(labels.probability, labels.probabilities.max(1))
+    rows = _table(tmp_path / "out" / TEST)
+    assert [row["label"] for row in rows] == labels.label
+    assert [row["true"] for row in rows] == true
+    assert loaded.about == adapted.about
+    assert (loaded.about.num_train, loaded.about.num_test) == (18, 12)
+
+
+def test_only_finetuning_moves_the_backbone(student: Path, discs: Path, tmp_path: Path) -> None:
+    """And the folder is a student folder in every case."""
+    before = load_student(student).state_dict()
+    for method in ("linear", "prototype", "finetune"):
+        settings = {**FAST, "lr": 1e-2} if method == "finetune" else {}
+        adapt(student, data=discs, out=tmp_path / method, method=method, workers=0, **settings)  # type: ignore[arg-type]
+        after = load_student(tmp_path / method).state_dict()
+        moved = any(not torch.equal(before[name], after[name]) for name in before)
+        chosen = json.loads((tmp_path / method / ABOUT).read_text())["settings"].get("best_step", 0)
+        assert moved == (chosen > 0)
+
+
+def test_from_scratch_the_weights_are_those_of_the_seed(student: Path, discs: Path, tmp_path: Path) -> None:
+    """The same seed gives the same, another one another; none of them the student's."""
+    heads = {}
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        adapt(student, data=discs, out=tmp_path / name, start="scratch", seed=seed, workers=0)
+        heads[name] = (tmp_path / name / "model.safetensors").read_bytes()
+    assert heads["a"] == heads["b"] != heads["c"]
+    assert heads["a"] != (student / "model.safetensors").read_bytes()
+    assert json.loads((tmp_path / "a" / ABOUT).read_text())["provenance"]["student"] is None
+
+
+def test_a_fraction_of_the_labels_keeps_every_class(student: Path, discs: Path, tmp_path: Path) -> None:
+    """A tenth of three images is one; nothing can then be held out, and all methods work all the same."""
+    for method in ("linear", "prototype", "finetune"):
+        settings = FAST if method == "finetune" else {}
+        about = adapt(
+            student,
+            data=discs,
+            out=tmp_path / "out",
+            method=method,
+            fraction=0.1,
+            workers=0,
+            **settings,  # type: ignore[arg-type]
+        ).about
+        assert (about.num_train, len(about.classes), about.held_out) == (6, 6, None)
+
+
+def test_the_test_part_has_no_say(student: Path, discs: Path, tmp_path: Path) -> None:
+    """With other test labels the same tensors are learnt."""
+    other = tmp_path / "other"
+    shutil.copytree(discs, other)
+    (other / "test" / "red").rename(other / "test" / "swap")
+    (other / "test" / "blue").rename(other / "test" / "red")
+    (other / "test" / "swap").rename(other / "test" / "blue")
+    for method in ("linear", "prototype", "finetune"):
+        settings = FAST if method == "finetune" else {}
+        for name, data in (("one", discs), ("two", other)):
+            adapt(student, data=data, out=tmp_path / name, method=method, workers=0, **settings)  # type: ignore[arg-type]
+        for name in (HEAD, "model.safetensors"):
+            assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_test_images_of_unknown_classes_are_counted_not_scored(
+    student: Path, discs: Path, tmp_path: Path
+) -> None:
+    """Two of twelve; without any test image there is no score."""
+    data = tmp_path / "data"
+    shutil.copytree(discs, data)
+    (data / "test" / "red").rename(data / "test" / "a colour nobody learnt")
+    about = adapt(student, data=data, out=tmp_path / "out", workers=0).about
+    assert about.num_test == 10
+    assert "2 of 12" in about.note
+    shutil.rmtree(data / "test")
+    about = adapt(student, data=data, out=tmp_path / "out", workers=0).about
+    assert about.scores == {}
+    assert "no test image" in about.note
+    assert not (tmp_path / "out" / TEST).exists()
+
+
+def test_bad_images_are_listed_and_in_the_test_part_count_as_wrong(
+    student: Path, discs: Path, tmp_path: Path
+) -> None:
+    """One broken file on either side, and one given to predict."""
+    data = tmp_path / "data"
+    shutil.copytree(discs, data)
+    (data / "train" / "red" / "x.png").write_bytes(b"no image")
+    (data / "test" / "red" / "x.png").write_bytes(b"no image")
+    adapted = adapt(student, data=data, out=tmp_path / "out", workers=0, max_bad_fraction=0.2)
+    assert adapted.about.num_bad == 2
+    listed = (tmp_path / "out" / QUARANTINE).read_text().splitlines()
+    assert {json.loads(line)["file_name"] for line in listed} == {"train/red/x.png", "test/red/x.png"}
+    rows = _table(tmp_path / "out" / TEST)
+    assert adapted.about.scores["top1"].mean == pytest.approx(
+        np.mean([r["label"] == r["true"] for r in rows])
+    )
+    assert [row["label"] for row in rows if row["file_name"] == "test/red/x.png"] == [""]
+
+    out = predict(tmp_path / "out", data / "test", tmp_path / "labels.csv", workers=0)
+    assert len(_table(out)) == 12
+    assert len((tmp_path / "labels.csv.quarantine.jsonl").read_text().splitlines()) == 1
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "x.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match="not one"):
+        predict(tmp_path / "out", tmp_path / "bad", tmp_path / "labels.csv", workers=0)
+
+
+def test_parquet_holds_all_probabilities(student: Path, discs: Path, tmp_path: Path) -> None:
+    """A column of lists, in the order of the classes."""
+    adapted = adapt(student, data=discs, out=tmp_path / "out", workers=0)
+    table = pq.read_table(predict(tmp_path / "out", discs / "test", tmp_path / "labels.parquet", workers=0))
+    shares = np.array(table["probabilities"].to_pylist())
+    assert shares.shape == (12, 6)
+    assert table["label"].to_pylist() == [adapted.about.classes[place] for place in shares.argmax(1)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"method": "linear", "steps": 5}, "no effect"),
+        ({"method": "prototype", "lr": 0.1}, "no effect"),
+        ({"head": "decoder"}, "no effect"),
+        ({"fraction": 0.0}, "fraction"),
+        ({"split": "train+test", "test_split": "test"}, "share"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(
+    settings: dict[str, object], message: str, student: Path, discs: Path, tmp_path: Path
+) -> None:
+    """Before anything is written."""
+    with pytest.raises(ConfigError, match=message):
+        adapt(student, data=discs, out=tmp_path / "out", workers=0, **settings)  # type: ignore[arg-type]
+    assert not (tmp_path / "out").exists()
+
+
+def test_several_domains_ask_for_one(student: Path, tiny_images: Path, tmp_path: Path) -> None:
+    """The message names them; with one it works."""
+    data = [str(tiny_images / name) for name in ("discs", "squares")]
+    with pytest.raises(DataError, match=r"discs, squares.*domain=discs"):
+        adapt(student, data=data, out=tmp_path / "out", workers=0)
+    about = adapt(student, data=data, out=tmp_path / "out", domain="squares", workers=0).about
+    assert (about.domain, about.num_train) == ("squares", 30)
+
+
+def test_foreign_folders_are_never_touched(student: Path, discs: Path, tmp_path: Path) -> None:
+    """Neither others' folders, nor an adapted model with a file of the user's in it; an adapted model alone is replaced."""
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "thesis.txt").write_text("years of work")
+    with pytest.raises(ArtifactError, match=r"thesis\.txt"):
+        adapt(student, data=discs, out=out, workers=0)
+    (out / "thesis.txt").unlink()
+    adapt(student, data=discs, out=out, workers=0)
+    adapt(student, data=discs, out=out, method="prototype", workers=0)
+    assert load_adapted(out).about.method == "prototype"
+    (out / "labels.csv").write_text("mine")
+    with pytest.raises(ArtifactError, match=r"labels\.csv"):
+        adapt(student, data=discs, out=out, workers=0)
+    with pytest.raises(ArtifactError):
+        adapt(student, data=discs, out=student.parent, workers=0)
+    with pytest.raises(ConfigError, match="itself"):
+        adapt(out, data=discs, out=out, workers=0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+
+
+def test_damaged_folders_say_so(student: Path, discs: Path, tmp_path: Path) -> None:
+    """A plain student, a torn JSON, a head of another size."""
+    with pytest.raises(ArtifactError, match="not an adapted model"):
+        load_adapted(student)
+    out = tmp_path / "out"
+    adapt(student, data=discs, out=out, workers=0)
+    text = (out / ABOUT).read_text()
+    for wrong, message in (
+        (text[:50], "damaged"),
+        (text.replace('"version": 1', '"version": 9'), "version 9"),
+        (text.replace('"red",', ""), "does not fit"),
+        (text.replace('"kind": "linear"', '"kind": "os.system"'), "is no classifier"),
+    ):
+        assert wrong != text
+        (out / ABOUT).write_text(wrong)
+        with pytest.raises(ArtifactError, match=message):
+            load_adapted(out)
+    (out / ABOUT).write_text(text)
+    (out / HEAD).write_bytes(b"torn")
+    with pytest.raises(ArtifactError, match="safetensors"):
+        load_adapted(out)
+
+
+def test_an_adapted_model_can_be_adapted_again(student: Path, discs: Path, tmp_path: Path) -> None:
+    """It is a student folder."""
+    adapt(student, data=discs, out=tmp_path / "one", workers=0)
+    about = adapt(tmp_path / "one", data=discs, out=tmp_path / "two", method="prototype", workers=0).about
+    assert about.provenance["student"]["student"] == {"from": "a test"}
+
+
+@pytest.mark.parametrize("task", ["segmentation", "depth", "detection"])
+@pytest.mark.parametrize("method", ["linear", "finetune"])
+def test_dense_tasks_come_back_as_they_were(
+    task: str, method: str, dense_student: Path, scenes: Path, tmp_path: Path
+) -> None:
+    """The loaded head gives the same scores to the test part as the fresh one did, by the files that predict writes."""
+    out = tmp_path / "out"
+    adapted = adapt(
+        dense_student,
+        data=scenes,
+        out=out,
+        task=task,  # type: ignore[arg-type]
+        method=method,  # type: ignore[arg-type]
+        steps=3,
+        batch_size=4,
+        resamples=5,
+        workers=0,
+    )
+    assert isinstance(adapted, AdaptedDense)
+    assert adapted.about.num_train == 9
+    moved = (out / "model.safetensors").read_bytes() != (dense_student / "model.safetensors").read_bytes()
+    assert moved == (method == "finetune")
+    data = open_dataset(scenes).select(split="test")
+    found = list(adapted.predict(data.paths))
+    assert not any(isinstance(each, Bad) for each in found)
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for path in data.paths:
+        shutil.copy(path, pictures)
+    if task == "detection":
+        _check_objects(predict(out, pictures, tmp_path / "objects.csv", workers=0), adapted)
+        return
+    written = predict(out, pictures, tmp_path / "maps", workers=0)
+    maps = [written / f"{Path(path).name}.png" for path in data.paths]
+    if task == "segmentation":
+        _check_masks(maps, list(data.masks or ()), adapted)
+    else:
+        _check_depths(maps, list(data.depths or ()), adapted)
+
+
+def _check_masks(maps: Sequence[Path], masks: Sequence[str | None], adapted: AdaptedDense) -> None:
+    assert adapted.about.classes == ("ground", "red", "blue")
+    right = total = 0
+    for path, mask in zip(maps, masks, strict=True):
+        said, true = read_mask(path), read_mask(str(mask))
+        right += int((said == true)[true >= 0].sum())
+        total += int((true >= 0).sum())
+    assert adapted.about.scores["pixel_accuracy"].mean == pytest.approx(right / total)
+
+
+def _check_depths(maps: Sequence[Path], depths: Sequence[str | None], adapted: AdaptedDense) -> None:
+    errors = []
+    for path, depth in zip(maps, depths, strict=True):
+        said, true = read_depth(path), read_depth(str(depth))
+        assert METRES[0] - 1e-3 <= said.min() <= said.max() <= METRES[-1] + 1e-3
+        errors.append(np.sqrt(np.square(said - true)[true > 0].mean()))
+    assert adapted.about.scores["RMSE"].mean == pytest.approx(
+        np.mean(errors), abs=1e-3
+    )  # a file's step is 1 mm
+
+
+def _check_objects(path: Path, adapted: AdaptedDense) -> None:
+    assert adapted.about.classes == ("blue", "red")
+    assert set(adapted.about.scores) == {"AP", "AP50", "AP75"}
+    for row in _table(path):
+        assert row["label"] in adapted.about.classes
+        assert 0 <= float(row["score"]) <= 1
+
+
+def test_several_kinds_of_labels_ask_for_a_task(dense_student: Path, scenes: Path, tmp_path: Path) -> None:
+    """And prototypes are for classes only."""
+    with pytest.raises(DataError, match="segmentation, depth, detection; say which"):
+        adapt(dense_student, data=scenes, out=tmp_path / "out", workers=0)
+    with pytest.raises(DataError, match="nothing to learn classification"):
+        adapt(dense_student, data=scenes, out=tmp_path / "out", task="classification", workers=0)
+    with pytest.raises(ConfigError, match="prototype"):
+        adapt(dense_student, data=scenes, out=tmp_path / "out", task="depth", method="prototype", workers=0)
+
+
+def test_the_command_line(
+    student: Path, discs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """adapt, then predict; a word that is wrong is code 2."""
+    out = tmp_path / "out"
+    assert run(["adapt", str(student), f"data={discs}", f"out={out}", "method=prototype", "workers=0"]) == 0
+    said = capsys.readouterr().out
+    assert "top1" in said
+    assert str(out) in said
+    labels = tmp_path / "labels.csv"
+    assert run(["predict", str(out), str(discs / "test"), f"out={labels}", "workers=0"]) == 0
+    assert len(_table(labels)) == 12
+    assert run(["adapt", str(student), f"data={discs}", f"out={out}", "method=magic"]) == 2
+    assert run(["predict", str(out), str(discs), f"out={tmp_path / 'labels.txt'}"]) == 2
+
+
+def test_results_stay_in_their_folder(dense_student: Path, scenes: Path, tmp_path: Path) -> None:
+    """A list may name images above itself; their maps are not written there."""
+    out = tmp_path / "out"
+    adapt(
+        dense_student,
+        data=scenes,
+        out=out,
+        task="segmentation",
+        steps=1,
+        batch_size=2,
+        resamples=2,
+        workers=0,
+    )
+    (tmp_path / "deep").mkdir()
+    Image.new("RGB", (20, 20)).save(tmp_path / "a.png")
+    (tmp_path / "deep" / "list.csv").write_text("file_name\n../a.png\n")
+    with pytest.raises(DataError):
+        predict(out, tmp_path / "deep" / "list.csv", tmp_path / "maps", workers=0)
+    assert not (tmp_path / "a.png.png").exists()

@@ -1,0 +1,110 @@
+"""Who wins on how many tasks, worked by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from alumnus.bench.cells import Cell, write_cell
+from alumnus.bench.compare import Comparison, compare_models, sign_test
+from alumnus.bench.outcome import interval_of, mean_of
+from alumnus.bench.suite import Suite, parse_suite
+from alumnus.bench.summary import summarise, to_markdown
+
+TASKS = ("clear", "close", "lost", "absent")
+RIGHT = {  # task -> model -> of 40 images, how many are right
+    "clear": {"a": 36, "b": 12},
+    "close": {"a": 21, "b": 20},
+    "lost": {"a": 4, "b": 30},
+    "absent": {"a": 40},
+}
+
+
+@pytest.fixture
+def suite() -> Suite:
+    """Four tasks."""
+    tasks = [{"name": name, "data": "mnist", "task": "classification"} for name in TASKS]
+    return parse_suite({"name": "made", "tasks": tasks})
+
+
+def _cells(out: Path) -> list[Cell]:
+    cells = []
+    for task, models in RIGHT.items():
+        for model, count in models.items():
+            run = mean_of(np.random.default_rng(3).permutation(40) < count, np.arange(40))
+            cell = Cell(
+                suite="made",
+                model=model,
+                task=task,
+                kind="classification",
+                category="classification",
+                fraction=1.0,
+                seed=0,
+                primary="linear/top1",
+                scores={"linear/top1": interval_of([run])},
+                seconds=0.0,
+                date="",
+                versions={},
+                fingerprints={},
+            )
+            write_cell(cell, {"linear/top1": run}, out)
+            cells.append(cell)
+    return cells
+
+
+def _compared(suite: Suite, out: Path) -> Comparison:
+    return compare_models(suite, _cells(out), "a", "b", out, fractions=[1.0])
+
+
+@pytest.mark.parametrize(
+    ("wins", "losses", "p"),
+    [(5, 1, 14 / 64), (6, 0, 2 / 64), (1, 5, 14 / 64), (3, 3, 1.0), (0, 0, 1.0), (20, 6, 0.009355)],
+)
+def test_sign_test(wins: int, losses: int, p: float) -> None:
+    """Twice the tail of a fair coin: 5 of 6 or better is 7 of 64 ways; 20 of 26 by scipy's binomtest."""
+    assert sign_test(wins, losses) == pytest.approx(p, rel=1e-3)
+
+
+def test_who_wins_is_said_only_where_the_interval_excludes_0(suite: Suite, tmp_path: Path) -> None:
+    """One win, one loss, one of 1 image in 40 that is not told apart; a task without both is missing."""
+    (place,) = _compared(suite, tmp_path).rounds
+    assert [(match.task, match.winner) for match in place.matches] == [
+        ("clear", 1),
+        ("close", 0),
+        ("lost", -1),
+    ]
+    assert [match.difference.mean for match in place.matches] == pytest.approx([0.6, 0.025, -0.65])
+    assert (place.wins, place.losses, place.missing) == (1, 1, ("absent",))
+    assert place.p_value == 1.0  # two means above 0, one below
+
+
+def test_the_sentence_counts_tasks(suite: Suite, tmp_path: Path) -> None:
+    """In words, with the p value."""
+    comparison = _compared(suite, tmp_path)
+    assert comparison.sentence(comparison.rounds[0]) == (
+        "With 100 % of the labels: a is better on 1 of 3 tasks, b on 1, 1 are not told apart. "
+        "Its mean is higher on 2 of 3: what chance alone often does (sign test, p = 1)."
+    )
+
+
+def test_means_are_over_tasks_that_all_models_have(suite: Suite, tmp_path: Path) -> None:
+    """What b lacks does not count for a."""
+    summary = summarise(suite, ["a", "b"], _cells(tmp_path), tmp_path, fractions=[1.0])
+    board = summary.headline
+    assert board.shared == 3
+    assert board.overall == pytest.approx({"a": (36 + 21 + 4) / 120, "b": (12 + 20 + 30) / 120})
+    text = to_markdown(summary)
+    assert "| clear | top-1, linear probe | **.900** | .300 |" in text
+    assert "| absent | top-1, linear probe | **1.000** | – |" in text
+    assert "| *all tasks (3 of 4 tasks)* | mean | .508 | .517 |" in text
+
+
+def test_a_summary_does_not_depend_on_the_order_of_its_cells(suite: Suite, tmp_path: Path) -> None:
+    """A run that was resumed ends like one that was not."""
+    cells = _cells(tmp_path)
+    one, other = (
+        summarise(suite, ["a", "b"], each, tmp_path, fractions=[1.0]) for each in (cells, cells[::-1])
+    )
+    assert one == other

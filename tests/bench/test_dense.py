@@ -1,0 +1,124 @@
+"""Detection and depth as cells, on pictures with one light square each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from alumnus.bench.dense import Probe, Remembered, prepare
+from alumnus.bench.models import Zoo, read_models
+from alumnus.bench.outcome import Drawn, difference_of
+from alumnus.bench.suite import Budget, Task
+from alumnus.bench.tasks import TaskData, chosen
+from alumnus.data.dataset import open_dataset, write_dataset
+from alumnus.errors import DataError
+from alumnus.evaluation.dense.encode import CallableDense
+
+SIDE_PX = 32
+BUDGET = Budget(dense_steps=8)
+KINDS = ("large", "small")
+
+
+@pytest.fixture(scope="module")
+def squares(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve pictures to learn from and six to be scored, with the box of the square, and its depth of 1 m before 3 m."""
+    folder, draw = tmp_path_factory.mktemp("squares"), np.random.default_rng(0)
+    rows: list[dict[str, object]] = []
+    for number in range(18):
+        side = (16, 8)[number % 2]
+        x, y = (int(place) for place in draw.integers(0, SIDE_PX - side, 2))
+        pixels, depth = (
+            np.full((SIDE_PX, SIDE_PX, 3), 40, np.uint8),
+            np.full((SIDE_PX, SIDE_PX), 3000, np.uint16),
+        )
+        pixels[y : y + side, x : x + side], depth[y : y + side, x : x + side] = 220, 1000
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+        Image.fromarray(depth).save(folder / f"{number}-depth.png")
+        rows.append(
+            {
+                "file_name": f"{number}.png",
+                "domain": "squares",
+                "label": None,
+                "split": "train" if number < 12 else "test",
+                "objects": {"bbox": [[x, y, side, side]], "categories": [KINDS[number % 2]]},
+                "depth": f"{number}-depth.png",
+            }
+        )
+    write_dataset(rows, folder)
+    return folder
+
+
+def _found(folder: Path, kind: str) -> TaskData:
+    task = Task.model_validate({"name": "squares", "data": str(folder), "task": kind})
+    return chosen(task, open_dataset(folder), BUDGET)
+
+
+def _probe(folder: Path, kind: str, *, model: str = "pixels") -> Probe:
+    (entry,) = read_models([model])
+    loaded = Zoo([entry], device=torch.device("cpu")).get(entry.name, SIDE_PX)
+    return prepare(_found(folder, kind), loaded, BUDGET, workers=0)
+
+
+def test_depth_is_scored_in_pairs_on_the_same_pictures(squares: Path) -> None:
+    """A head on pixels tells near from far; the same cell twice is the same number."""
+    probe = _probe(squares, "depth")
+    found = probe.score(fraction=1.0, seed=0, resamples=20)
+    assert found.counts == {"num_train": 12, "num_test": 6, "num_bad": 0}
+    assert set(found.scores) == {"delta1", "RMSE", "abs_rel"}
+    assert found.per_image["delta1"].row.tolist() == list(range(12, 18))
+    again = probe.score(fraction=1.0, seed=0, resamples=20)
+    assert again.scores == found.scores
+    assert difference_of([found.per_image["delta1"]], [again.per_image["delta1"]]) == (0, 0, 0)
+
+
+def test_detection_resamples_are_those_of_every_model_and_seed(squares: Path) -> None:
+    """So differences of average precision are paired."""
+    pytest.importorskip("pycocotools")
+    runs = [_probe(squares, "detection").score(fraction=1.0, seed=seed, resamples=20) for seed in (0, 1)]
+    drawn = [run.per_image["AP"] for run in runs]
+    assert all(isinstance(each, Drawn) and len(each.drawn) == 20 for each in drawn)
+    difference = difference_of([drawn[0]], [drawn[1]])
+    assert difference.mean == pytest.approx(runs[0].scores["AP"].mean - runs[1].scores["AP"].mean)
+
+
+def test_a_share_of_the_pictures_keeps_every_class(squares: Path) -> None:
+    """1 % of twelve pictures are two: one of each kind of object; without classes it is one."""
+    probe = _probe(squares, "depth")
+    assert probe.score(fraction=0.01, seed=0, resamples=5).counts["num_train"] == 1
+    pytest.importorskip("pycocotools")
+    assert _probe(squares, "detection").score(fraction=0.01, seed=3, resamples=5).counts["num_train"] == 2
+
+
+def test_what_the_data_lacks_is_told(squares: Path) -> None:
+    """There are no masks."""
+    with pytest.raises(DataError, match="task squares: its data has no masks, which segmentation needs"):
+        _found(squares, "segmentation")
+
+
+def test_the_test_part_cannot_be_learnt_from(squares: Path) -> None:
+    """A split that is named twice is refused."""
+    task = Task.model_validate(
+        {"name": "squares", "data": str(squares), "task": "depth", "options": {"train": ["train", "test"]}}
+    )
+    with pytest.raises(DataError, match="share a split"):
+        chosen(task, open_dataset(squares), BUDGET)
+
+
+def test_grids_are_remembered_up_to_a_limit() -> None:
+    """The second call of the same pictures costs nothing; beyond the limit it does."""
+    calls = list[int]()
+
+    def grid(image: torch.Tensor) -> torch.Tensor:
+        calls.append(len(image))
+        return image.float()[:, :, ::4, ::4]
+
+    image = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
+    for limit, expected in ((1 << 20, 1), (0, 2)):
+        encoder = Remembered(CallableDense(grid, name="grid", size=8), limit_bytes=limit)
+        calls.clear()
+        assert torch.equal(encoder.dense(image), encoder.dense(image))
+        assert len(calls) == expected

@@ -1,0 +1,255 @@
+"""The whole benchmark on three tiny tasks: what it leaves, that it goes on where it stopped, and that one failure costs one cell."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from PIL import Image
+from torch import Tensor
+
+from alumnus.bench.run import bench
+from alumnus.bench.summary import Summary
+from alumnus.cli import run
+from alumnus.errors import ConfigError, RunError
+from tests.bench.made import MODELS, NAMES, make_colours, make_suite
+
+FRACTIONS = (0.25, 1.0)
+SMALL: dict[str, Any] = {"fractions": FRACTIONS, "seeds": 2, "workers": 0, "device": "cpu", "resamples": 50}
+
+
+def measure(tmp_path: Path, suite: dict[str, object], out: str = "out", **more: Any) -> Summary:
+    """A run with its own cache."""
+    settings = {"models": MODELS, "cache": tmp_path / "cache", **SMALL, **more}
+    return bench(suite=suite, out=tmp_path / out, **settings)
+
+
+def written(out: Path) -> dict[str, int]:
+    """Cell files and when they were written."""
+    return {
+        str(path.relative_to(out)): path.stat().st_mtime_ns for path in sorted(out.rglob("cells/**/*.json"))
+    }
+
+
+def changed(before: dict[str, int], after: dict[str, int]) -> list[str]:
+    """The files that were written again."""
+    return [name for name in after if after[name] != before.get(name)]
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> dict[str, object]:
+    """Three tasks, two models of which take a few seconds."""
+    return make_suite(tmp_path)
+
+
+def test_one_call_leaves_all_cells_a_summary_and_a_page(tmp_path: Path, suite: dict[str, object]) -> None:
+    """Each cell says what made it; the table has a row a task and the page holds it."""
+    summary = measure(tmp_path, suite, compare=NAMES)
+    out = tmp_path / "out"
+    cells = [json.loads((out / name).read_text()) for name in written(out)]
+    # classification: two seeds at 25 %, one at 100 %; retrieval: one; segmentation: the quick budget has one seed
+    assert {
+        (c["task"], c["model"]): sum((d["task"], d["model"]) == (c["task"], c["model"]) for d in cells)
+        for c in cells
+    } == {
+        (task, name): count for task, count in (("colours", 3), ("found", 1), ("halves", 2)) for name in NAMES
+    }
+    for cell in cells:
+        assert cell["error"] is None
+        assert set(cell["fingerprints"]) == {"model", "data", "protocol"}
+        assert cell["scores"][cell["primary"]][0] is not None
+        assert cell["versions"]["torch"]
+    assert [board.fraction for board in summary.boards] == [1.0, 0.25]
+    assert [row.task for row in summary.headline.rows] == ["colours", "found", "halves"]
+    assert summary.headline.shared == 3
+    pixels = {row.task: row.entries["pixels"] for row in summary.headline.rows}
+    assert pixels["colours"] is not None
+    assert pixels["halves"] is not None
+    assert pixels["colours"].metrics["knn/top1"] > 0.6
+    assert pixels["halves"].score.mean > 0.8
+    markdown, page = (out / "summary.md").read_text(), (out / "report.html").read_text()
+    assert markdown.count("| colours |") == 4  # two boards, two rounds of the comparison
+    assert "halves" in page
+    assert "<script" not in page
+    assert "http" not in page.replace('http-equiv="Content-Security-Policy"', "")
+    assert summary.comparison is not None
+    assert len(summary.comparison.rounds[0].matches) == 3
+
+
+def test_a_second_run_makes_only_what_is_missing(tmp_path: Path, suite: dict[str, object]) -> None:
+    """As after a kill: a cell that is gone, and one whose images are gone."""
+    measure(tmp_path, suite)
+    out = tmp_path / "out"
+    before, table = written(out), (out / "summary.json").read_bytes()
+    (out / "cells/colours/pixels/0.25-seed1.json").unlink()
+    (out / "cells/halves/pixels/1-seed0.safetensors").unlink()
+    measure(tmp_path, suite)
+    assert changed(before, written(out)) == [
+        "cells/colours/pixels/0.25-seed1.json",
+        "cells/halves/pixels/1-seed0.json",
+    ]
+    assert (out / "summary.json").read_bytes() == table
+
+
+class Stopping:
+    """Mean colours; Ctrl-C comes when it sees the twenty pictures of the second task."""
+
+    is_armed = True
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """(n, 3)."""
+        if Stopping.is_armed and len(image) == 20:
+            raise KeyboardInterrupt
+        return image.mean((2, 3))
+
+
+def test_a_kill_keeps_the_cells_that_are_done(tmp_path: Path, suite: dict[str, object]) -> None:
+    """What stops the process stops the run, and the next one goes on."""
+    model = {"model": Stopping(), "size": 16, "name": "stopping"}
+    tasks = _tasks(suite)[:2]
+    with pytest.raises(KeyboardInterrupt):
+        measure(tmp_path, {**suite, "tasks": tasks}, models=["pixels", model])
+    before = written(tmp_path / "out")
+    assert {Path(name).parts[1] for name in before} == {"colours"}
+    Stopping.is_armed = False
+    measure(tmp_path, {**suite, "tasks": tasks}, models=["pixels", model])
+    assert {Path(name).parts[1] for name in changed(before, written(tmp_path / "out"))} == {"found"}
+
+
+def test_changed_data_and_another_model_of_the_name_are_measured_again(
+    tmp_path: Path, suite: dict[str, object]
+) -> None:
+    """A cell belongs to the fingerprints of its model and its data."""
+    measure(tmp_path, suite)
+    out = tmp_path / "out"
+    before = written(out)
+    Image.new("RGB", (50, 40), (1, 2, 3)).save(tmp_path / "found" / "test-red-0.png")
+    measure(tmp_path, suite)
+    after = written(out)
+    assert {Path(name).parts[1] for name in changed(before, after)} == {"found"}
+    other = {"model": "untrained:timm/test_resnet", "name": NAMES[1]}
+    measure(tmp_path, suite, models=[MODELS[0], other])
+    assert {Path(name).parts[2] for name in changed(after, written(out))} == {NAMES[1]}
+
+
+def test_vectors_are_kept_for_the_next_run(tmp_path: Path, suite: dict[str, object]) -> None:
+    """A new folder for results with the same cache gives the same summary, byte by byte."""
+    measure(tmp_path, suite)
+    kept = {path.name: path.stat().st_size for path in (tmp_path / "cache").iterdir()}
+    assert len(kept) == 4  # two data sets, two models; dense grids are not kept
+    measure(tmp_path, suite, "again")
+    assert {path.name: path.stat().st_size for path in (tmp_path / "cache").iterdir()} == kept
+    for name in ("summary.json", "summary.md", "report.html"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+
+
+def test_a_failing_cell_is_recorded_and_does_not_end_the_run(
+    tmp_path: Path, suite: dict[str, object]
+) -> None:
+    """One class cannot be classified, and a function without patches has no grid; all else is there, and the next run tries those alone."""
+    make_colours(tmp_path / "one", {"train": 4, "test": 4}, classes=("red",))
+    tasks = [{"name": "one", "data": str(tmp_path / "one"), "task": "classification"}, *_tasks(suite)]
+    models = ["pixels", {"model": _mean_colour, "size": 16, "name": "mean"}]
+    with pytest.raises(RunError, match=r"8 of 18 cells failed") as caught:
+        measure(tmp_path, {**suite, "tasks": tasks}, models=models)
+    assert "mean on halves at 25 % seed 0: teacher mean" in str(caught.value)
+    out = tmp_path / "out"
+    before = written(out)
+    summary = json.loads((out / "summary.json").read_text())
+    assert len(summary["failed"]) == 8
+    assert "a classifier needs two classes" in summary["failed"]["pixels on one at 100 % seed 0"]
+    assert summary["boards"][0]["shared_tasks"] == 2
+    with pytest.raises(RunError, match="8 of 18"):
+        measure(tmp_path, {**suite, "tasks": tasks}, models=models)
+    assert len(changed(before, written(out))) == 8
+
+
+def test_data_that_cannot_be_had_costs_its_task_only(tmp_path: Path, suite: dict[str, object]) -> None:
+    """A folder without the splits that are needed."""
+    broken = make_colours(tmp_path / "broken", {"test": 2})
+    tasks = [{"name": "broken", "data": str(broken), "task": "classification"}, _tasks(suite)[1]]
+    with pytest.raises(RunError, match=r"6 of 8 cells failed.*\n.*no split 'train'; it has test"):
+        measure(tmp_path, {**suite, "tasks": tasks})
+
+
+def test_a_plan_measures_nothing(
+    tmp_path: Path, suite: dict[str, object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It says how many cells and how long."""
+    measure(tmp_path, suite, plan=True)
+    assert written(tmp_path / "out") == {}
+    assert "3 tasks, 2 models, 12 cells; 0 are there, 12 to make, about" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"tasks": ["colour"]}, "did you mean 'colours'"),
+        ({"fractions": [0.0]}, "above 0 and at most 1"),
+        ({"seeds": 0}, "at least 1"),
+        ({"budget": "qick"}, "did you mean 'quick'"),
+        ({"compare": ["pixels", "pixles"]}, "there is no model 'pixles'; did you mean 'pixels'"),
+        ({"models": []}, "no model was given"),
+        ({"models": ["pixels", "pixels"]}, "two models are named 'pixels'"),
+        ({"models": ["timn/resnet18"]}, "did you mean 'timm/'"),
+    ],
+)
+def test_wrong_settings_are_told_before_anything_is_measured(
+    tmp_path: Path, suite: dict[str, object], settings: dict[str, Any], message: str
+) -> None:
+    """With the nearest name."""
+    with pytest.raises(ConfigError, match=message):
+        measure(tmp_path, suite, **settings)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_belongs_to_one_suite(tmp_path: Path, suite: dict[str, object]) -> None:
+    """Cells of two suites in one folder would be taken for one another."""
+    measure(tmp_path, suite, plan=True)
+    with pytest.raises(ConfigError, match="holds results of the suite 'tiny', not of 'other'"):
+        measure(tmp_path, {**suite, "name": "other"}, plan=True)
+
+
+def test_the_command_reads_a_suite_file(
+    tmp_path: Path, suite: dict[str, object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Options with several values; a table on standard output; exit codes 0 and 2."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump({**suite, "tasks": _tasks(suite)[:2]}))
+    words: Sequence[str] = [
+        *("bench", "--suite", str(path), "--models", *MODELS, "--fractions", "0.5", "1", "--seeds", "1"),
+        *(
+            "--out",
+            str(tmp_path / "cli"),
+            "--cache",
+            str(tmp_path / "cache"),
+            "--workers",
+            "0",
+            "--compare",
+            *NAMES,
+        ),
+    ]
+    assert run(words) == 0
+    shown = capsys.readouterr().out
+    assert "colours" in shown
+    assert "sign test" in shown
+    assert run([*words, "--sedes", "3"]) == 2
+    assert "did you mean '--seeds'" in capsys.readouterr().err
+    assert run(["bench", "--help"]) == 0
+    assert "--fractions" in capsys.readouterr().out
+    assert run(["bench", "--suite", "gvb62", "--models", "pixels", "--out", str(tmp_path / "no")]) == 2
+    assert "did you mean 'gvb26'" in capsys.readouterr().err
+
+
+def _tasks(suite: dict[str, object]) -> list[Any]:
+    tasks = suite["tasks"]
+    assert isinstance(tasks, list)
+    return tasks
+
+
+def _mean_colour(image: Any) -> Any:
+    return image.mean((2, 3))
