@@ -1,8 +1,8 @@
 """Does `alumnus data check` find every planted fault, and no false leak? python benchmarks/claims/data_check.py
 
-Draws 5,000 pictures with 100 near copies across splits (compressed, resized, cropped by 2 % at each edge, made brighter or darker), 20 broken
-files and 10 class folders that hold another class's pictures; checks them; writes the counts beside this file. About two minutes on
-2 cores, most of it drawing. `--seed` draws others, `--keep FOLDER` leaves pictures and page there to be looked at.
+Draws 5,000 pictures with 100 near copies across splits (compressed, resized, cropped by 2 % at each edge, made brighter or darker),
+20 broken files and 10 class folders that hold another class's pictures; checks them; writes the counts beside this file. Half a minute
+on 2 cores, most of it drawing. `--seed` draws others, `--keep FOLDER` leaves pictures and page there to be looked at.
 """
 
 from __future__ import annotations

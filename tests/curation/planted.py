@@ -194,7 +194,8 @@ def _photo(size: tuple[int, int], palette: list[Colour], draw: np.random.Generat
     ground = _clouds(size, palette, draw).filter(ImageFilter.GaussianBlur(6))
     things = _shapes(size, palette, draw).filter(ImageFilter.GaussianBlur(1.5))
     pixels = 0.4 * np.asarray(ground, np.float32) + 0.6 * np.asarray(things, np.float32)
-    light = np.linspace(*draw.uniform(0.5, 1.3, 2), size[0])[None, :, None]
+    left, right = draw.uniform(0.5, 1.3, 2)
+    light = np.linspace(left, right, size[0])[None, :, None]
     grain = draw.normal(0, 6, (size[1], size[0], 1))
     return Image.fromarray(np.clip(pixels * light + grain, 0, 255).astype(np.uint8))
 

@@ -189,7 +189,7 @@ def test_captions_objects_and_masks_come_along(tmp_path: Path) -> None:
     (folder / "dataset.json").write_text(json.dumps({"mask_classes": ["ground", "cat"], "licence": "CC0"}))
     old = open_dataset(folder)
     for files in ("link", "list"):
-        new = open_dataset(curate(folder, tmp_path / files, files=files, workers=0))  # type: ignore[arg-type]
+        new = open_dataset(curate(folder, tmp_path / files, files=files, workers=0))
         assert new.text is not None
         assert new.objects is not None
         assert new.masks is not None

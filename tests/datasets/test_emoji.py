@@ -22,6 +22,19 @@ def folders(tmp_path: Path) -> Folders:
         "emojione": ["bear-face", "light-bulb", "hand-tone3"],
     }
     aliases = {"emojione": {"bear": {"parent": "bear-face"}}}
+    meanings = tmp_path / "emojibase" / "en"
+    meanings.mkdir(parents=True)
+    bear = {"hexcode": "1F43B", "label": "bear", "tags": ["animal", "face"], "group": 3}
+    (meanings / "data.json").write_text(json.dumps([bear]))
+    return {
+        "emojibase-data": meanings.parent,
+        **_sets(tmp_path, drawn, aliases),
+    }
+
+
+def _sets(
+    tmp_path: Path, drawn: Mapping[str, Sequence[str]], aliases: Mapping[str, Mapping[str, object]]
+) -> dict[str, Path]:
     return {
         f"@iconify-json/{style}": _write(tmp_path / style, drawn.get(style, ()), aliases.get(style, {}))
         for style in emoji.FAMILIES
@@ -40,6 +53,12 @@ def test_sets_that_name_a_character_differently_meet(folders: Folders) -> None:
     """EmojiOne's bear-face is the others' bear."""
     styles = [entry.style for entry in emoji.entries(folders, seed=0) if entry.label == "bear"]
     assert styles == ["noto", "twemoji", "emojione", "noto-v1"]
+
+
+def test_names_and_keywords_are_captions(folders: Folders) -> None:
+    """Of every drawing of a character that Unicode's table knows."""
+    captions = {entry.label: entry.text for entry in emoji.entries(folders, seed=0)}
+    assert captions == {"bear": "bear: animal, face", "hand": None, "light-bulb": None}
 
 
 def test_skin_tones_flags_and_loners_are_left_out(folders: Folders) -> None:

@@ -98,9 +98,16 @@ def test_classes_may_be_listed_instead() -> None:
 
 
 def test_a_split_of_its_own_is_kept() -> None:
-    """Whatever the class, near copies and loners too."""
+    """Whatever the class, also alone in it."""
     own = ["test", "train", "val", "query", "index"]
-    assert _assign([HELD_OUT, HELD_OUT, TRAINED, TRAINED, "alone"], own=own, near_copy=99.0) == own
+    assert _assign([HELD_OUT, HELD_OUT, TRAINED, TRAINED, "alone"], own=own) == own
+
+
+def test_a_held_out_near_copy_of_a_training_picture_is_spare() -> None:
+    """Looks 20 apart are copies within 30, whatever their classes; what is 60 away from the training picture is none."""
+    looks = {"train": 0, "test": 20, "val": 60}
+    splits = _assign(["a", "b", "c"], own=list(looks), looks=list(looks.values()), near_copy=30.0)
+    assert splits == ["train", "spare", "val"]
 
 
 def test_a_held_out_copy_of_a_training_picture_is_spare() -> None:

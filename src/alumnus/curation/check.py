@@ -130,7 +130,7 @@ def check_dataset(
     short, long = seen.sizes.min(1), seen.sizes.max(1)
     return Check(
         data=data,
-        sources=tuple(map(os.fspath, sources)),
+        sources=tuple(os.fspath(source) for source in sources),
         unreadable=seen.reasons,
         exact=exact,
         near=near,

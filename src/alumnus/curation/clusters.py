@@ -70,4 +70,5 @@ def _cells(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
     """(N, CELLS, CELLS, 3) mean colours in [0, 1]."""
     count, side = len(thumbnails), thumbnails.shape[1] // CELLS
     cut = thumbnails.reshape(count, CELLS, side, CELLS, side, 3)
-    return cut.mean(axis=(2, 4), dtype=np.float32) / 255
+    means: NDArray[np.float32] = cut.mean(axis=(2, 4), dtype=np.float32)
+    return means / np.float32(255)

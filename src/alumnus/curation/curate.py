@@ -94,7 +94,11 @@ def curate(
         raise DataError(f"nothing is left of {len(opened)} images: {counts['unreadable']} could not be read")
     counts |= {"not chosen": len(rows) - len(kept), "kept": len(kept)}
 
-    settings = {"drop_duplicates": drop_duplicates, "fraction": fraction, "per_class": per_class}
+    settings: dict[str, object] = {
+        "drop_duplicates": drop_duplicates,
+        "fraction": fraction,
+        "per_class": per_class,
+    }
     settings |= {"balance": balance, "limit": limit, "clusters": clusters, "seed": seed}
     settings["vectors"] = None if vectors is None else str(vectors)
     facts = {

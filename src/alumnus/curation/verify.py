@@ -158,7 +158,8 @@ def _solved(jacobian: Tensor, b: Tensor, guess: Tensor) -> Tensor:
     weighted = jacobian * (~_clipped(guess, b)).flatten(1).unsqueeze(-1)
     damping = DAMPING * b[0].numel() ** 0.5 * torch.eye(jacobian.shape[-1])
     wanted = weighted.mT @ (b - guess).flatten(1).unsqueeze(-1)
-    return torch.linalg.solve(weighted.mT @ jacobian + damping, wanted).squeeze(-1)
+    step: Tensor = torch.linalg.solve(weighted.mT @ jacobian + damping, wanted)
+    return step.squeeze(-1)
 
 
 def _moved(a: Tensor, geometry: Tensor) -> Tensor:

@@ -10,7 +10,6 @@ import importlib.util
 import json
 import pkgutil
 import random
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,14 +17,14 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from alumnus.data.dataset import SPLITS, write_dataset
+from alumnus.datasets.dense import build_scenes
 from alumnus.datasets.draw import Drawn, draw_all, thumbnails
-from alumnus.datasets.known import DatasetInfo, Entry, Folders
+from alumnus.datasets.folder import PROVENANCE, is_made, made_whole
+from alumnus.datasets.known import DENSE, DatasetInfo, Entry, Folders, Scene
 from alumnus.datasets.splits import assign_splits
 from alumnus.errors import ConfigError, DataError, MissingExtra, nearest
 from alumnus.log import console, progress
 from alumnus.packages import cache_dir, fetch
-
-PROVENANCE = "dataset.json"  # inside a dataset folder: what it was made of
 
 
 class KnownDataset(Protocol):
@@ -35,6 +34,16 @@ class KnownDataset(Protocol):
 
     def entries(self, folders: Folders, *, seed: int) -> Iterator[Entry]:
         """Every picture, in order of preference; `folders` maps package names to their content."""
+        ...
+
+
+class KnownDenseDataset(Protocol):
+    """What a file offers whose task is a dense one."""
+
+    INFO: DatasetInfo
+
+    def scenes(self, folders: Folders, *, seed: int, size: int, limit: int) -> Iterator[Scene]:
+        """Every picture, finished; at most `limit` of each split (0 for all). Twice the same for the same arguments."""
         ...
 
 
@@ -58,7 +67,7 @@ def get(
     name: str,
     *,
     out: Path | None = None,
-    size: int = 112,
+    size: int | None = None,
     seed: int = 0,
     limit_per_class: int | None = None,
     workers: int | None = None,
@@ -67,9 +76,10 @@ def get(
 
     Args:
         out: the folder; the cache by default.
-        size: side of the stored pictures in px.
+        size: side of the stored pictures in px, the longer one if they are not square; by default the data set's own.
         seed: of what is drawn at random (words of `fonts`) and of which pictures a limit keeps.
-        limit_per_class: at most so many pictures of a class; 0 for all, by default the data set's own limit.
+        limit_per_class: at most so many pictures of a class, or of a split where the task is a dense one; 0 for all, by default the
+            data set's own limit.
         workers: drawing processes; by default one a core.
 
     Raises:
@@ -78,15 +88,19 @@ def get(
         FetchError: a package could not be had.
     """
     known = _known(name)
+    size = known.INFO.size if size is None else size
     if size < 8 or seed < 0 or (limit_per_class or 0) < 0:
         raise ConfigError(f"size={size} must be at least 8, seed={seed} and limit_per_class not negative")
     limit = known.INFO.limit_per_class if limit_per_class is None else limit_per_class
     made_of = provenance(known.INFO, size=size, seed=seed, limit_per_class=limit)
     folder = out or _default_folder(known.INFO, size=size, seed=seed, limit=limit)
-    if not _is_made(folder, made_of):
+    if not is_made(folder, made_of):
         _check_needs(known.INFO)
         packages = progress(known.INFO.packages, f"{name}: packages")
         folders = {package.name: fetch(package) for package in packages}
+        if known.INFO.task in DENSE:
+            scenes = cast(KnownDenseDataset, known).scenes(folders, seed=seed, size=size, limit=limit)
+            return build_scenes(known.INFO, scenes, folder, made_of=made_of)
         entries = limited(known.entries(folders, seed=seed), limit, seed=seed)
         build(known.INFO, entries, folder, size=size, made_of=made_of, workers=workers)
     return folder
@@ -107,16 +121,12 @@ def build(
         DataError: no picture could be drawn.
     """
     started = time.monotonic()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".new-", dir=folder.parent) as scratch:
-        new = Path(scratch) / folder.name
-        new.mkdir()
+    with made_whole(folder, made_of) as new:
         drawn = draw_all(entries, new, size=size, workers=workers, label=f"{info.name}: pictures")
         rows = _rows(info, entries, drawn)
         write_dataset(rows, new)
         counts = Counter(str(row["split"]) for row in rows)
         (new / PROVENANCE).write_text(json.dumps({**made_of, "images": counts}, indent=2), encoding="utf-8")
-        _move(new, folder, made_of)
     shown = ", ".join(f"{counts[split]:,} {split}" for split in SPLITS if counts[split])
     seconds = time.monotonic() - started
     console.print(f"{info.name}: {shown} pictures in {seconds:.0f} s ({len(rows) / seconds:.0f} a second)")
@@ -207,27 +217,3 @@ def _check_needs(info: DatasetInfo) -> None:
 def _default_folder(info: DatasetInfo, *, size: int, seed: int, limit: int) -> Path:
     other = (f"-seed{seed}" if seed else "") + (f"-limit{limit}" if limit != info.limit_per_class else "")
     return cache_dir() / "datasets" / f"{info.name}-{info.version}-{size}px{other}"
-
-
-def _is_made(folder: Path, made_of: Mapping[str, object]) -> bool:
-    """Whether a folder holds what is wanted; DataError if it holds anything else."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return False
-    try:
-        found = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        found = {}
-    if {key: found.get(key) for key in made_of} == made_of:
-        return True
-    raise DataError(
-        f"{folder} exists and is not this data set with these settings; name another folder, or delete it"
-    )
-
-
-def _move(new: Path, folder: Path, made_of: Mapping[str, object]) -> None:
-    """Puts the folder into place in one step; another process may have done so first."""
-    try:
-        new.rename(folder)
-    except OSError:
-        if not _is_made(folder, made_of):
-            raise

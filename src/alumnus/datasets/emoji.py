@@ -1,23 +1,26 @@
-"""Emoji: the same thing drawn in up to nine styles. Drawn pictures; the class is the emoji.
+"""Emoji: the same thing drawn in up to nine styles, with captions. Drawn pictures; the class is the emoji.
 
-Source: nine sets of npm's `@iconify-json/*`: Noto (two generations), Twemoji, OpenMoji, Fluent (colour, flat, high contrast), EmojiOne (two
-generations); 25,767 drawings. Licences differ by set, see INFO. Labels: the icon's name; where sets name one character differently, the
-name that the sets with a character table agree on, found through aliases. Left out: skin tones (the same drawing in another
-colour), flags (a data set of their own), withdrawn icons, and emoji that only one family of sets draws.
+Source: nine sets of npm's `@iconify-json/*`: Noto (two generations), Twemoji, OpenMoji, Fluent (colour, flat, high contrast), EmojiOne
+(two generations); 25,767 drawings. Licences differ by set, see INFO. Labels: the icon's name; where sets name one character differently,
+the name that the sets with a character table agree on, found through aliases. The caption is Unicode's English name and keywords, where
+there are some (npm `emojibase-data`, MIT). Left out: skin tones (the same drawing in another colour), flags (a data set of their own),
+withdrawn icons, and emoji that only one family of sets draws.
 
-Pitfalls: noto and noto-v1 are near copies of each other, and so are the three Fluent sets, so each counts as one family, of which held-out
-classes keep one picture. (The two EmojiOne sets are not: measured on thumbnails, they differ as strangers do.) Different vendors may draw
-quite different things for one emoji; some emoji differ only in a detail (clock faces); and Noto and Twemoji draw some families as the same
-silhouette, of which only the first keeps a split.
+Pitfalls: noto and noto-v1 are near copies of each other, and so are the three Fluent sets, so each counts as one family, of which
+held-out classes keep one picture. (The two EmojiOne sets are not: measured on thumbnails, they differ as strangers do.) Different vendors
+may draw quite different things for one emoji; some emoji differ only in a detail (clock faces); and Noto and Twemoji draw some families
+as the same silhouette, of which only the first keeps a split.
 """
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from alumnus.datasets.emojibase import PACKAGE as EMOJIBASE
+from alumnus.datasets.emojibase import Meaning, plain, read_meanings
 from alumnus.datasets.iconify import Icon, package, read_characters, read_icons
 from alumnus.datasets.known import DatasetInfo, Entry, Folders
 
@@ -88,9 +91,11 @@ INFO = DatasetInfo(
             "0b92d48c90d2200bd499e3cdd09a127ca6a8c8ddefd34c35eb5a1e4994012ae0",
             "MIT",
         ),
+        EMOJIBASE,
     ),
     classes=1_720,
     images=13_000,
+    version=2,  # 1 had no captions; the pictures are the same
     notes="Drawn, not photographed. Near copies by one vendor are scored once.",
     needs={"resvg_py": "datasets"},
     near_copy=3.5,
@@ -107,9 +112,21 @@ def entries(folders: Folders, *, seed: int) -> Iterator[Entry]:
     families: dict[str, set[str]] = defaultdict(set)
     for name, style, _ in drawn:
         families[name].add(FAMILIES[style])
+    captions = {name: meaning.caption for name, meaning in meanings(folders).items()}
     for name, style, icon in drawn:
         if len(families[name]) > 1:
-            yield Entry(name, style, icon.picture, family=FAMILIES[style])
+            yield Entry(name, style, icon.picture, family=FAMILIES[style], text=captions.get(name))
+
+
+def meanings(folders: Folders) -> Mapping[str, Meaning]:
+    """Returns what emoji mean by their class; some few classes belong to no character that is known."""
+    known = read_meanings(folders[EMOJIBASE.name])
+    found: dict[str, Meaning] = {}
+    for style in FAMILIES:
+        for character, name in read_characters(folders[f"@iconify-json/{style}"]).items():
+            if plain(character) in known:
+                found.setdefault(name, known[plain(character)])
+    return found
 
 
 def emoji_name(icon: Icon, known: frozenset[str]) -> str:

@@ -7,11 +7,12 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageChops
 
 from alumnus.errors import MissingExtra
 
 WHITE, DARK = (255, 255, 255), (64, 64, 64)
+MAX_PAGE_PX = 4096  # of a side of a page that is drawn for the sake of a small part
 DPI = 96.0  # CSS's; without it, sizes in points come out as nothing
 VISIBLE = 12  # levels of 255 by which some pixel must differ from the ground
 
@@ -56,6 +57,38 @@ class SvgFile:
         width, height = sheet.width / self.columns, sheet.height / self.rows
         left, top = round(self.column * width), round(self.row * height)
         return sheet.crop((left, top, round(left + width), round(top + height)))
+
+
+@dataclass(frozen=True)
+class SvgInk:
+    """What is drawn on the page of a vector drawing in a file, without the empty page around it."""
+
+    path: Path
+
+    def __call__(self, size: int, /) -> Image.Image:
+        """RGBA, longer side about `size` px; smaller if the page would become too large to draw."""
+        page = _draw(svg_path=str(self.path), height=size)
+        left, top, right, bottom = ink_box(page)
+        larger = min(size / max(right - left, bottom - top), MAX_PAGE_PX / max(page.size))
+        if larger > 1:
+            page = _draw(svg_path=str(self.path), height=round(size * larger))
+        return page.crop(ink_box(page))
+
+
+def ink_box(page: Image.Image) -> tuple[int, int, int, int]:
+    """Returns left, top, right and bottom of what shows on white; of what is not transparent if nothing does.
+
+    Raises:
+        ValueError: it is all transparent.
+    """
+    white = Image.new("RGB", page.size, WHITE)
+    laid = white.copy()
+    laid.paste(page, mask=page)
+    ink = ImageChops.difference(laid, white).convert("L").point(lambda level: 255 * (level > VISIBLE))
+    box = ink.getbbox() or page.getchannel("A").getbbox()
+    if box is None:
+        raise ValueError("the page is empty")
+    return box
 
 
 @functools.lru_cache(maxsize=2)

@@ -6,19 +6,21 @@ could find), are "spare". A picture whose pixels have been seen before is spare 
 cannot both be right.
 
 A data set may say itself where a picture belongs, as classification must: its classes are the same in training and test. Such a split is
-kept, but for exact repeats: of a picture that is in training and held out, the training copy stays and the held-out ones are spare.
+kept, but for copies: of a picture that is in training and held out, the training copy stays and the held-out ones are spare.
+`group_splits` makes such splits.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 SPARE = "spare"
+TRAIN, VAL = 0.5, 0.1  # shares of a class; the rest is test
 
 
 def class_split(label: str) -> str:
@@ -27,7 +29,7 @@ def class_split(label: str) -> str:
     >>> class_split("bear"), class_split("banana")
     ('train', 'train')
     """
-    number = int(hashlib.sha1(label.encode("utf-8"), usedforsecurity=False).hexdigest(), 16) % 10
+    number = _sha1(label) % 10
     return "train" if number <= 4 else "val" if number == 5 else "test"
 
 
@@ -48,7 +50,8 @@ def assign_splits(
         own_splits: N, the split that a picture has whatever its class, or None.
         thumbnails: (N, k) uint8, the pictures made tiny.
         class_splits: class -> split, instead of the hash.
-        near_copy: mean absolute difference of thumbnails (0-255) below which two pictures of a held-out class are near copies.
+        near_copy: mean absolute difference of thumbnails (0-255) below which two pictures of a held-out class are near copies, and so is
+            a picture held out by its own split of one in training, whatever their classes.
     """
     own = own_splits or [None] * len(labels)
     splits = [
@@ -61,7 +64,29 @@ def assign_splits(
             continue
         scored = _without_copies([row for row in rows if row not in spare], families, thumbnails, near_copy)
         spare.update(set(rows) - set(scored if len(scored) > 1 else []))
+    spare |= _copies_of_training(own, thumbnails, near_copy)
     return [SPARE if row in spare else split for row, split in enumerate(splits)]
+
+
+def group_splits(labels: Sequence[str], groups: Sequence[str]) -> list[str]:
+    """Returns a split for each of N pictures: of each class about half train, a tenth val, the rest test; groups are not divided.
+
+    The order of a class's groups (takes of one thing, works of one hand) comes from SHA-1, so it depends on names only.
+
+    >>> group_splits(["dam"] * 5, ["dam1", "dam2", "dam3", "dam4", "dam5"])
+    ['test', 'val', 'test', 'train', 'train']
+    """
+    sizes: dict[str, Counter[str]] = defaultdict(Counter)
+    for label, group in zip(labels, groups, strict=True):
+        sizes[label][group] += 1
+    found: dict[tuple[str, str], str] = {}
+    for label, of in sizes.items():
+        before = 0
+        for group in sorted(of, key=lambda group: _sha1(f"{label}/{group}")):
+            middle = (before + of[group] / 2) / of.total()
+            found[label, group] = "train" if middle < TRAIN else "val" if middle < TRAIN + VAL else "test"
+            before += of[group]
+    return [found[each] for each in zip(labels, groups, strict=True)]
 
 
 def _repeats(digests: Sequence[bytes], own_splits: Sequence[str | None]) -> set[int]:
@@ -73,6 +98,15 @@ def _repeats(digests: Sequence[bytes], own_splits: Sequence[str | None]) -> set[
             repeats.add(row)
         seen.add(digests[row])
     return repeats
+
+
+def _copies_of_training(
+    own_splits: Sequence[str | None], thumbnails: NDArray[np.uint8], near_copy: float
+) -> set[int]:
+    """Rows held out by their own split that resemble one that is in training by its own."""
+    training = thumbnails[[row for row, given in enumerate(own_splits) if given == "train"]]
+    held_out = [row for row, given in enumerate(own_splits) if given not in (None, "train")]
+    return {row for row in held_out if _resembles(thumbnails[row], training, near_copy)}
 
 
 def _rows_of_classes(labels: Sequence[str], own_splits: Sequence[str | None]) -> Mapping[str, list[int]]:
@@ -103,3 +137,7 @@ def _resembles(one: NDArray[np.uint8], others: NDArray[np.uint8], near_copy: flo
         return False
     difference = np.abs(others.astype(np.int16) - one.astype(np.int16)).mean(axis=1)
     return bool(difference.min() < near_copy)
+
+
+def _sha1(name: str) -> int:
+    return int(hashlib.sha1(name.encode("utf-8"), usedforsecurity=False).hexdigest(), 16)

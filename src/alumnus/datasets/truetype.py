@@ -31,11 +31,12 @@ class Text:
 
     font: Path
     text: str  # lines separated by \n
+    layout: ImageFont.Layout | None = None  # None for the best that the machine has
 
     def __call__(self, size: int, /) -> Image.Image:
         """RGB, somewhat larger than asked for, to be made smaller."""
         longest = max(map(len, self.text.split("\n")))
-        font = ImageFont.truetype(self.font, size=3 * size // (longest + 1))
+        font = ImageFont.truetype(self.font, size=3 * size // (longest + 1), layout_engine=self.layout)
         measure = ImageDraw.Draw(Image.new("L", (1, 1)))
         left, top, right, bottom = measure.multiline_textbbox((0, 0), self.text, font=font, align="center")
         room = size  # around the box that a font claims, since some draw beyond it
@@ -55,10 +56,15 @@ def fonts(folders: Folders) -> Iterator[Path]:
     yield from (path for path in sorted(folder.glob("*.ttf")) if _is_complete(path))
 
 
-def _is_complete(path: Path) -> bool:
+def drawable(path: Path, characters: str) -> str:
+    """Returns those of some characters that a font has, in their order."""
     font = ImageFont.truetype(path, size=24)
     missing = _drawing(font, NO_CHARACTER)
-    return all(_drawing(font, character) not in (missing, b"") for character in CHARACTERS)
+    return "".join(character for character in characters if _drawing(font, character) not in (missing, b""))
+
+
+def _is_complete(path: Path) -> bool:
+    return drawable(path, CHARACTERS) == CHARACTERS
 
 
 def _drawing(font: ImageFont.FreeTypeFont, character: str) -> bytes:
