@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from alumnus.datasets import emoji
+from alumnus.datasets import emoji, emoji_groups
+from alumnus.datasets.emojibase import PACKAGE as EMOJIBASE
+from alumnus.datasets.emojibase import Meaning, read_meanings
 from alumnus.datasets.known import Folders
+from alumnus.errors import DataError
 
 
 @pytest.fixture
@@ -35,10 +38,21 @@ def folders(tmp_path: Path) -> Folders:
 def _sets(
     tmp_path: Path, drawn: Mapping[str, Sequence[str]], aliases: Mapping[str, Mapping[str, object]]
 ) -> dict[str, Path]:
-    return {
+    sets = {
         f"@iconify-json/{style}": _write(tmp_path / style, drawn.get(style, ()), aliases.get(style, {}))
         for style in emoji.FAMILIES
     }
+    return {**sets, EMOJIBASE.name: _meanings(tmp_path / "base")}
+
+
+def _meanings(folder: Path) -> Path:
+    (folder / "en").mkdir(parents=True)
+    rows = [
+        {"hexcode": "1F43B", "label": "bear", "tags": ["animal", "face"], "group": 3},
+        {"hexcode": "1F1E9", "label": "regional indicator D"},
+    ]
+    (folder / "en" / "data.json").write_text(json.dumps(rows))
+    return folder
 
 
 def _write(folder: Path, names: Sequence[str], aliases: Mapping[str, object]) -> Path:
@@ -70,3 +84,32 @@ def test_generations_of_a_set_are_one_family(folders: Folders) -> None:
     """They copy each other."""
     families = {entry.style: entry.family for entry in emoji.entries(folders, seed=0)}
     assert families["noto"] == families["noto-v1"] != families["twemoji"]
+
+
+def test_captions_are_name_and_keywords(folders: Folders) -> None:
+    """For every drawing of the emoji; what Unicode does not know has none."""
+    captions = {(entry.label, entry.text) for entry in emoji.entries(folders, seed=0)}
+    assert captions == {("bear", "bear: animal, face"), ("hand", None), ("light-bulb", None)}
+
+
+def test_groups_are_classes_and_emoji_are_held_out(folders: Folders) -> None:
+    """All drawings of one emoji have one split; emoji without a group are left out."""
+    found = list(emoji_groups.entries(folders, seed=0))
+    assert {entry.label for entry in found} == {"animals and nature"}
+    assert len(found) == 4
+    assert len({entry.split for entry in found}) == 1
+
+
+def test_a_meaning_may_lack_keywords_and_group(folders: Folders) -> None:
+    """Letters of flags, say."""
+    meanings = read_meanings(folders[EMOJIBASE.name])
+    assert meanings["1f1e9"] == Meaning("regional indicator D", (), "")
+    assert meanings["1f1e9"].caption == "regional indicator D"
+
+
+def test_a_table_that_is_none_is_refused(tmp_path: Path) -> None:
+    """By its path."""
+    (tmp_path / "en").mkdir()
+    (tmp_path / "en" / "data.json").write_text('{"a": 1}')
+    with pytest.raises(DataError, match=r"data\.json is no table"):
+        read_meanings(tmp_path)

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from alumnus.data.read import read_image
-from alumnus.datasets import furniture_scenes
+from alumnus.datasets.bullet import load_bullet
 from alumnus.datasets.furniture_scenes import FAR, FREE, NEAR, Stage, metres, placed, scenes, usable
 from alumnus.datasets.known import Folders
 from alumnus.datasets.room_textures import SHADES, write_texture
@@ -162,7 +162,7 @@ def test_without_the_renderer_the_extra_is_named(monkeypatch: pytest.MonkeyPatch
 def test_depth_is_what_a_ruler_says(folders: Folders, tmp_path: Path) -> None:
     """A block 1 m wide with its front 3 m away, in an empty world: its depth and, by that and its width in px, its size."""
     pytest.importorskip("pybullet")
-    bullet = furniture_scenes._bullet()
+    bullet = load_bullet()
     model = read_models(folders)[0]
     parts = {model.name: write_parts(model, tmp_path / "parts")}
     with Stage(bullet, [model], parts, tmp_path, size=160) as stage:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from alumnus.datasets.idx import class_splits, read_entries, read_idx
+from alumnus.datasets.idx import class_splits, official, read_entries, read_idx
+from alumnus.datasets.known import Entry
 from alumnus.errors import DataError
 
 
@@ -56,3 +58,13 @@ def test_no_split_is_empty() -> None:
     """Ten classes: five, one and four."""
     splits = list(class_splits("0123456789").values())
     assert [splits.count(split) for split in ("train", "val", "test")] == [5, 1, 4]
+
+
+def test_the_official_split_is_kept_but_for_validation() -> None:
+    """Every sixth training picture."""
+    entries = [
+        Entry("a", "s", lambda size: Image.new("L", (size, size)), official_split=split)
+        for split in ["train"] * 12 + ["test"] * 7
+    ]
+    splits = [entry.split for entry in official(entries)]
+    assert splits == [*(["train"] * 5 + ["val"]) * 2, *["test"] * 7]

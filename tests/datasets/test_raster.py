@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from alumnus.datasets.raster import ImageFile, Svg, SvgFile, square
+from alumnus.datasets.raster import ImageFile, Svg, SvgFile, SvgInk, ink_box, square
 
 HEAD = '<svg xmlns="http://www.w3.org/2000/svg"'
 
@@ -60,3 +60,26 @@ def test_an_empty_picture_is_refused() -> None:
     """So that it is skipped and counted."""
     with pytest.raises(ValueError, match="blank"):
         square(Image.new("RGBA", (20, 20)), 20)
+
+
+def test_ink_is_cut_out_of_its_page(tmp_path: Path) -> None:
+    """A small bar on a large page, drawn finely enough to fill the picture."""
+    (tmp_path / "a.svg").write_text(
+        f'{HEAD} viewBox="0 0 400 200"><rect x="300" y="20" width="20" height="10"/></svg>'
+    )
+    image = SvgInk(tmp_path / "a.svg")(64)
+    assert 56 <= image.width <= 64
+    assert abs(image.width - 2 * image.height) <= 2
+    assert image.getpixel((30, 15)) == (0, 0, 0, 255)
+
+
+def test_a_white_page_is_no_ink(tmp_path: Path) -> None:
+    """But white on nothing is; nothing at all is refused."""
+    page = Image.new("RGBA", (20, 20), "white")
+    page.paste("red", (4, 5, 8, 9))
+    assert ink_box(page) == (4, 5, 8, 9)
+    page = Image.new("RGBA", (20, 20))
+    page.paste("white", (4, 5, 8, 9))
+    assert ink_box(page) == (4, 5, 8, 9)
+    with pytest.raises(ValueError, match="empty"):
+        ink_box(Image.new("RGBA", (20, 20)))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from alumnus.datasets.splits import assign_splits, class_split
+from alumnus.datasets.splits import assign_splits, class_split, group_splits
 
 HELD_OUT = next(name for name in map(str, range(99)) if class_split(name) == "test")
 TRAINED = next(name for name in map(str, range(99)) if class_split(name) == "train")
@@ -103,13 +103,6 @@ def test_a_split_of_its_own_is_kept() -> None:
     assert _assign([HELD_OUT, HELD_OUT, TRAINED, TRAINED, "alone"], own=own) == own
 
 
-def test_a_held_out_near_copy_of_a_training_picture_is_spare() -> None:
-    """Looks 20 apart are copies within 30, whatever their classes; what is 60 away from the training picture is none."""
-    looks = {"train": 0, "test": 20, "val": 60}
-    splits = _assign(["a", "b", "c"], own=list(looks), looks=list(looks.values()), near_copy=30.0)
-    assert splits == ["train", "spare", "val"]
-
-
 def test_a_held_out_copy_of_a_training_picture_is_spare() -> None:
     """Also if it comes first, and under another name."""
     assert _assign(["a", "a", "b"], own=["test", "train", "val"], looks=[7, 7, 7]) == [
@@ -124,3 +117,36 @@ def test_pictures_with_and_without_a_split_of_their_own_mix() -> None:
     """The class decides for those without."""
     splits = _assign([HELD_OUT, HELD_OUT, HELD_OUT], own=["train", None, None])
     assert splits == ["train", "test", "test"]
+
+
+def test_a_held_out_near_copy_of_a_training_picture_is_spare() -> None:
+    """In whatever class; what resembles other held-out pictures stays."""
+    own = ["train", "test", "val", "test", "test"]
+    looks = [10, 13, 12, 90, 91]
+    labels = ["a", "a", "b", "a", "a"]
+    assert _assign(labels, own=own, looks=looks, near_copy=4.0) == ["train", "spare", "spare", "test", "test"]
+    assert _assign(labels, own=own, looks=looks, near_copy=2.0) == own
+
+
+def test_groups_are_not_divided() -> None:
+    """However many there are, and each class has its shares: five, one and four in ten, of groups of one."""
+    labels = ["a"] * 100 + ["b"] * 100
+    groups = [f"{number // 4}" for number in range(100)] + [str(number) for number in range(100)]
+    splits = group_splits(labels, groups)
+    assert all(len({splits[4 * group + place] for place in range(4)}) == 1 for group in range(25))
+    assert Counter(splits[100:]) == {"train": 50, "val": 10, "test": 40}
+
+
+def test_groups_depend_on_names_only() -> None:
+    """Not on the order of the rows, nor on other classes."""
+    names = [f"thing {number}" for number in range(30)]
+    forwards = dict(zip(names, group_splits(["a"] * 30, names), strict=True))
+    backwards = dict(zip(names[::-1], group_splits(["a"] * 30, names[::-1]), strict=True))
+    assert forwards == backwards
+    assert group_splits(["a"] * 30 + ["b"], [*names, "other"])[:30] == list(forwards.values())
+
+
+def test_few_pictures_reach_training_and_test() -> None:
+    """Two are enough for both; one is for test, or validation if the name wants it so."""
+    assert sorted(group_splits(["a", "a"], ["x", "y"])) == ["test", "train"]
+    assert sorted(group_splits(["a"] * 5, list("vwxyz"))) == ["test", "test", "train", "train", "val"]

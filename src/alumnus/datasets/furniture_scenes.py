@@ -13,9 +13,7 @@ depth, as it does at home. Rooms are 3.5 to 6.5 m long: a constant guess is not 
 from __future__ import annotations
 
 import math
-import os
 import random
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,11 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from alumnus.datasets.bullet import add_body, add_model, load_bullet
 from alumnus.datasets.known import DatasetInfo, Folders, Scene
 from alumnus.datasets.room_textures import write_texture
 from alumnus.datasets.splits import class_split
 from alumnus.datasets.sweethome3d import PACKAGE, Model, Part, read_models, write_parts
-from alumnus.errors import MissingExtra
 
 SCENES = {"train": 540, "val": 90, "test": 270}
 INDOORS = ("Bathroom", "Bedroom", "Kitchen", "Living room", "Lights", "Miscellaneous", "Office")
@@ -71,7 +69,7 @@ AWAY = Pose(0.0, 0.0, 0.0)
 
 def scenes(folders: Folders, *, seed: int, size: int, limit: int) -> Iterator[Scene]:
     """Yields rooms, those of training first; all of them follow from the seed."""
-    bullet = _bullet()
+    bullet = load_bullet()
     models = usable(read_models(folders))
     written: dict[str, list[Part]] = {}
     with tempfile.TemporaryDirectory(prefix="furniture-") as scratch:
@@ -169,7 +167,9 @@ class Stage:
 
     def __enter__(self) -> Stage:
         self.client = self.bullet.connect(self.bullet.DIRECT)
-        self.bodies = [self._load(self.parts[model.name]) for model in self.cast]
+        self.bodies = [
+            add_model(self.bullet, self.parts[model.name], client=self.client) for model in self.cast
+        ]
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -207,30 +207,7 @@ class Stage:
         shape = self.bullet.createVisualShape(
             self.bullet.GEOM_BOX, halfExtents=[side / 2 for side in size], physicsClientId=self.client
         )
-        return self._body(shape, middle, [texture])
-
-    def _load(self, parts: Sequence[Part]) -> int:
-        shape = self.bullet.createVisualShapeArray(
-            shapeTypes=[self.bullet.GEOM_MESH] * len(parts),
-            fileNames=[str(part.mesh) for part in parts],
-            meshScales=[[1, 1, 1]] * len(parts),
-            rgbaColors=[part.colour for part in parts],
-            visualFramePositions=[[0, 0, 0]] * len(parts),
-            physicsClientId=self.client,
-        )
-        return self._body(shape, (0, 0, 0), [part.texture for part in parts])
-
-    def _body(self, shape: int, middle: Sequence[float], textures: Sequence[Path | None]) -> int:
-        body: int = self.bullet.createMultiBody(
-            baseVisualShapeIndex=shape, basePosition=middle, physicsClientId=self.client
-        )
-        for number, texture in enumerate(textures):
-            if texture is not None:
-                loaded = self.bullet.loadTexture(str(texture), physicsClientId=self.client)
-                self.bullet.changeVisualShape(
-                    body, -1, shapeIndex=number, textureUniqueId=loaded, physicsClientId=self.client
-                )
-        return body
+        return add_body(self.bullet, shape, middle, [texture], client=self.client)
 
     def _move(self, body: int, pose: Pose) -> None:
         turn = self.bullet.getQuaternionFromEuler([0, 0, math.radians(pose.yaw)])
@@ -255,18 +232,3 @@ class Stage:
         depth = metres(np.asarray(found[3], np.float32).reshape(self.height, self.width))
         depth[depth > SEEN] = 0
         return Image.fromarray(np.ascontiguousarray(pixels)), np.round(depth * 1000).astype(np.uint16)
-
-
-def _bullet() -> Any:
-    """Returns the pybullet module; what it prints when it is imported goes to stderr, for stdout is for results."""
-    sys.stdout.flush()
-    kept = os.dup(1)
-    try:
-        os.dup2(2, 1)
-        import pybullet
-    except ImportError as error:
-        raise MissingExtra("pybullet", extra="scenes") from error
-    finally:
-        os.dup2(kept, 1)
-        os.close(kept)
-    return pybullet
