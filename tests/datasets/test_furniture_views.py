@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from alumnus.datasets import furniture, furniture_categories
+from alumnus.datasets.bullet import add_model
 from alumnus.datasets.known import Folders
-from alumnus.datasets.sweethome3d import read_models
-from alumnus.errors import MissingExtra
+from alumnus.datasets.sweethome3d import Part, read_models
+from alumnus.errors import DataError, MissingExtra
 from tests.datasets.test_furniture import folders
 
 __all__ = ["folders"]  # a fixture: made-up archives with 31 blocks
@@ -69,3 +71,9 @@ def test_without_the_renderer_the_extra_is_named(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "pybullet", None)
     with pytest.raises(MissingExtra, match=r"alumnus\[scenes\]"):
         furniture.views(read_models(folders)[0], 1, seed=0)[0](64)
+
+
+def test_too_many_parts_are_refused() -> None:
+    """The renderer has room for 16, and would crash."""
+    with pytest.raises(DataError, match="17 parts"):
+        add_model(None, [Part(Path("a.obj"), (1, 1, 1, 1), None)] * 17, client=0)

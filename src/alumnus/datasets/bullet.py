@@ -9,7 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from alumnus.datasets.sweethome3d import Part
-from alumnus.errors import MissingExtra
+from alumnus.errors import DataError, MissingExtra
+
+MAX_PARTS = (
+    16  # MAX_COMPOUND_COLLISION_SHAPES; with more the renderer writes past its array and the process dies
+)
 
 
 def load_bullet() -> Any:
@@ -32,7 +36,13 @@ def load_bullet() -> Any:
 
 
 def add_model(bullet: Any, parts: Sequence[Part], *, client: int) -> int:
-    """Returns the number of a new body made of some meshes, each with its colour or texture, at the origin."""
+    """Returns the number of a new body made of some meshes, each with its colour or texture, at the origin.
+
+    Raises:
+        DataError: there are more than `MAX_PARTS` of them.
+    """
+    if len(parts) > MAX_PARTS:
+        raise DataError(f"a model of {len(parts)} parts cannot be drawn; {MAX_PARTS} are allowed")
     shape = bullet.createVisualShapeArray(
         shapeTypes=[bullet.GEOM_MESH] * len(parts),
         fileNames=[str(part.mesh) for part in parts],

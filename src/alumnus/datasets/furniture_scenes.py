@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from alumnus.datasets.bullet import add_body, add_model, load_bullet
+from alumnus.datasets.bullet import MAX_PARTS, add_body, add_model, load_bullet
 from alumnus.datasets.known import DatasetInfo, Folders, Scene
 from alumnus.datasets.room_textures import write_texture
 from alumnus.datasets.splits import class_split
@@ -82,6 +82,7 @@ def scenes(folders: Folders, *, seed: int, size: int, limit: int) -> Iterator[Sc
                 for model in cast:
                     if model.name not in written:
                         written[model.name] = write_parts(model, Path(scratch) / model.name)
+                cast = [model for model in cast if len(written[model.name]) <= MAX_PARTS]
                 with Stage(bullet, cast, written, Path(scratch), size=size) as stage:
                     for take in range(start, min(start + TAKES, count)):
                         image, depth = stage.picture(draw)
