@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from alumnus.evaluation.search import Floats, Ids
+from alumnus.evaluation.arrays import Floats, Ids
 
 
 class Clouds(NamedTuple):

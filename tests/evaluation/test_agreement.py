@@ -9,8 +9,8 @@ import pytest
 
 from alumnus.errors import DataError
 from alumnus.evaluation.agreement import agreement, linear_cka, mutual_knn
+from alumnus.evaluation.arrays import Doubles, Floats
 from alumnus.evaluation.jackknife import jackknife
-from alumnus.evaluation.search import Doubles, Floats
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(60, 7)).astype(np.float32)

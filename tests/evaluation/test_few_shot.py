@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from alumnus.errors import ConfigError, DataError
+from alumnus.evaluation.arrays import Floats, Ids
 from alumnus.evaluation.compare import over_runs
 from alumnus.evaluation.few_shot import Episode, _draw, _nearest_mean, _pools, few_shot
-from alumnus.evaluation.search import Floats, Ids, unit_length
+from alumnus.evaluation.search import unit_length
 from tests.evaluation.made import clouds
 
 

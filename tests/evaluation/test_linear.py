@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from alumnus.errors import DataError
+from alumnus.evaluation.arrays import Doubles, Floats, Ids
 from alumnus.evaluation.linear import DECAYS, FALLBACK, fit_linear, linear_probe
 from alumnus.evaluation.logistic import solve, standardiser
-from alumnus.evaluation.search import Doubles, Floats, Ids
 from tests.evaluation.made import clouds
 
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alumnus.errors import DataError
+from alumnus.evaluation.arrays import Doubles
 from alumnus.evaluation.rank import effective_rank, rankme, ranks
-from alumnus.evaluation.search import Doubles
 
 
 def _with_spectrum(values: list[float], num_images: int = 40, width: int = 12) -> Doubles:

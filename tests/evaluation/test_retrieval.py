@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from alumnus.evaluation.arrays import Floats, Ids
 from alumnus.evaluation.retrieval import Protocol, macro, retrieve
-from alumnus.evaluation.search import Floats, Ids, unit_length
+from alumnus.evaluation.search import unit_length
 
 
 def naive(

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alumnus.evaluation.search import NO_ID, Floats, Ids, search, unit_length
+from alumnus.evaluation.arrays import Floats, Ids
+from alumnus.evaluation.search import NO_ID, search, unit_length
 
 DEVICES = ("cpu", "cpu:0")  # the second name goes through torch
 

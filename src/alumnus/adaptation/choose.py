@@ -17,7 +17,7 @@ from alumnus.data.objects import Objects
 from alumnus.data.read import BadImage
 from alumnus.datasets.known import Task
 from alumnus.errors import ConfigError, DataError
-from alumnus.evaluation.search import Ids
+from alumnus.evaluation.arrays import Ids
 from alumnus.log import progress
 
 TASKS: tuple[Task, ...] = ("classification", "segmentation", "depth", "detection")

@@ -25,8 +25,8 @@ from alumnus.data.dataset import Dataset
 from alumnus.data.loader import center_crop_batches
 from alumnus.data.read import Quarantine
 from alumnus.errors import ArtifactError, DataError
+from alumnus.evaluation.arrays import Floats, Ids
 from alumnus.evaluation.linear import fit_linear
-from alumnus.evaluation.search import Floats, Ids
 from alumnus.log import bar
 from alumnus.models.student import Student
 

@@ -28,10 +28,10 @@ from alumnus.data.read import Quarantine
 from alumnus.data.sampler import Sampler
 from alumnus.data.views import ViewSettings
 from alumnus.errors import ConfigError, DataError, NonFiniteError
+from alumnus.evaluation.arrays import Ids
 from alumnus.evaluation.holdout import hold_out
 from alumnus.evaluation.linear import fit_linear
 from alumnus.evaluation.logistic import standardiser
-from alumnus.evaluation.search import Ids
 from alumnus.log import Bar, bar
 from alumnus.models.layers import layer_groups
 from alumnus.models.student import Student

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from alumnus.evaluation.search import ELEMENTS, Doubles, Floats, Ids, unit_length
+from alumnus.evaluation.arrays import Doubles, Floats, Ids
+from alumnus.evaluation.search import ELEMENTS, unit_length
 from alumnus.models.student import Student
 
 Space = Literal["embedding", "summary"]

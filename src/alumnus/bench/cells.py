@@ -28,8 +28,8 @@ import safetensors.numpy
 from alumnus.bench.outcome import Drawn, PerImage, Run
 from alumnus.bench.suite import Kind
 from alumnus.errors import ArtifactError
+from alumnus.evaluation.arrays import Floats
 from alumnus.evaluation.compare import Interval
-from alumnus.evaluation.search import Floats
 
 VERSION = 1
 

@@ -25,6 +25,7 @@ from alumnus.data.fractions import label_fraction
 from alumnus.data.objects import Objects
 from alumnus.data.read import BadImage
 from alumnus.errors import DataError
+from alumnus.evaluation.arrays import Ids
 from alumnus.evaluation.compare import RESAMPLES
 from alumnus.evaluation.dense.coco import RESAMPLES as AP_RESAMPLES
 from alumnus.evaluation.dense.coco import resampled_precision
@@ -34,7 +35,6 @@ from alumnus.evaluation.dense.features import LevelCache, cached_levels
 from alumnus.evaluation.dense.segmentation import fit_segmentation, score_segmentation
 from alumnus.evaluation.dense.training import Budget as HeadBudget
 from alumnus.evaluation.dense.training import Setup
-from alumnus.evaluation.search import Ids
 from alumnus.models.dense_heads import DenseHeadKind
 from alumnus.types import DenseEncode, Grid
 

@@ -21,7 +21,7 @@ import safetensors.numpy
 
 from alumnus.data.dataset import Dataset
 from alumnus.errors import AlumnusError
-from alumnus.evaluation.search import Floats, Ids
+from alumnus.evaluation.arrays import Floats, Ids
 from alumnus.evaluation.vectors import encode_paths
 from alumnus.types import Encode
 

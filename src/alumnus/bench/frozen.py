@@ -18,11 +18,11 @@ from alumnus.bench.tasks import TaskData
 from alumnus.data.fractions import label_fraction
 from alumnus.errors import DataError
 from alumnus.evaluation.accuracy import accuracy
+from alumnus.evaluation.arrays import Floats, Ids
 from alumnus.evaluation.compare import RESAMPLES
 from alumnus.evaluation.knn import knn_predict
 from alumnus.evaluation.linear import linear_probe
 from alumnus.evaluation.retrieval import Retrieval, retrieve
-from alumnus.evaluation.search import Floats, Ids
 
 VERSION = 1  # another one makes all cells again
 

@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from alumnus.errors import DataError
+from alumnus.evaluation.arrays import Doubles, Floats, Ids
 from alumnus.evaluation.compare import CONFIDENCE, RESAMPLES, Interval, resample
-from alumnus.evaluation.search import Doubles, Floats, Ids
 
 
 class PerImage(NamedTuple):

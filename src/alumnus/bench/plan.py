@@ -20,7 +20,7 @@ from alumnus.bench.features import FeatureStore
 from alumnus.bench.models import Model, Zoo
 from alumnus.bench.suite import DENSE, Budget, Kind, Suite, Task, protocol_of
 from alumnus.bench.tasks import TaskData
-from alumnus.evaluation.search import Ids
+from alumnus.evaluation.arrays import Ids
 from alumnus.types import Encode
 
 READ_PER_S = 350.0  # pictures of about 112 px read and cropped, two cores

@@ -37,8 +37,8 @@ from alumnus.bench.summary import Summary, summarise, write_summary
 from alumnus.bench.tasks import Opener, TaskData, check_sources
 from alumnus.data.names import printable
 from alumnus.errors import AlumnusError, ConfigError, RunError, nearest
+from alumnus.evaluation.arrays import Floats, Ids
 from alumnus.evaluation.compare import RESAMPLES
-from alumnus.evaluation.search import Floats, Ids
 from alumnus.log import console, progress
 from alumnus.packages import cache_dir
 from alumnus.training.build import pick_device

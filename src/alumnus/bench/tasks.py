@@ -13,7 +13,7 @@ from alumnus.bench.suite import DENSE, Budget, Task
 from alumnus.data.dataset import Dataset, open_dataset
 from alumnus.data.fractions import label_fraction
 from alumnus.errors import ConfigError, DataError, nearest
-from alumnus.evaluation.search import Ids
+from alumnus.evaluation.arrays import Ids
 
 SEED = 0  # of what a limit keeps: the same pictures for every model, fraction and seed
 

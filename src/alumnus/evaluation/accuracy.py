@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from alumnus.evaluation.arrays import Ids
 from alumnus.evaluation.compare import CONFIDENCE, RESAMPLES, Interval, resample
-from alumnus.evaluation.search import Ids
 
 
 class Accuracy(NamedTuple):

@@ -16,9 +16,10 @@ from typing import NamedTuple
 import numpy as np
 
 from alumnus.errors import DataError
+from alumnus.evaluation.arrays import Doubles, Floats, Ids
 from alumnus.evaluation.compare import RESAMPLES, Interval, resample
 from alumnus.evaluation.jackknife import jackknife
-from alumnus.evaluation.search import Doubles, Floats, Ids, search, unit_length
+from alumnus.evaluation.search import search, unit_length
 from alumnus.log import progress
 
 K = 10  # Huh et al.

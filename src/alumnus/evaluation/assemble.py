@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from alumnus.evaluation.arrays import Floats
 from alumnus.evaluation.baselines import ORACLE, oracle_values
 from alumnus.evaluation.compare import Interval, Resampled
 from alumnus.evaluation.encode import Scored
 from alumnus.evaluation.results import KEYS, Difference, ModelScores, Scores
 from alumnus.evaluation.retrieval import METRICS, PROTOCOLS, Retrieval
-from alumnus.evaluation.search import Floats
 
 
 class Cost(NamedTuple):

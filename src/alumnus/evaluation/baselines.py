@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from alumnus.errors import ConfigError, nearest
+from alumnus.evaluation.arrays import Floats, Ids
 from alumnus.evaluation.encode import Scored
 from alumnus.evaluation.retrieval import Retrieval
-from alumnus.evaluation.search import Floats, Ids
 
 CONCATENATION, ORACLE = "all teachers concatenated", "specialist oracle"
 

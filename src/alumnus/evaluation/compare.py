@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from alumnus.evaluation.search import Doubles, Ids
+from alumnus.evaluation.arrays import Doubles, Ids
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95

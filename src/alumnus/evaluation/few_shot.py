@@ -16,9 +16,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from alumnus.errors import ConfigError, DataError
+from alumnus.evaluation.arrays import Doubles, Floats, Ids
 from alumnus.evaluation.compare import Interval, over_runs
 from alumnus.evaluation.linear import FALLBACK, fit_linear
-from alumnus.evaluation.search import Doubles, Floats, Ids, unit_length
+from alumnus.evaluation.search import unit_length
 from alumnus.log import progress
 
 Classifier = Literal["prototype", "logistic"]

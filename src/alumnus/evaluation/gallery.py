@@ -21,8 +21,9 @@ from PIL import Image
 from alumnus.data.dataset import Dataset
 from alumnus.data.loader import center_crop_batches
 from alumnus.data.names import printable
+from alumnus.evaluation.arrays import Ids
 from alumnus.evaluation.retrieval import Retrieval
-from alumnus.evaluation.search import NO_ID, Ids
+from alumnus.evaluation.search import NO_ID
 
 VERSION = 1
 EACH = 3  # right ones and wrong ones, of each domain

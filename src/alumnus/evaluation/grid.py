@@ -15,10 +15,10 @@ from typing import Literal
 from alumnus.data.fractions import label_fraction
 from alumnus.errors import ConfigError
 from alumnus.evaluation.accuracy import Accuracy, accuracy
+from alumnus.evaluation.arrays import Floats, Ids
 from alumnus.evaluation.compare import RESAMPLES
 from alumnus.evaluation.knn import knn_predict
 from alumnus.evaluation.linear import check_task, fit_linear
-from alumnus.evaluation.search import Floats, Ids
 from alumnus.log import progress
 
 Evaluator = Literal["knn", "linear"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from alumnus.evaluation.search import Ids
+from alumnus.evaluation.arrays import Ids
 
 SHARE = 0.2  # of a class's images
 

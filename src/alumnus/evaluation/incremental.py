@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from alumnus.errors import DataError
 from alumnus.evaluation.accuracy import mean_ratio
+from alumnus.evaluation.arrays import Ids
 from alumnus.evaluation.compare import RESAMPLES, Interval
-from alumnus.evaluation.search import Ids
 
 
 @dataclass(frozen=True, eq=False)

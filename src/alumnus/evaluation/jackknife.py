@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from alumnus.evaluation.arrays import Ids
 from alumnus.evaluation.compare import T_95, Interval
-from alumnus.evaluation.search import Ids
 
 GROUPS = 10
 

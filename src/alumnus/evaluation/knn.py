@@ -14,8 +14,9 @@ from typing import NamedTuple
 import numpy as np
 
 from alumnus.data.dataset import Dataset
+from alumnus.evaluation.arrays import Floats, Ids
 from alumnus.evaluation.compare import RESAMPLES, Interval, resample
-from alumnus.evaluation.search import ELEMENTS, NO_ID, Floats, Ids, search, unit_length
+from alumnus.evaluation.search import ELEMENTS, NO_ID, search, unit_length
 
 K = 20
 TEMPERATURE = 0.07

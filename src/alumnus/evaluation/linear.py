@@ -17,10 +17,10 @@ import numpy as np
 
 from alumnus.errors import DataError
 from alumnus.evaluation.accuracy import Accuracy, accuracy
+from alumnus.evaluation.arrays import Doubles, Floats, Ids
 from alumnus.evaluation.compare import RESAMPLES
 from alumnus.evaluation.holdout import hold_out
 from alumnus.evaluation.logistic import ELEMENTS, Solution, Standardiser, solve, standardiser
-from alumnus.evaluation.search import Doubles, Floats, Ids
 from alumnus.log import bar
 
 DECAYS = tuple(10.0**-power for power in range(8))  # 1 to 1e-7

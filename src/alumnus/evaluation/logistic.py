@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from alumnus.evaluation.search import Doubles, Floats, Ids
+from alumnus.evaluation.arrays import Doubles, Floats, Ids
 
 MAX_ITERATIONS = 1000  # CLIP's (Radford et al. 2021, arXiv 2103.00020, appendix A.3)
 GRADIENT = 1e-4  # solved when its largest entry has fallen to this part of that at W = 0

@@ -15,9 +15,9 @@ from typing import NamedTuple
 import numpy as np
 
 from alumnus.errors import DataError
+from alumnus.evaluation.arrays import Doubles, Floats, Ids
 from alumnus.evaluation.compare import Interval
 from alumnus.evaluation.jackknife import jackknife
-from alumnus.evaluation.search import Doubles, Floats, Ids
 from alumnus.log import progress
 
 EPSILON = 1e-7  # RankMe's

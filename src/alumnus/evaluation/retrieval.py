@@ -16,7 +16,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from alumnus.evaluation.search import NO_ID, Doubles, Floats, Ids, best, search, unit_length
+from alumnus.evaluation.arrays import Doubles, Floats, Ids
+from alumnus.evaluation.search import NO_ID, best, search, unit_length
 
 K = 5
 Protocol = Literal["merged", "separate"]

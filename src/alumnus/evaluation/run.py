@@ -20,6 +20,7 @@ from alumnus.data.dataset import Dataset, open_dataset
 from alumnus.data.read import Quarantine
 from alumnus.encoder import load
 from alumnus.errors import ConfigError, DataError
+from alumnus.evaluation.arrays import Floats, Ids
 from alumnus.evaluation.assemble import Cost, columns, differences, model_scores
 from alumnus.evaluation.baselines import CONCATENATION, ORACLE, check_specialists, choose_specialists
 from alumnus.evaluation.compare import RESAMPLES, resample
@@ -28,7 +29,6 @@ from alumnus.evaluation.gallery import write_gallery
 from alumnus.evaluation.knn import classify, make_task
 from alumnus.evaluation.results import DomainCount, Results, write_results
 from alumnus.evaluation.retrieval import Retrieval, retrieve
-from alumnus.evaluation.search import Floats, Ids
 from alumnus.evaluation.vectors import check_names, concatenated, encode_paths, ms_per_image
 from alumnus.log import progress
 

@@ -9,26 +9,30 @@ Axes: Q queries, n index vectors, D width, c candidates, k neighbours asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-Floats = npt.NDArray[np.float32]
-Doubles = npt.NDArray[np.float64]
-Ids = npt.NDArray[np.int64]
+from alumnus.evaluation.arrays import Doubles, Floats, Ids
+from alumnus.evaluation.coarse import (
+    LEAST_INDEX,
+    LEAST_QUERIES,
+    Candidates,
+    Coarse,
+    Propose,
+    float32_slack,
+    pays,
+)
 
 NO_ID = -1  # where the index has fewer than k vectors; its score is -inf
 SPARE = 4  # candidates beyond k in the first round: few lists need a second
 GROWTH = 8  # each round proposes that many times more
 ELEMENTS = 1 << 23  # of the largest temporary array; 64 MB in float64
 INDEX_BLOCK = 1 << 16  # index vectors compared at once by torch
-
-Propose = Callable[
-    [Floats, int], tuple[Floats, Ids]
-]  # queries (b, D), c -> scores (b, c) descending, ids (b, c)
 
 
 class Neighbours(NamedTuple):
@@ -47,7 +51,7 @@ def search(
         queries: (Q, D) float32, finite.
         index: (n, D) float32, finite.
         exclude: (Q,) int64, an id that is no answer to that query (the query itself), or NO_ID.
-        device: "cpu" searches with faiss, any other with torch; both give the same answer.
+        device: "cpu" searches with faiss, or first in bfloat16 where that is faster; any other with torch. All give the same answer.
 
     >>> search(np.ones((1, 2), np.float32), np.array([[0, 1], [1, 1], [1, 1]], np.float32), 2).ids
     array([[1, 2]])
@@ -60,20 +64,13 @@ def search(
     )
     if not len(index) or not len(queries):
         return found
-    propose = _faiss(index) if device == "cpu" else _torch(index, device)
-    slack = _rounding_bound(queries, index)  # (Q,)
+    propose = _on_cpu(index, len(queries)) if device == "cpu" else _torch(index, device)
     unsettled, wanted = np.arange(len(queries)), min(k + 1 + SPARE, len(index))
     while len(unsettled):
         left = [np.empty(0, np.int64)]
         for rows in _chunks(unsettled, wanted * 16):
             best, sure = _settle(
-                queries[rows],
-                index,
-                k,
-                propose=propose,
-                wanted=wanted,
-                exclude=exclude[rows],
-                slack=slack[rows],
+                queries[rows], index, k, propose=propose, wanted=wanted, exclude=exclude[rows]
             )
             found.ids[rows], found.scores[rows] = best
             left.append(rows[~sure])
@@ -113,15 +110,13 @@ def _settle(
     propose: Propose,
     wanted: int,
     exclude: Ids,
-    slack: Doubles,
 ) -> tuple[Neighbours, npt.NDArray[np.bool_]]:
     """Returns the k best of `wanted` candidates, and for which queries no other vector could be among them."""
-    rough, ids = propose(queries, wanted)
+    ids, beyond = propose(queries, wanted)
     scores = _exact_scores(queries, index, ids)
     scores[ids == exclude[:, None]] = -np.inf
     found = best(ids, scores, min(k, wanted))
-    # Whatever was not proposed has a rough score of at most the last one's, and a true one of at most `slack` more.
-    sure = (found.scores[:, -1] > rough[:, -1] + slack) | (wanted == len(index))
+    sure = (found.scores[:, -1] > beyond) | (wanted == len(index))
     missing = ((0, 0), (0, k - found.ids.shape[1]))
     ids, scores = (
         np.pad(found.ids, missing, constant_values=NO_ID),
@@ -142,18 +137,16 @@ def _exact_scores(queries: Floats, index: Floats, ids: Ids) -> Doubles:
     return scores
 
 
-def _rounding_bound(queries: Floats, index: Floats) -> Doubles:
-    """Returns (Q,) the most by which a float32 inner product can be wrong: D u |q| |x|, whatever the order of its sums."""
-    longest = float(_lengths(index).max())
-    unit_roundoff = float(np.finfo(np.float32).eps) / 2
-    bound: Doubles = 1.01 * (index.shape[1] + 1) * unit_roundoff * _lengths(queries) * longest
-    return bound
-
-
 def _chunks(rows: Ids, row_elements: int) -> Iterator[Ids]:
     step = max(1, ELEMENTS // max(1, row_elements))
     for start in range(0, len(rows), step):
         yield rows[start : start + step]
+
+
+def _on_cpu(index: Floats, num_queries: int) -> Propose:
+    plain = functools.partial(_faiss, index)
+    is_large = len(index) >= LEAST_INDEX and num_queries >= LEAST_QUERIES
+    return Coarse(index, plain) if is_large and pays() else plain()
 
 
 def _faiss(index: Floats) -> Propose:
@@ -161,18 +154,20 @@ def _faiss(index: Floats) -> Propose:
 
     flat = faiss.IndexFlatIP(index.shape[1])
     flat.add(index)
+    longest = float(_lengths(index).max())
 
-    def propose(queries: Floats, wanted: int) -> tuple[Floats, Ids]:
+    def propose(queries: Floats, wanted: int) -> Candidates:
         scores, ids = flat.search(np.ascontiguousarray(queries), wanted)
-        return scores, ids
+        return Candidates(ids, _beyond(scores, queries, longest))
 
     return propose
 
 
 def _torch(index: Floats, device: str) -> Propose:
     table = torch.from_numpy(index).to(device)
+    longest = float(_lengths(index).max())
 
-    def propose(queries: Floats, wanted: int) -> tuple[Floats, Ids]:
+    def propose(queries: Floats, wanted: int) -> Candidates:
         asked = torch.from_numpy(queries).to(device)
         scores = torch.empty((len(asked), 0), device=device)
         ids = torch.empty((len(asked), 0), dtype=torch.int64, device=device)
@@ -182,6 +177,12 @@ def _torch(index: Floats, device: str) -> Propose:
             scores, ids = torch.cat([scores, part], 1), torch.cat([ids, here], 1)
             scores, order = scores.topk(min(wanted, scores.shape[1]), dim=1)
             ids = ids.gather(1, order)
-        return scores.cpu().numpy(), ids.cpu().numpy()
+        return Candidates(ids.cpu().numpy(), _beyond(scores.cpu().numpy(), queries, longest))
 
     return propose
+
+
+def _beyond(scores: Floats, queries: Floats, longest: float) -> Doubles:
+    """Returns (b,) what nothing is beyond that has no score among (b, c), which fall: the last of them, and its rounding error."""
+    beyond: Doubles = scores[:, -1] + float32_slack(queries.shape[1], _lengths(queries), longest)
+    return beyond

@@ -14,7 +14,8 @@ import torch
 
 from alumnus.data.loader import center_crop_batches
 from alumnus.errors import ConfigError, NonFiniteError
-from alumnus.evaluation.search import Floats, unit_length
+from alumnus.evaluation.arrays import Floats
+from alumnus.evaluation.search import unit_length
 from alumnus.log import bar, progress
 from alumnus.types import Encode
 

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from alumnus.data.objects import Objects
 from alumnus.errors import MissingExtra
+from alumnus.evaluation.arrays import Doubles
 from alumnus.evaluation.compare import CONFIDENCE, Interval
-from alumnus.evaluation.search import Doubles
 from alumnus.log import progress
 
 if TYPE_CHECKING:

@@ -28,13 +28,13 @@ from alumnus.data.folder_facts import MILLIMETRES
 from alumnus.data.loader import Bad
 from alumnus.data.read import BadImage
 from alumnus.errors import DataError
+from alumnus.evaluation.arrays import Doubles, Floats, Ids
 from alumnus.evaluation.compare import RESAMPLES, Interval, resample
 from alumnus.evaluation.dense.features import LevelCache, Source
 from alumnus.evaluation.dense.letterbox import Letterbox, sampled, spread
 from alumnus.evaluation.dense.pictures import Predicted, predictions
 from alumnus.evaluation.dense.segmentation import RATE, mirrored
 from alumnus.evaluation.dense.training import Fitted, Setup, opened, seeded, train, usable_rows
-from alumnus.evaluation.search import Doubles, Floats, Ids
 from alumnus.models.dense_heads import DenseHeadKind, LogDepth, dense_head
 from alumnus.types import DenseEncode
 

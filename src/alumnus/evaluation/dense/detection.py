@@ -18,13 +18,13 @@ from torch import Tensor
 from alumnus.data.loader import Bad
 from alumnus.data.objects import Objects
 from alumnus.errors import DataError
+from alumnus.evaluation.arrays import Doubles, Ids
 from alumnus.evaluation.compare import Interval
 from alumnus.evaluation.dense.coco import RESAMPLES, Detections, average_precision
 from alumnus.evaluation.dense.features import LevelCache, Source
 from alumnus.evaluation.dense.letterbox import Letterbox, boxes_in, boxes_out
 from alumnus.evaluation.dense.pictures import Predicted, predictions
 from alumnus.evaluation.dense.training import Budget, Fitted, Setup, opened, seeded, train, usable_rows
-from alumnus.evaluation.search import Doubles, Ids
 from alumnus.models.detector import Boxes, Detected, Detector
 from alumnus.types import DenseEncode
 

@@ -21,10 +21,10 @@ from torch import Tensor
 
 from alumnus.data.loader import Bad
 from alumnus.errors import DataError, NonFiniteError
+from alumnus.evaluation.arrays import Ids
 from alumnus.evaluation.dense.encode import Tunable
 from alumnus.evaluation.dense.letterbox import Letterbox
 from alumnus.evaluation.dense.pictures import pictures
-from alumnus.evaluation.search import Ids
 from alumnus.types import DenseEncode, Grid
 
 IN_MEMORY = 2 << 30  # bytes; what is larger is kept in a file

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alumnus.data.dense import IGNORE
+from alumnus.evaluation.arrays import Doubles, Ids
 from alumnus.evaluation.compare import CONFIDENCE, RESAMPLES, Interval, resample
-from alumnus.evaluation.search import Doubles, Ids
 
 
 class Overlap(NamedTuple):

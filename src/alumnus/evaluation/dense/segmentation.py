@@ -21,13 +21,13 @@ from alumnus.data.dense import IGNORE, read_mask
 from alumnus.data.loader import Bad
 from alumnus.data.read import BadImage
 from alumnus.errors import DataError
+from alumnus.evaluation.arrays import Doubles, Ids
 from alumnus.evaluation.compare import RESAMPLES, Interval
 from alumnus.evaluation.dense.features import LevelCache, Source
 from alumnus.evaluation.dense.letterbox import Letterbox, sampled, spread
 from alumnus.evaluation.dense.overlap import Overlap, overlap
 from alumnus.evaluation.dense.pictures import Predicted, predictions
 from alumnus.evaluation.dense.training import Fitted, Setup, opened, seeded, train, usable_rows
-from alumnus.evaluation.search import Doubles, Ids
 from alumnus.models.dense_heads import DenseHeadKind, dense_head
 from alumnus.types import DenseEncode
 

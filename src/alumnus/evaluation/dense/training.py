@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from alumnus.errors import ConfigError, DataError, NonFiniteError
+from alumnus.evaluation.arrays import Ids
 from alumnus.evaluation.dense.encode import Tunable
 from alumnus.evaluation.dense.features import LevelCache, Source, cached_levels, live_levels
-from alumnus.evaluation.search import Ids
 from alumnus.log import bar
 from alumnus.types import DenseEncode
 
