@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from alumnus.data.dataset import open_dataset
-from alumnus.data.dense import read_depth, read_mask
+from alumnus.data.dense import highest_class, read_depth, read_mask
 from alumnus.data.read import BadImage, read_image
 from alumnus.errors import DataError
 from tests.data.shards import picture, save_mask
@@ -161,3 +161,11 @@ def test_folders_without_one_pair_are_refused(tmp_path: Path) -> None:
     """Rather than read as two classes."""
     with pytest.raises(DataError, match="1 images and 1 PNG files of masks or depth, but no two of one name"):
         open_dataset(_fill(tmp_path / "set", "images/a.jpg", "masks/b.png"))
+
+
+def test_the_highest_class_of_some_masks(tmp_path: Path) -> None:
+    """What cannot be read and what says ignore do not count."""
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    paths = [save_mask(tmp_path / "a.png", [[0, 7, 255]], np.uint8), tmp_path / "broken.png"]
+    assert highest_class(map(str, paths)) == 7
+    assert highest_class([str(tmp_path / "broken.png")]) == -1

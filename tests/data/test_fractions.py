@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alumnus.data.fractions import label_fraction
+from alumnus.data.fractions import label_fraction, rarest_class
+from alumnus.data.objects import Objects
 from alumnus.errors import ConfigError
 
 RECORDED = [13, 15, 24, 38]
@@ -61,3 +62,10 @@ def test_what_is_out_of_range_is_refused(fraction: float, seed: int) -> None:
     """Ten percent is 0.1, not 10."""
     with pytest.raises(ConfigError, match="must"):
         label_fraction([0, 1], fraction, seed)
+
+
+def test_an_image_counts_for_its_rarest_class() -> None:
+    """Class 1 is in one image only; an image without objects has a number of its own."""
+    boxes = [[0], [0, 0, 1], [2, 0], [], [2]]
+    objects = [Objects(np.zeros((len(each), 4), np.float32), np.array(each, np.int64)) for each in boxes]
+    assert rarest_class(objects, 3).tolist() == [0, 1, 2, 3, 2]

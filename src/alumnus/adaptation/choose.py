@@ -11,10 +11,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from alumnus.data.dataset import Dataset
-from alumnus.data.dense import read_mask
-from alumnus.data.fractions import label_fraction
+from alumnus.data.dense import highest_class
+from alumnus.data.fractions import label_fraction, rarest_class
 from alumnus.data.objects import Objects
-from alumnus.data.read import BadImage
 from alumnus.datasets.known import Task
 from alumnus.errors import ConfigError, DataError
 from alumnus.evaluation.arrays import Ids
@@ -176,27 +175,15 @@ def _left_out(num_there: int, num_scored: int) -> str:
 
 
 def _strata(train: Dataset, task: Task) -> Ids:
-    """Returns (N,) by what the share is drawn: in detection the rarest class of each image, so that no class is lost."""
+    """Returns (N,) by what the share is drawn, so that in detection no class is lost."""
     if task != "detection":
         return np.zeros(len(train), np.int64)
-    objects, count = objects_of(train), len(train.object_classes)
-    frequency = np.zeros(count, np.int64)
-    for each in objects:
-        frequency[np.unique(each.labels)] += 1
-    return np.array(
-        [each.labels[frequency[each.labels].argmin()] if len(each.labels) else count for each in objects],
-        np.int64,
-    )
+    return rarest_class(objects_of(train), len(train.object_classes))
 
 
 def _mask_numbers(train: Dataset) -> tuple[str, ...]:
     """Returns "0", "1", … up to the highest index in the training masks, where nobody names the classes."""
-    highest = -1
-    for path in progress(masks_of(train), "masks"):
-        try:
-            highest = max(highest, int(read_mask(path).max(initial=-1)))
-        except BadImage:
-            continue  # the training says so with its reason
+    highest = highest_class(progress(masks_of(train), "masks"))
     if highest < 0:
         raise DataError(f"not one of {len(train)} masks to learn from can be read and names a class")
     return tuple(str(number) for number in range(highest + 1))

@@ -20,10 +20,9 @@ from alumnus.bench.models import Model
 from alumnus.bench.outcome import Drawn, Outcome, PerImage, interval_of, mean_of
 from alumnus.bench.suite import Budget
 from alumnus.bench.tasks import TaskData
-from alumnus.data.dense import read_mask
-from alumnus.data.fractions import label_fraction
+from alumnus.data.dense import highest_class
+from alumnus.data.fractions import label_fraction, rarest_class
 from alumnus.data.objects import Objects
-from alumnus.data.read import BadImage
 from alumnus.errors import DataError
 from alumnus.evaluation.arrays import Ids
 from alumnus.evaluation.compare import RESAMPLES
@@ -236,32 +235,18 @@ def _num_classes(found: TaskData) -> int:
     if data.mask_classes:
         return len(data.mask_classes)
     assert data.masks is not None
-    highest = -1
-    for row in (
-        found.train
-    ):  # of the training part alone; a class that only the test part has cannot be predicted anyway
-        path = data.masks[row]
-        try:
-            highest = max(highest, int(read_mask(path).max())) if path is not None else highest
-        except BadImage:
-            continue
+    # Of the training part alone: a class that only the test part has cannot be predicted anyway.
+    highest = highest_class(_there([data.masks[row] for row in found.train]))
     if highest < 0:
         raise DataError(f"task {found.task.name}: no mask of the training part can be read")
     return highest + 1
 
 
 def _strata(found: TaskData) -> Ids:
-    """Returns (N,) by what the share of the pictures is drawn: in detection the rarest class of each, so that each class stays."""
+    """Returns (N,) by what the share of the pictures is drawn, so that in detection no class is lost."""
     if found.task.task != "detection":
         return np.zeros(len(found.train), np.int64)
-    objects, count = _objects(found, found.train), len(found.data.object_classes)
-    frequency = np.zeros(count, np.int64)
-    for each in objects:
-        frequency[np.unique(each.labels)] += 1
-    return np.array(
-        [count if not len(each.labels) else each.labels[frequency[each.labels].argmin()] for each in objects],
-        np.int64,
-    )
+    return rarest_class(_objects(found, found.train), len(found.data.object_classes))
 
 
 def _objects(found: TaskData, rows: Ids) -> list[Objects]:

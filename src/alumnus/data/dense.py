@@ -6,13 +6,14 @@ Nothing is guessed: a mask with three channels, or saved as JPEG, has lost its i
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from alumnus.data.folder_facts import MILLIMETRES
-from alumnus.data.read import Refused, opened
+from alumnus.data.read import BadImage, Refused, opened
 
 IGNORE = -1
 _BLANKS = {8: 255, 16: 65535}  # bits -> what stands for "ignore" in the file
@@ -52,6 +53,17 @@ def read_depth(path: str | os.PathLike[str] | bytes, *, unit: str = MILLIMETRES)
         image.load()
         values = np.asarray(image).astype(np.float32)
     return values / np.float32(1000) if unit == MILLIMETRES else values
+
+
+def highest_class(paths: Iterable[str]) -> int:
+    """Returns the highest index in some masks, or -1 if there is none; masks that cannot be read are passed over."""
+    highest = -1
+    for path in paths:
+        try:
+            highest = max(highest, int(read_mask(path).max(initial=-1)))
+        except BadImage:
+            continue  # whoever learns from it says so, with the reason
+    return highest
 
 
 def _mask_bits(image: Image.Image) -> int:

@@ -7,10 +7,12 @@ seed, so that a curve over fractions adds images and exchanges none.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from alumnus.data.objects import Objects
 from alumnus.errors import ConfigError
 
 
@@ -47,6 +49,21 @@ def label_fraction(labels: ArrayLike, fraction: float, seed: int) -> NDArray[np.
         count = max(1, math.floor(fraction * len(rows) + 0.5))
         kept.append(rows[shuffled(len(rows), seed, int(number))[:count]])
     return np.sort(np.concatenate(kept))
+
+
+def rarest_class(objects: Sequence[Objects], num_classes: int) -> NDArray[np.int64]:
+    """Returns (N,) the class of each image's objects that the fewest images have, or `num_classes` where there is no object.
+
+    A `label_fraction` of these loses no class of which some image is the only hope.
+    """
+    frequency = np.zeros(num_classes, np.int64)
+    for each in objects:
+        frequency[np.unique(each.labels)] += 1
+    rarest = [
+        int(each.labels[frequency[each.labels].argmin()]) if len(each.labels) else num_classes
+        for each in objects
+    ]
+    return np.array(rarest, np.int64)
 
 
 def shuffled(count: int, seed: int, number: int) -> NDArray[np.int64]:

@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from alumnus.evaluation.arrays import Doubles, Floats, Ids
-from alumnus.evaluation.search import NO_ID, best, search, unit_length
+from alumnus.evaluation.search import NO_ID, best, unit_length
+from alumnus.evaluation.sharded import sharded_search
 
 K = 5
 Protocol = Literal["merged", "separate"]
@@ -63,7 +64,7 @@ def retrieve(
     index: Ids,
     device: str = "cpu",
 ) -> Retrieval:
-    """Returns what each query finds in the index, merged and separate.
+    """Returns what each query finds in the index, merged and separate; processes of torch.distributed divide the queries among them.
 
     Args:
         vectors: (N, D), any length, finite; a row's number is its id.
@@ -108,7 +109,7 @@ def _search_domains(
     every = [(own, np.full(own.shape, -np.inf))]
     for d in np.unique(domain[index]):
         pool = index[domain[index] == d]  # ascending, so that a smaller position is a smaller row
-        found = search(unit[queries], unit[pool], K, exclude=_positions(queries, pool), device=device)
+        found = sharded_search(unit[queries], unit[pool], K, exclude=_positions(queries, pool), device=device)
         rows = np.where(found.ids == NO_ID, NO_ID, pool[found.ids])
         own = np.where((domain[queries] == d)[:, None], rows, own)
         every.append((rows, found.scores))
