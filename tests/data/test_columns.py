@@ -267,7 +267,7 @@ def test_errors_in_later_batches_name_the_row(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.parametrize("name", ["list.csv", "list.jsonl", "list.parquet"])
 def test_lists_are_read_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """The same rows, and the right row in an error, wherever the batches end."""
-    monkeypatch.setattr("alumnus.data.tables.BATCH_ROWS", 3)
+    monkeypatch.setattr("alumnus.data.readers.tables.BATCH_ROWS", 3)
     names, labels = [f"{i}.png" for i in range(8)], [f"c{i % 4}" for i in range(8)]
     (tmp_path / "0.png").write_bytes(picture(1))
 

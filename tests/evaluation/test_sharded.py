@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from torch.multiprocessing.spawn import spawn
 
 from alumnus.evaluation.retrieval import Retrieval, retrieve
 from alumnus.evaluation.search import search
@@ -31,7 +31,7 @@ def _retrieve(rank: int, folder: str, count: int) -> None:
 @pytest.mark.parametrize("count", [61, 3])
 def test_two_processes_agree_with_one(count: int, tmp_path: Path) -> None:
     """Also with an odd number of queries, and with fewer queries of a domain than processes."""
-    mp.spawn(_retrieve, (str(tmp_path), count), nprocs=2)
+    spawn(_retrieve, (str(tmp_path), count), nprocs=2)  # type: ignore[no-untyped-call]
     alone = _found(count)
     for rank in range(2):
         with np.load(tmp_path / f"{rank}.npz") as saved:

@@ -26,7 +26,7 @@ from alumnus.data.listing import SPLITS, Listing
 from alumnus.data.locator import size_in_bytes
 from alumnus.data.names import byte_order, printable
 from alumnus.data.objects import ObjectRows, Objects
-from alumnus.data.sources import Source, read_sources
+from alumnus.data.readers.sources import Source, read_sources
 from alumnus.data.write import write_dataset
 from alumnus.errors import DataError, nearest
 

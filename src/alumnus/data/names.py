@@ -8,6 +8,11 @@ from __future__ import annotations
 
 import os
 
+# What a scan takes for an image. Formats that are not read are there so that such files are quarantined with a hint, not passed over.
+READ = ".jpg .jpeg .jpe .jfif .mpo .png .apng .gif .webp .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm .pfm .ico .avif .jp2 .j2k .jpx .qoi"
+NOT_READ = ".svg .heic .heif"
+EXTENSIONS = frozenset(f"{READ} {NOT_READ}".split())
+
 
 def printable(name: str | os.PathLike[str]) -> str:
     r"""Returns a name as valid, one-line text: what cannot be shown becomes an escape.

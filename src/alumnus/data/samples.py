@@ -15,9 +15,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from alumnus.data.folders import EXTENSIONS
 from alumnus.data.listing import Text, caption_of, split_of, text_of
-from alumnus.data.names import printable
+from alumnus.data.names import EXTENSIONS, printable
 from alumnus.data.tar_scan import Member
 
 MAX_WORDS = 1 << 20  # bytes of a label, caption or json member; more is none

@@ -15,11 +15,11 @@ import pyarrow as pa
 
 from alumnus.data.distinct import Distinct
 from alumnus.data.listing import BATCH_ROWS, RowBatch, Text
-from alumnus.data.lists import FILE_NAME_COLUMNS, Rules, check_distinct, checked_rows
 from alumnus.data.names import printable
 from alumnus.data.objects import Found
 from alumnus.data.parts import ParquetParts
-from alumnus.data.tables import Table
+from alumnus.data.readers.lists import FILE_NAME_COLUMNS, Rules, check_distinct, checked_rows
+from alumnus.data.readers.tables import Table
 from alumnus.errors import DataError
 
 METADATA = "metadata.parquet"

@@ -5,10 +5,9 @@ torchrun --nproc-per-node 4 score.py      # which calls torch.distributed.init_p
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 import torch.distributed as dist
-from numpy.typing import NDArray
+from torch import Tensor
 
 from alumnus.evaluation.arrays import Floats, Ids
 from alumnus.evaluation.search import Neighbours, search
@@ -25,13 +24,14 @@ def sharded_search(
     mine = slice(dist.get_rank() * share, (dist.get_rank() + 1) * share)
     found = search(queries[mine], index, k, exclude=None if exclude is None else exclude[mine], device=device)
     place = device if dist.get_backend() == "nccl" else "cpu"
-    return Neighbours(*(_gathered(part, share, place)[: len(queries)] for part in found))
+    ids, scores = (_gathered(torch.from_numpy(part), share, place)[: len(queries)] for part in found)
+    return Neighbours(ids.numpy(), scores.numpy())
 
 
-def _gathered(part: NDArray[np.generic], share: int, place: str) -> NDArray[np.generic]:
+def _gathered(part: Tensor, share: int, place: str) -> Tensor:
     """Returns the rows (world * share, k) of all processes; all but the last ones have `share` rows, and those are filled up."""
-    padded = torch.zeros(share, part.shape[1], dtype=torch.from_numpy(part).dtype, device=place)
-    padded[: len(part)] = torch.from_numpy(part).to(place)
+    padded = part.new_zeros((share, part.shape[1]), device=place)
+    padded[: len(part)] = part
     parts = [torch.empty_like(padded) for _ in range(dist.get_world_size())]
     dist.all_gather(parts, padded)
-    return torch.cat(parts).cpu().numpy()
+    return torch.cat(parts).cpu()

@@ -15,9 +15,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from alumnus.data.folder_facts import FolderFacts
-from alumnus.data.folders import images_below, is_folder
 from alumnus.data.listing import SPLIT_WORDS, Listing, RowBatch, collected, split_folders
 from alumnus.data.names import printable
+from alumnus.data.readers.folders import images_below, is_folder
 from alumnus.errors import DataError
 
 IMAGES = ("images", "image", "imgs", "img", "jpegimages")

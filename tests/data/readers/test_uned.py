@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from alumnus.data import uned
 from alumnus.data.dataset import open_dataset
+from alumnus.data.readers import uned
 from alumnus.errors import DataError
 from tests.data.shards import picture
 

@@ -15,8 +15,8 @@ from alumnus.data.dataset import Dataset, open_dataset, write_dataset
 from alumnus.data.dense import read_mask
 from alumnus.data.loader import center_crop_batches
 from alumnus.data.read import BadImage, read_image
+from alumnus.data.readers.webdataset import expanded
 from alumnus.data.tar_scan import scan_tar
-from alumnus.data.webdataset import expanded
 from alumnus.errors import DataError
 from tests.data.shards import picture, save_mask, save_tar
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from alumnus.data.listing import SPLIT_WORDS
 from alumnus.data.names import byte_order
-from alumnus.data.tables import is_table
+from alumnus.data.readers.tables import is_table
 
 
 def splits_of_lists(paths: Sequence[Path]) -> dict[Path, str]:

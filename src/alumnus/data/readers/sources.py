@@ -11,18 +11,18 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from alumnus.data.coco import coco_files, looks_like_coco, read_coco, root_of
-from alumnus.data.dense_folders import is_dense_folder, read_dense_folder
-from alumnus.data.folders import images_below, read_folder
-from alumnus.data.huggingface import PREFIX, is_saved_folder, read_named, read_saved
 from alumnus.data.joining import one_after_another
 from alumnus.data.listing import Listing, split_folders
-from alumnus.data.lists import Rules, read_list
 from alumnus.data.names import byte_order, printable
-from alumnus.data.query_gallery import lists_in, splits_of_lists
-from alumnus.data.tables import is_table
-from alumnus.data.uned import is_uned_folder, read_uned
-from alumnus.data.webdataset import expanded, is_shard_pattern, read_shards, shards_below
+from alumnus.data.readers.coco import coco_files, looks_like_coco, read_coco, root_of
+from alumnus.data.readers.dense_folders import is_dense_folder, read_dense_folder
+from alumnus.data.readers.folders import images_below, read_folder
+from alumnus.data.readers.huggingface import PREFIX, is_saved_folder, read_named, read_saved
+from alumnus.data.readers.lists import Rules, read_list
+from alumnus.data.readers.query_gallery import lists_in, splits_of_lists
+from alumnus.data.readers.tables import is_table
+from alumnus.data.readers.uned import is_uned_folder, read_uned
+from alumnus.data.readers.webdataset import expanded, is_shard_pattern, read_shards, shards_below
 from alumnus.errors import DataError
 
 METADATA = ("metadata.parquet", "metadata.csv", "metadata.jsonl")

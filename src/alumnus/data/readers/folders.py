@@ -18,13 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from alumnus.data.listing import Listing, RowBatch, collected, split_folders
-from alumnus.data.names import printable
+from alumnus.data.names import EXTENSIONS, printable
 from alumnus.errors import DataError
-
-# What a scan takes for an image. Formats that are not read are there so that such files are quarantined with a hint, not passed over.
-READ = ".jpg .jpeg .jpe .jfif .mpo .png .apng .gif .webp .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm .pfm .ico .avif .jp2 .j2k .jpx .qoi"
-NOT_READ = ".svg .heic .heif"
-EXTENSIONS = frozenset(f"{READ} {NOT_READ}".split())
 
 
 def read_folder(folder: Path, *, domain: str) -> Listing:

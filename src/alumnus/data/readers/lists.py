@@ -23,7 +23,7 @@ from alumnus.data.listing import Listing, RowBatch, caption_of, collected, split
 from alumnus.data.locator import container_of, joined_locator, parse_locator
 from alumnus.data.names import is_below, name_below, printable
 from alumnus.data.objects import objects_of
-from alumnus.data.tables import Table, read_tables
+from alumnus.data.readers.tables import Table, read_tables
 from alumnus.errors import DataError
 
 FILE_NAME_COLUMNS = ("file_name", "path", "image_path", "filename", "filepath", "file", "image")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alumnus.data.dataset import open_dataset
-from alumnus.data.folders import images_below, split_by_folder
+from alumnus.data.readers.folders import images_below, split_by_folder
 from alumnus.errors import DataError
 from tests.data.odd_files import make_odd_files
 

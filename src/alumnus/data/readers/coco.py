@@ -18,9 +18,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from alumnus.data.listing import BATCH_ROWS, SPLIT_WORDS, Listing, RowBatch, collected
-from alumnus.data.lists import checked_name
 from alumnus.data.names import byte_order, printable
 from alumnus.data.objects import Found, box_of
+from alumnus.data.readers.lists import checked_name
 from alumnus.errors import DataError
 from alumnus.log import console
 

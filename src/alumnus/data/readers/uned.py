@@ -20,8 +20,8 @@ from typing import IO
 
 from alumnus.data.distinct import Distinct
 from alumnus.data.listing import BATCH_ROWS, Listing, RowBatch, collected
-from alumnus.data.lists import check_distinct, checked_name
 from alumnus.data.names import byte_order, printable
+from alumnus.data.readers.lists import check_distinct, checked_name
 from alumnus.errors import DataError
 from alumnus.log import console, progress
 
