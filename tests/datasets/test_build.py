@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +29,8 @@ class Bar:
     place: int
 
     def __call__(self, size: int, /) -> Image.Image:
-        """Transparent but for the bar."""
+        """Transparent but for the bar; it says so as a C library would."""
+        os.write(1, b"drawn")
         if self.place < 0:
             raise ValueError("no such place")
         image = Image.new("RGBA", (40, 40))
@@ -88,6 +90,14 @@ def test_processes_draw_the_same(tmp_path: Path) -> None:
     both = open_dataset(build(INFO, entries, tmp_path / "b", size=16, made_of=MADE_OF, workers=2))
     assert both.fingerprint == alone.fingerprint
     assert Path(both.paths[7]).read_bytes() == Path(alone.paths[7]).read_bytes()
+
+
+def test_what_renderers_print_is_no_result(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """It goes to stderr."""
+    build(INFO, _entries(classes=90), tmp_path / "set", size=16, made_of=MADE_OF, workers=2)
+    out, error = capfd.readouterr()
+    assert "drawn" not in out
+    assert "drawn" in error
 
 
 def test_a_bad_picture_is_skipped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -78,8 +78,13 @@ def _in_processes(
     # Processes, since the SVG renderer holds Python's lock. Forked where that is safe, so that a script without
     # an `if __name__ == "__main__"` can ask for a data set.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_leave_stdout_alone) as pool:
         yield from pool.map(draw, entries, names, chunksize=CHUNK)
+
+
+def _leave_stdout_alone() -> None:
+    """Sends what a renderer prints to stderr; stdout is for results."""
+    os.dup2(2, 1)
 
 
 def _file_name(entry: Entry, index: int) -> str:
