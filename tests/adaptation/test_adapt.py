@@ -425,3 +425,19 @@ def test_results_stay_in_their_folder(dense_student: Path, scenes: Path, tmp_pat
     with pytest.raises(DataError):
         predict(out, tmp_path / "deep" / "list.csv", tmp_path / "maps", workers=0)
     assert not (tmp_path / "a.png.png").exists()
+
+
+def test_a_class_that_only_test_masks_have_is_missed(student: Path, scenes: Path, tmp_path: Path) -> None:
+    """Where nobody names the classes: it can be scored, though not learnt."""
+    folder = shutil.copytree(scenes, tmp_path / "set")
+    (folder / "dataset.json").unlink()
+    data = open_dataset(folder)
+    assert data.masks is not None
+    last = data.masks[int(np.flatnonzero(data.split == "test")[0])]
+    assert last is not None
+    Image.fromarray(np.full(np.asarray(Image.open(last)).shape, 5, np.uint8)).save(last)
+    adapted = adapt(
+        student, data=folder, out=tmp_path / "out", task="segmentation", method="linear", steps=2, workers=0
+    )
+    assert adapted.about.classes == ("0", "1", "2", "3", "4", "5")
+    assert adapted.about.scores["mIoU"].mean < 1

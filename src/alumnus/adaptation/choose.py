@@ -76,7 +76,7 @@ def choose(
     if task == "detection":
         classes = train.object_classes
     elif task == "segmentation":
-        classes = train.mask_classes or _mask_numbers(train)
+        classes = train.mask_classes or _mask_numbers(train, test)
     return Chosen(task, domain, classes, train, test, note)
 
 
@@ -181,9 +181,12 @@ def _strata(train: Dataset, task: Task) -> Ids:
     return rarest_class(objects_of(train), len(train.object_classes))
 
 
-def _mask_numbers(train: Dataset) -> tuple[str, ...]:
-    """Returns "0", "1", … up to the highest index in the training masks, where nobody names the classes."""
-    highest = highest_class(progress(masks_of(train), "masks"))
+def _mask_numbers(train: Dataset, test: Dataset) -> tuple[str, ...]:
+    """Returns "0", "1", … up to the highest index in the masks, where nobody names the classes.
+
+    One that only the test masks have cannot be predicted, but it is there to be missed.
+    """
+    highest = highest_class(progress([*masks_of(train), *masks_of(test)], "masks"))
     if highest < 0:
         raise DataError(f"not one of {len(train)} masks to learn from can be read and names a class")
     return tuple(str(number) for number in range(highest + 1))

@@ -235,10 +235,10 @@ def _num_classes(found: TaskData) -> int:
     if data.mask_classes:
         return len(data.mask_classes)
     assert data.masks is not None
-    # Of the training part alone: a class that only the test part has cannot be predicted anyway.
-    highest = highest_class(_there([data.masks[row] for row in found.train]))
+    # One that only the test masks have cannot be predicted, but it is there to be missed.
+    highest = highest_class(_there([data.masks[row] for row in found.rows]))
     if highest < 0:
-        raise DataError(f"task {found.task.name}: no mask of the training part can be read")
+        raise DataError(f"task {found.task.name}: no mask can be read")
     return highest + 1
 
 
