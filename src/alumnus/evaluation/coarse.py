@@ -30,6 +30,7 @@ LEAST_INDEX, LEAST_QUERIES = 1 << 16, 1 << 8  # below which it does not matter
 GROUP, BLOCK = 16, 1 << 11  # vectors; a block of scores stays in the processor's cache
 LANES = BLOCK // GROUP  # groups of a block; members of a group lie that far apart
 QUERIES = 256  # at once for each thread
+MAXIMA = 1 << 26  # at most of them at once; 128 MiB
 SPARE_GROUPS = 6  # taken beyond the candidates that are asked for
 ELEMENTS = 1 << 23  # of the largest temporary array of members
 SHARE = 4  # of the index, at least, that must be left out; else a plain search is as good
@@ -60,7 +61,8 @@ class Coarse:
         self._table = torch.from_numpy(index)
         self._blocks, self._lost, self._longest = _rounded_blocks(self._table)
         self._plain = functools.cache(plain)
-        self._step = QUERIES * torch.get_num_threads()
+        most = max(1, MAXIMA // (len(self._blocks) * LANES))
+        self._step = min(QUERIES * torch.get_num_threads(), most)
         self._scores = torch.empty(self._step, BLOCK, dtype=LOW)
         self._maxima = torch.empty(self._step, len(self._blocks), LANES, dtype=LOW)
         self._members = torch.empty(0)
