@@ -23,7 +23,7 @@ from alumnus.report.html import TEMPLATES
 from alumnus.report.table import DASH, bounds, number
 
 SPAN = 0.1  # a difference below this does not fill the scale of a row
-DARKEST = 70  # percent of the accent's colour in the darkest cell, beyond which text is hard to read
+DARKEST = 42  # percent of the accent's colour in the darkest cell, beyond which text is hard to read
 OWN_TEMPLATES = Path(__file__).parent / "templates"
 
 
