@@ -32,3 +32,9 @@ def test_the_seed_decides() -> None:
     label = np.repeat(np.arange(5), 20)
     assert hold_out(label, seed=1).tolist() == hold_out(label, seed=1).tolist()
     assert hold_out(label, seed=1).tolist() != hold_out(label, seed=2).tolist()
+
+
+def test_a_few_large_classes_are_not_chosen_on() -> None:
+    """Half of the classes must not decide for the others; more than half may."""
+    assert hold_out(np.array([0, 0, 0, 0, 1, 1, 2, 3])).tolist() == []
+    assert len(hold_out(np.array([0, 0, 0, 0, 1, 1, 2, 2, 3]))) == 3

@@ -194,7 +194,7 @@ def _is_past_best(trials: Sequence[Trial]) -> bool:
 
 
 def _splits(place: Ids, seed: int) -> list[Ids]:
-    """Returns the places to hold out: once, or as often as makes `ENOUGH` predictions; an empty list if no class has two images."""
+    """Returns the places to hold out: once, or as often as makes `ENOUGH` predictions; an empty list if too few classes have two images."""
     first = hold_out(place, seed=seed)
     if not len(first):
         return []
