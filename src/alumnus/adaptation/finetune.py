@@ -4,8 +4,8 @@
   will need.
 - AdamW with a rate that falls from layer to layer towards the input (BEiT, arXiv 2106.08254), linear warm-up, cosine.
 - A stratified part of the training images is held out; its accuracy says when to stop and which weights to keep, the ones before
-  the first step among them. The test part is not an argument. Where half of the classes or more have one image, nothing is held out and the last weights
-  stay.
+  the first step among them. The test part is not an argument. Where half of the classes or more have one image, nothing is held out
+  and the last weights stay.
 
 Axes: N training images, C classes.
 """
