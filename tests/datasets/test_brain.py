@@ -60,7 +60,11 @@ def test_a_header_that_lies_is_refused(tmp_path: Path, claims: dict[str, int], m
         read_volume(volume(tmp_path / "a.nii.gz", np.zeros((2, 3, 4)), claims=claims))
 
 
-@pytest.mark.parametrize("content", [b"", b"no gzip", gzip.compress(b"short"), gzip.compress(bytes(400))])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no gzip", gzip.compress(b"short"), gzip.compress(bytes(400))],
+    ids=["empty", "no gzip", "short", "zeros"],  # a gzip file holds the time, and names of tests must not
+)
 def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
     """With a DataError."""
     (tmp_path / "a.nii.gz").write_bytes(content)
