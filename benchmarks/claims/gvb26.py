@@ -22,7 +22,7 @@ from alumnus.errors import RunError
 SUITE = "gvb26"
 NAMES = {
     "mobilenetv2": "MobileNetV2",
-    "lite0": "EfficientNet-Lite0",
+    "efficientnet_lite0": "EfficientNet-Lite0",
     "student": "student",
     "untrained": "untrained",
     "pixels": "pixels",
@@ -59,7 +59,7 @@ def main() -> None:
     asked = parser.parse_args()
     models = [
         {**MOBILENET, "name": "mobilenetv2"},
-        {**LITE0, "name": "lite0"},
+        {**LITE0, "name": "efficientnet_lite0"},
         {"model": "untrained:timm/mobilenetv2_100", "name": "untrained"},
         {"model": str(asked.student), "name": "student"},
         "pixels",
