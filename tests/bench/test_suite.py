@@ -8,8 +8,18 @@ from pathlib import Path
 import pytest
 
 from alumnus import datasets
+from alumnus.bench import suite
 from alumnus.bench.plan import keys_of
-from alumnus.bench.suite import BUDGETS, Budget, Task, load_suite, parse_suite, protocol_of, suite_names
+from alumnus.bench.suite import (
+    BUDGETS,
+    VERSIONS,
+    Budget,
+    Task,
+    load_suite,
+    parse_suite,
+    protocol_of,
+    suite_names,
+)
 from alumnus.bench.tasks import check_sources
 from alumnus.errors import ConfigError
 
@@ -98,18 +108,17 @@ def test_cells_of_a_task() -> None:
     assert count("depth", Budget(dense_seeds=1)) == 3
 
 
-def test_a_protocol_changes_with_what_decides_numbers_and_with_nothing_else() -> None:
-    """Not with a name, nor with another kind's budget."""
+def test_a_protocol_changes_with_what_decides_numbers_and_with_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not with a name, nor with another kind's budget or version."""
     task = Task.model_validate(TASK)
+    mark = protocol_of(task, Budget())
     same = [task.model_copy(update={"name": "b"}), task.model_copy(update={"category": "digits"})]
-    assert {protocol_of(each, Budget(), 1) for each in [task, *same]} == {
-        protocol_of(task, Budget(dense_steps=3, dense_seeds=2), 1)
-    }
+    assert {protocol_of(each, Budget(dense_steps=3, dense_seeds=2)) for each in same} == {mark}
     other = Task.model_validate({**TASK, "options": {"test": "val"}})
-    marks = {
-        protocol_of(task, Budget(), 1),
-        protocol_of(task, Budget(), 2),
-        protocol_of(other, Budget(), 1),
-        protocol_of(task, BUDGETS["quick"], 1),
-    }
-    assert len(marks) == 4
+    assert len({mark, protocol_of(other, Budget()), protocol_of(task, BUDGETS["quick"])}) == 3
+    monkeypatch.setattr(suite, "VERSIONS", {**VERSIONS, "depth": 9})
+    assert protocol_of(task, Budget()) == mark
+    monkeypatch.setattr(suite, "VERSIONS", {**VERSIONS, task.task: 9})
+    assert protocol_of(task, Budget()) != mark

@@ -24,8 +24,6 @@ from alumnus.evaluation.knn import knn_predict
 from alumnus.evaluation.linear import linear_probe
 from alumnus.evaluation.retrieval import Retrieval, retrieve
 
-VERSION = 2  # another one makes all cells again
-
 
 def classification(
     found: TaskData,

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import torch
 
-from alumnus.bench import frozen
 from alumnus.bench.cells import Cell, Key, read_cell
 from alumnus.bench.features import FeatureStore
 from alumnus.bench.models import Model, Zoo
@@ -148,7 +147,7 @@ def _plan_task(
     cells: Mapping[Key, Cell],
     speeds: _Speeds,
 ) -> TaskPlan:
-    protocol = protocol_of(task, budget, frozen.VERSION)
+    protocol = protocol_of(task, budget)
     data = "" if isinstance(found, Exception) else found.data.fingerprint
     jobs, done, encode_s = list[Job](), list[Cell](), 0.0
     for name in zoo.entries:
