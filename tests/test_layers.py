@@ -14,11 +14,14 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"types", "errors"}),
     frozenset({"data", "losses", "distributed", "log", "archives", "clients", "packages", "models"}),
     frozenset({"datasets", "curation", "teachers", "objective", "encoder", "index"}),
+    frozenset({"store"}),
     frozenset({"evaluation", "training"}),
     frozenset({"adaptation", "architect"}),
     frozenset({"methods", "export", "report", "serve", "doctor"}),
     frozenset({"bench"}),
-    frozenset({"cli", "words", "demo", "alumnus", "__main__"}),  # "alumnus" is the package's own __init__
+    frozenset(
+        {"cli", "cli_cache", "cli_words", "words", "demo", "alumnus", "__main__"}
+    ),  # "alumnus" is the package's own __init__
 )
 USE = ("encoder", "index", "serve")  # whoever only uses a student …
 MAKE = ("training", "teachers", "methods")  # … carries none of this

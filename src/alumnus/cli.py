@@ -10,7 +10,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -18,10 +18,10 @@ from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from alumnus import cli_cache
 from alumnus import words as read
+from alumnus.cli_words import AS_WORDS, PLAIN_WIDTH, Words, table
 from alumnus.errors import RunError, UserError
 from alumnus.log import console
 
@@ -34,13 +34,9 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Known data sets to get; any images to check and curate.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
-
-# Options that do not exist reach the verb as words, whose message says how to write them.
-AS_WORDS = {"ignore_unknown_options": True}
-Words = Annotated[list[str] | None, typer.Argument(show_default=False)]
+app.add_typer(cli_cache.app, name="cache")
 
 STOPPED = "stopped; resume with the same command"
-PLAIN_WIDTH = 160  # columns of a table that goes to a file or a pipe
 
 
 class Terminated(BaseException):
@@ -105,7 +101,7 @@ def evaluate(words: Words = None) -> None:
     from alumnus import evaluate as score
 
     results = score(model, **read.bind(score, settings, skip=1))
-    _table(("metric", "value"), ((name, f"{value:.4f}") for name, value in results.items()))
+    table(("metric", "value"), ((name, f"{value:.4f}") for name, value in results.items()))
 
 
 @app.command(context_settings=AS_WORDS)
@@ -135,7 +131,7 @@ def adapt(words: Words = None) -> None:
     scores = adapted.about.scores.items()
     rows = ((name, f"{score.mean:.4f}", f"{score.low:.4f} to {score.high:.4f}") for name, score in scores)
     if scores:
-        _table(("test score", "mean", "95 % interval"), rows)
+        table(("test score", "mean", "95 % interval"), rows)
     print(adapted.folder)
 
 
@@ -171,7 +167,7 @@ def doctor() -> None:
     """What this machine has for Alumnus, and what it lacks."""
     from alumnus.doctor import report as examine
 
-    _table(("topic", "name", "found", "note"), examine())
+    table(("topic", "name", "found", "note"), examine())
 
 
 @app.command()
@@ -195,7 +191,7 @@ def data_list() -> None:
     """Name every known data set."""
     from alumnus import datasets
 
-    _table(("name", "what"), ((name, datasets.info(name).title) for name in datasets.names()))
+    table(("name", "what"), ((name, datasets.info(name).title) for name in datasets.names()))
 
 
 @data_app.command("info", context_settings=AS_WORDS)
@@ -204,7 +200,7 @@ def data_info(words: Words = None) -> None:
     (name,), _ = read.plain(words or [], "NAME")
     from alumnus import datasets
 
-    _table(("field", "value"), datasets.info(name))
+    table(("field", "value"), datasets.info(name))
 
 
 @data_app.command("get", context_settings=AS_WORDS)
@@ -247,15 +243,6 @@ def data_curate(words: Words = None) -> None:
     from alumnus.curation.curate import curate
 
     print(curate(sources, **read.bind(curate, settings, skip=1)))
-
-
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Prints a table on standard output; as wide as needed, without colours, when that is no terminal."""
-    out = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=PLAIN_WIDTH)
-    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
-    for row in rows:
-        table.add_row(*map(Text, row))  # Text, because [onnx] would be taken for markup
-    out.print(table)
 
 
 def _say(message: str, *, code: int) -> int:

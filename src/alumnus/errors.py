@@ -6,6 +6,7 @@ AlumnusError
 │   ├── DataError             a dataset, list or folder
 │   │   └── TooManyBadImages
 │   ├── TeacherError          a teacher's source, weights or output
+│   ├── StoreError            stored teacher outputs
 │   ├── ArtifactError         a student or run folder
 │   └── MissingExtra          an optional package that is not installed
 └── RunError                  also a RuntimeError
@@ -42,6 +43,10 @@ class TooManyBadImages(DataError):
 
 class TeacherError(UserError):
     """A teacher cannot be built, or is not what it was."""
+
+
+class StoreError(UserError):
+    """Stored teacher outputs are damaged, incomplete, or another teacher's or view's."""
 
 
 class ArtifactError(UserError):

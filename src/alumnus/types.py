@@ -44,6 +44,7 @@ class Batch(NamedTuple):
         int, Tensor
     ]  # side in px -> (B, 3, side, side) uint8, same geometry, no photometric change
     row: Tensor  # (B,) int64, rows of the dataset
+    key: Tensor  # (B,) int64, of the images' bytes (see data.read)
     view: Tensor  # (B,) int64, view index of each row
     domain: Tensor  # (B,) int64, index into dataset.domains
     label: Tensor  # (B,) int64, index into dataset.classes[domain]; -1 where there is no label

@@ -1,4 +1,4 @@
-"""Views depend on (seed, row, view) alone, and cut what they say."""
+"""Views depend on (seed, key, view) alone, and cut what they say."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from alumnus.data.views import (
 WHOLE = View(box=(0.0, 0.0, 1.0, 1.0), flip=False, brightness=1.0, contrast=1.0, saturation=1.0)
 
 
-def _draw(row: int, view: int, *, seed: int = 0, aspect: float = 1.0) -> View:
+def _draw(key: int, view: int, *, seed: int = 0, aspect: float = 1.0) -> View:
     return draw_view(
-        ViewSettings(scale=(0.2, 0.8), brightness=0.3), seed=seed, row=row, view=view, aspect=aspect
+        ViewSettings(scale=(0.2, 0.8), brightness=0.3), seed=seed, key=key, view=view, aspect=aspect
     )
 
 
-def test_a_view_depends_on_seed_row_and_view_index_only() -> None:
+def test_a_view_depends_on_seed_key_and_view_index_only() -> None:
     """The same three numbers give the same view whatever was drawn before; any other gives another."""
     first = _draw(5, 2)
     _draw(9, 9)
@@ -48,10 +48,10 @@ def test_a_crop_stays_inside_and_keeps_the_allowed_area(row: int, aspect: float)
 def test_flip_probability_is_kept() -> None:
     """Of 400 views at probability one quarter, about 100 are mirrored; at 0 none is."""
     settings = ViewSettings(flip=0.25)
-    flips = [draw_view(settings, seed=0, row=row, view=0, aspect=1).flip for row in range(400)]
+    flips = [draw_view(settings, seed=0, key=key, view=0, aspect=1).flip for key in range(400)]
     assert 70 < sum(flips) < 130
     never = ViewSettings(flip=0.0)
-    assert not any(draw_view(never, seed=0, row=row, view=0, aspect=1).flip for row in range(100))
+    assert not any(draw_view(never, seed=0, key=key, view=0, aspect=1).flip for key in range(100))
 
 
 def test_geometry_cuts_the_quadrant_it_names() -> None:

@@ -39,7 +39,7 @@ def _batch(count: int = 6) -> Batch:
     generator = torch.Generator().manual_seed(3)
     image = torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8, generator=generator)
     zeros = torch.zeros(count, dtype=torch.int64)
-    return Batch(image, {}, zeros, zeros, zeros, zeros - 1)
+    return Batch(image, {}, zeros, zeros, zeros, zeros, zeros - 1)
 
 
 def _targets(places: tuple[int, ...] = (0, 2, 3), count: int = 6) -> dict[str, Target]:

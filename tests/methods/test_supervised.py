@@ -20,7 +20,7 @@ def _batch(domain: list[int], label: list[int]) -> Batch:
     count = len(domain)
     image = torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8)
     zeros = torch.zeros(count, dtype=torch.int64)
-    return Batch(image, {}, zeros, zeros, torch.tensor(domain), torch.tensor(label))
+    return Batch(image, {}, zeros, zeros, zeros, torch.tensor(domain), torch.tensor(label))
 
 
 def _student() -> Student:

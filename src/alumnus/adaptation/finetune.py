@@ -106,7 +106,7 @@ def finetune(
         patience: checks in a row without a better one, after which training stops.
         check_every: steps between looks at the held-out images.
         start: of the head: "probe", or "zero" to train an architecture from scratch (whose first features say nothing).
-        views: crops and flips of the training images, functions of (seed, row, view).
+        views: crops and flips of the training images, functions of (seed, key of the image, view).
         seed: of what is held out, the batches, the views and dropout.
 
     Raises:

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from alumnus.data.dataset import Dataset
-from alumnus.data.read import BadImage, read_image
+from alumnus.data.read import BadImage, Keyed, read_image, read_keyed
 from alumnus.data.sampler import Sampler
 from alumnus.data.views import (
     REPLACEMENTS,
@@ -115,26 +115,28 @@ class _Steps(TorchDataset[Loaded]):
         draw = self.sampler.draw(step)
         mine = slice(self.rank, None, self.world_size)
         rows, bad = draw.rows[mine].copy(), list[Bad]()
+        keys = np.empty_like(rows)
         student, shared = [], list[dict[int, np.ndarray]]()
         for place, (row, view) in enumerate(zip(rows, draw.views[mine], strict=True)):
-            rows[place], image = self._read(int(row), int(view), bad)
+            rows[place], (image, keys[place]) = self._read(int(row), int(view), bad)
             chosen = draw_view(
                 self.views,
                 seed=self.sampler.seed,
-                row=int(rows[place]),
+                key=int(keys[place]),
                 view=int(view),
                 aspect=image.width / image.height,
             )
             crops = decoded(image, chosen, (self.size, *self.teacher_sizes))
             student.append(apply_photometric(crops[self.size], chosen))
             shared.append(crops)
-        return Loaded(self._batch(student, shared, rows, draw.views[mine]), bad)
+        return Loaded(self._batch(student, shared, rows, keys, draw.views[mine]), bad)
 
     def _batch(
         self,
         student: list[np.ndarray],
         shared: list[dict[int, np.ndarray]],
         rows: np.ndarray,
+        keys: np.ndarray,
         views: np.ndarray,
     ) -> Batch:
         return Batch(
@@ -144,19 +146,20 @@ class _Steps(TorchDataset[Loaded]):
                 for side in self.teacher_sizes
             },
             row=torch.from_numpy(rows),
+            key=torch.from_numpy(keys),
             view=torch.from_numpy(views.copy()),
             domain=torch.from_numpy(self.dataset.domain[rows].astype(np.int64)),
             label=torch.from_numpy(self.dataset.label[rows].astype(np.int64)),
         )
 
-    def _read(self, row: int, view: int, bad: list[Bad]) -> tuple[int, Image.Image]:
+    def _read(self, row: int, view: int, bad: list[Bad]) -> tuple[int, Keyed]:
         """Returns the row's image or, if it cannot be read, another of its domain."""
         pool = self._of_domain[int(self.dataset.domain[row])]
         others = counter_random(self.sampler.seed, REPLACEMENTS, row, view)
         candidate = row
         for _ in range(REPLACEMENT_TRIES):
             try:
-                return candidate, read_image(self.dataset.paths[candidate])
+                return candidate, read_keyed(self.dataset.paths[candidate])
             except BadImage as error:
                 bad.append(Bad(candidate, error.reason))
                 candidate = int(others.choice(pool))

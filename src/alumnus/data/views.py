@@ -1,8 +1,9 @@
-"""Views: the crop, flip and photometric draw of a row, as a pure function of `(seed, row, view index)`.
+"""Views: the crop, flip and photometric draw of an image, as a pure function of `(seed, key of the image, view index)`.
 
 Every random number comes from a counter-based generator (Philox) keyed by those three numbers, so a view is the same on every
-machine, in every worker process and after every restart, and a stored teacher output can be matched with it. Geometry (crop, flip) is
-shared by the student and all teachers; photometric change is for the student alone.
+machine, in every worker process and after every restart, and a stored teacher output can be matched with it. The key is a hash of the
+image's bytes (see `data.read`): views stay what they are when a dataset grows, is moved, sorted anew or joined with another. Geometry
+(crop, flip) is shared by the student and all teachers; photometric change is for the student alone.
 
 Random-resized crop as in Szegedy et al., "Going deeper with convolutions" (arXiv 1409.4842), in the form that torchvision made common.
 """
@@ -58,15 +59,16 @@ class View(NamedTuple):
     saturation: float
 
 
-def draw_view(settings: ViewSettings, *, seed: int, row: int, view: int, aspect: float) -> View:
-    """Returns the view of `(seed, row, view)`.
+def draw_view(settings: ViewSettings, *, seed: int, key: int, view: int, aspect: float) -> View:
+    """Returns the view of `(seed, key, view)`.
 
     Args:
+        key: of the image, in [0, 2^63).
         aspect: width / height of the image.
     """
-    if seed < 0 or row < 0 or view < 0:
-        raise ConfigError(f"seed {seed}, row {row} and view {view} must not be negative")
-    random = counter_random(seed, VIEWS, row, view)
+    if seed < 0 or key < 0 or view < 0:
+        raise ConfigError(f"seed {seed}, key {key} and view {view} must not be negative")
+    random = counter_random(seed, VIEWS, key, view)
     box = _crop_box(settings, random, aspect)
     draws = random.random(4)
     return View(

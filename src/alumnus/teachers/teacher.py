@@ -60,9 +60,8 @@ class Teacher:
         self.fingerprint = self._fingerprint()
         probe = self._probe()
         self.num_features = int(probe.summary.shape[1])  # D
-        self._grid = (
-            None if probe.patches is None else tuple(probe.patches.shape[1:])
-        )  # (N, D) of its patches
+        # (N, D) of its patches
+        self.grid = None if probe.patches is None else (probe.patches.shape[1], probe.patches.shape[2])
 
     def __call__(self, image: Tensor) -> Features:
         """Returns features in float32 of images (n, 3, size, size), float in [0, 1]; n may be 0.
@@ -96,7 +95,7 @@ class Teacher:
 
     def silence(self) -> Features:
         """Returns its features of no image: (0, D) and, if it gives patches, (0, N, D)."""
-        patches = None if self._grid is None else torch.zeros(0, *self._grid, device=self.device)
+        patches = None if self.grid is None else torch.zeros(0, *self.grid, device=self.device)
         return Features(torch.zeros(0, self.num_features, device=self.device), patches)
 
     def to(self, device: torch.device) -> Teacher:
@@ -109,8 +108,12 @@ class Teacher:
 
     @torch.no_grad()
     def _run(self, image: Tensor) -> Features:
+        # Of one image alone, libraries take other kernels, whose last digits differ: two give the features that it has in any batch.
+        several = image if len(image) > 1 else image.expand(2, -1, -1, -1)
         with self._precision():
-            summary, patches = self._network((image.float() - self._mean) / self._std)
+            summary, patches = self._network((several.float() - self._mean) / self._std)
+        if len(image) == 1:
+            summary, patches = summary[:1], None if patches is None else patches[:1]
         return Features(summary.float(), None if patches is None else patches.float())
 
     def _precision(self) -> torch.autocast:

@@ -27,6 +27,7 @@ from alumnus.data.sampler import SamplerName
 from alumnus.data.views import ViewSettings
 from alumnus.errors import ConfigError, nearest
 from alumnus.objective import MethodSettings
+from alumnus.store.settings import Bytes, StoreSettings
 from alumnus.teachers.spec import TeacherSpec
 from alumnus.training.messages import explain
 from alumnus.training.optim import OptimSettings
@@ -125,6 +126,12 @@ class Config(BaseModel):
         validate_default=True,
         description="a name, or {name: …, settings of that method}",
     )
+    store: StoreSettings | None = Field(
+        None, description="folder of teacher outputs, or {path: …}: each teacher runs once for each view"
+    )
+    memory_limit: Bytes | None = Field(
+        None, description="of this process (on a GPU: of its memory), such as 4GiB"
+    )
     domains: tuple[str, ...] | None = Field(
         None, description="train on these domains only; all of the data by default"
     )
@@ -151,7 +158,20 @@ class Config(BaseModel):
 
 
 # May differ between a run and its continuation: they change nothing that is learnt.
-FREE = frozenset({"out", "workers", "checkpoint_every", "log_every", "resume", "max_bad_fraction", "device"})
+# (A store is known by what it holds: see `_fingerprint` in loop.py.)
+FREE = frozenset(
+    {
+        "out",
+        "workers",
+        "checkpoint_every",
+        "log_every",
+        "resume",
+        "max_bad_fraction",
+        "device",
+        "store",
+        "memory_limit",
+    }
+)
 
 
 def schema() -> dict[str, Any]:

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,25 +13,25 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from alumnus.data.dataset import Dataset, open_dataset
+from alumnus.data.dataset import Dataset
 from alumnus.data.loader import train_batches
 from alumnus.data.read import Quarantine
 from alumnus.data.sampler import Sampler
-from alumnus.errors import ConfigError, NonFiniteError, nearest
+from alumnus.errors import NonFiniteError
 from alumnus.log import MetricsFile, bar
 from alumnus.models.artifact import save_student
 from alumnus.models.student import Student
 from alumnus.objective import Objective, Setup, TeacherWidth
-from alumnus.teachers import describe, load_teacher
-from alumnus.teachers.live import LiveTeachers
-from alumnus.teachers.teacher import Teacher
+from alumnus.teachers.targets import Speaker, TargetSource
 from alumnus.training.build import build_student, pick_device, provenance
 from alumnus.training.checkpoint import TrainState, load_checkpoint, save_checkpoint
 from alumnus.training.config import FREE, Config, method_module
+from alumnus.training.data import training_data
 from alumnus.training.memory import keep_freed_memory
 from alumnus.training.meter import Meter
 from alumnus.training.optim import Ema, make_optimizer, set_lr
 from alumnus.training.run import Run, open_run
+from alumnus.training.targets import live_speakers, open_store, stored_speakers
 from alumnus.types import Batch, Terms
 
 
@@ -51,9 +50,9 @@ def train(config: Config) -> Run:
     if device.type == "cpu":
         keep_freed_memory()
     dataset = training_data(config)
-    teachers = [load_teacher(spec, device=device) for spec in config.teachers]
-    manifest = [describe(teacher) for teacher in teachers]
-    source = LiveTeachers(teachers, domains=dataset.domains, device=device)
+    teachers = _speakers(config, dataset, device)
+    manifest = [teacher.about for teacher in teachers]
+    source = TargetSource(teachers, domains=dataset.domains, device=device)
     student = build_student(config).to(device).to(memory_format=torch.channels_last)
     objective = _objective(config, dataset, student, teachers).to(device)
     optimizer = make_optimizer(student, objective, config.optim, lr=config.lr)
@@ -74,23 +73,11 @@ def train(config: Config) -> Run:
     return run
 
 
-def training_data(config: Config) -> Dataset:
-    """Returns the training split of the data, cut to the domains asked for, its labels counted anew within it."""
-    dataset = open_dataset(config.data)
-    for domain in config.domains or ():
-        if domain not in dataset.domains:
-            hint = nearest(domain, dataset.domains)
-            raise ConfigError(
-                f"domains: the data has no {domain!r}{hint}; it has {', '.join(dataset.domains)}"
-            )
-    return _compact_labels(dataset.select(split="train", domains=config.domains))
-
-
 def _fit(
     config: Config,
     run: Run,
     dataset: Dataset,
-    source: LiveTeachers,
+    source: TargetSource,
     state: TrainState,
     *,
     start: int,
@@ -164,7 +151,23 @@ def _update(terms: Terms, state: TrainState, *, step: int, clip_norm: float) -> 
         state.ema.update(state.student, step=step)
 
 
-def _objective(config: Config, dataset: Dataset, student: Student, teachers: Sequence[Teacher]) -> Objective:
+def _speakers(config: Config, dataset: Dataset, device: torch.device) -> list[Speaker]:
+    if config.store is None or not config.teachers:
+        return live_speakers(config.teachers, device=device)
+    store = open_store(
+        config.store,
+        dataset,
+        config.views,
+        seed=config.seed,
+        device=device,
+        workers=config.workers,
+        memory_limit=config.memory_limit,
+        sources=config.data,
+    )
+    return stored_speakers(store, config.teachers)
+
+
+def _objective(config: Config, dataset: Dataset, student: Student, teachers: Sequence[Speaker]) -> Objective:
     counts = [
         int(dataset.label[dataset.domain == d].max(initial=-1)) + 1 for d in range(len(dataset.domains))
     ]
@@ -179,21 +182,12 @@ def _objective(config: Config, dataset: Dataset, student: Student, teachers: Seq
     return objective
 
 
-def _compact_labels(dataset: Dataset) -> Dataset:
-    """Numbers each domain's classes from 0 among those that occur here, so that a classifier has no idle class."""
-    label = dataset.label.copy()
-    for domain in range(len(dataset.domains)):
-        here = (dataset.domain == domain) & (label >= 0)
-        label[here] = np.unique(label[here], return_inverse=True)[1]
-    return replace(dataset, label=label)
-
-
 def _to_device(batch: Batch, device: torch.device) -> Batch:
     def move(tensor: Tensor) -> Tensor:
         return tensor.to(device, non_blocking=True)
 
     images = {side: move(image) for side, image in batch.teacher_images.items()}
-    rest = (move(tensor) for tensor in (batch.row, batch.view, batch.domain, batch.label))
+    rest = (move(tensor) for tensor in (batch.row, batch.key, batch.view, batch.domain, batch.label))
     return Batch(move(batch.image), images, *rest)
 
 
@@ -204,8 +198,15 @@ def _step_seed(seed: int, step: int) -> int:
 
 def _fingerprint(config: Config, dataset: Dataset, teachers: Sequence[Mapping[str, Any]]) -> str:
     decisive = {key: value for key, value in config.model_dump(mode="json").items() if key not in FREE}
-    parts = [decisive, dataset.fingerprint, [teacher["fingerprint"] for teacher in teachers]]
+    said = [[teacher["fingerprint"], *_rounded(teacher)] for teacher in teachers]
+    parts = [decisive, dataset.fingerprint, said]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _rounded(teacher: Mapping[str, Any]) -> list[str]:
+    """Float32 out of a store is what a live teacher says, bit for bit; other precisions are another run."""
+    stored = teacher.get("stored", "float32")
+    return [] if stored == "float32" else [stored]
 
 
 def _card(config: Config) -> str:

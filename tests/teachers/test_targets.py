@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from alumnus.errors import TeacherError
-from alumnus.teachers import load_teacher
-from alumnus.teachers.live import LiveTeachers
+from alumnus.teachers import describe, load_teacher
 from alumnus.teachers.spec import TeacherSpec
+from alumnus.teachers.targets import Live, TargetSource
 from alumnus.teachers.teacher import Teacher
 from alumnus.types import Batch
 
@@ -40,12 +40,19 @@ def _batch(domain: list[int], sizes: tuple[int, ...] = (8,)) -> Batch:
     views = {side: torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8) for side in sizes}
     number = torch.arange(count)
     return Batch(
-        torch.zeros(count, 3, 4, 4, dtype=torch.uint8), views, number, number, torch.tensor(domain), -number
+        torch.zeros(count, 3, 4, 4, dtype=torch.uint8),
+        views,
+        number,
+        number,
+        number,
+        torch.tensor(domain),
+        -number,
     )
 
 
-def _live(*teachers: Teacher) -> LiveTeachers:
-    return LiveTeachers(teachers, domains=DOMAINS, device=CPU)
+def _live(*teachers: Teacher) -> TargetSource:
+    speakers = [Live(teacher, about=describe(teacher)) for teacher in teachers]
+    return TargetSource(speakers, domains=DOMAINS, device=CPU)
 
 
 def test_a_teacher_speaks_about_its_own_rows_only() -> None:

@@ -1,0 +1,126 @@
+"""`alumnus cache VERB …`: the store of teacher outputs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from alumnus import words as read
+from alumnus.cli_words import AS_WORDS, Words, table
+from alumnus.errors import StoreError, UserError
+from alumnus.log import console
+
+app = typer.Typer(help="Teacher outputs on disk: run each teacher once.", no_args_is_help=True)
+
+
+@app.command(context_settings=AS_WORDS)
+def plan(words: Words = None) -> None:
+    """Say what a store will take, measured on a few images: alumnus cache plan recipe.yaml out=store/ views.per_image=8"""
+    recipe, settings = _recipe(words)
+    from alumnus.training import cache
+
+    store, estimates = cache.plan(recipe, settings)
+    table(cache.PLAN_COLUMNS, cache.estimate_rows(store, estimates))
+
+
+@app.command(context_settings=AS_WORDS)
+def build(words: Words = None) -> None:
+    """Compute what is missing: alumnus cache build recipe.yaml out=store/ precision=float16 budget=20GiB
+
+    The words of the recipe work here too. Start it in several terminals, or on machines that share the folder, and they divide the work;
+    kill it, and the same command goes on.
+    """
+    recipe, settings = _recipe(words)
+    from alumnus.training import cache
+
+    for folder in cache.build(recipe, settings):
+        print(folder.path)
+
+
+@app.command(context_settings=AS_WORDS)
+def info(words: Words = None) -> None:
+    """List a store's teachers, outputs and what keeping them lost: alumnus cache info store/"""
+    (store,), _ = read.plain(words or [], "STORE")
+    from alumnus.training import cache
+
+    table(cache.COLUMNS, cache.info(_store(store)))
+
+
+@app.command(context_settings=AS_WORDS)
+def verify(
+    words: Words = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Remove damaged shards; a build makes them again.")
+    ] = False,
+) -> None:
+    """Check every byte, and ask each teacher again about a sample: alumnus cache verify store/ sample=64
+
+    With a recipe behind the store its teachers and data are asked, which Python teachers need. Exit code 2 if anything is wrong.
+    """
+    store, recipe, settings = _store_and_recipe(words)
+    own = [word for word in settings if word.startswith("sample=")]
+    from alumnus.training import cache
+
+    given = read.bind(cache.verify, own, skip=3)
+    rest = [word for word in settings if word not in own]
+    verdicts = cache.verify(store, recipe, rest, repair=repair, **given)
+    rows = [
+        (
+            v.folder,
+            str(v.shards),
+            str(len(v.damaged)),
+            str(v.asked_again),
+            str(v.drifted),
+            f"{v.largest_error:.2g}",
+            v.note,
+        )
+        for v in verdicts
+    ]
+    table(("teacher", "shards", "damaged", "asked again", "drifted", "largest error", "note"), rows)
+    wrong = [v.folder for v in verdicts if not v.is_right]
+    if wrong and not repair:
+        raise StoreError(
+            f"{', '.join(wrong)}: not what was kept, or not what the teacher says now; --repair removes damaged shards"
+        )
+
+
+@app.command(context_settings=AS_WORDS)
+def prune(
+    words: Words = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Remove it; without this, only say what would go.")
+    ] = False,
+) -> None:
+    """Remove what a recipe does not need, or some teachers: alumnus cache prune store/ recipe.yaml --yes, … store/ teachers=old,older"""
+    store, recipe, settings = _store_and_recipe(words)
+    named = next((word.removeprefix("teachers=") for word in settings if word.startswith("teachers=")), "")
+    from alumnus.training import cache
+
+    names = [name for name in named.split(",") if name] if recipe is None else []
+    rest = settings if recipe is not None else []
+    for path in cache.prune(store, recipe, rest, teachers=names, really=yes):
+        print(path)
+    if not yes:
+        console.print("nothing was removed; --yes removes what is listed")
+
+
+def _recipe(words: list[str] | None) -> tuple[Path | None, list[str]]:
+    paths, settings = read.split(words or [])
+    if len(paths) > 1:
+        raise UserError(f"unexpected word {paths[1]!r}; after the recipe come key=value words")
+    return (Path(paths[0]) if paths else None), settings
+
+
+def _store_and_recipe(words: list[str] | None) -> tuple[Path, Path | None, list[str]]:
+    paths, settings = read.split(words or [])
+    if not paths or len(paths) > 2:
+        raise UserError("wanted: STORE, perhaps a recipe, and key=value words")
+    return _store(paths[0]), (Path(paths[1]) if len(paths) == 2 else None), settings
+
+
+def _store(text: str) -> Path:
+    if not Path(text).is_dir():
+        raise StoreError(f"there is no store {text}; `alumnus cache build` makes one")
+    return Path(text)

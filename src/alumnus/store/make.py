@@ -1,0 +1,249 @@
+"""Making a store complete: for each teacher, what is there, what is missing, what that will cost, and then doing it.
+
+One teacher is in memory at a time, so any number of them fit where the largest does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from alumnus.data.quarantine import Quarantine
+from alumnus.errors import StoreError
+from alumnus.log import console
+from alumnus.store.build import BATCH, Wanted, fill, missing, trial
+from alumnus.store.claims import Entries
+from alumnus.store.folder import About, Folder, Geometry, folders, open_or_make
+from alumnus.store.measure import cost_of, give_back, in_use
+from alumnus.store.precision import Precision
+from alumnus.store.read import explain_absence
+from alumnus.store.settings import StoreSettings, show_bytes
+from alumnus.teachers import describe, load_teacher
+from alumnus.teachers.origin import absolute, is_same, origin_of
+from alumnus.teachers.spec import TeacherSpec
+from alumnus.teachers.teacher import Teacher
+
+T = TypeVar("T")
+
+DEFAULT: Precision = "float16"
+LOWER: Precision = "int8"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What one teacher's missing outputs will take. Times are of this machine, measured on a few images."""
+
+    about: About
+    num_missing: int
+    num_wanted: int
+    exists: bool  # whether the store has a folder for it
+    seconds: float = 0.0  # to compute what is missing
+    peak_bytes: int = 0  # of the process while it works; 0 where it was not measured
+    batch_size: int = BATCH  # that fits the memory allowed
+
+    def bytes_in(self, precision: Precision) -> int:
+        """On disk, of what is missing."""
+        return self.num_missing * replace(self.about, precision=precision).row_bytes
+
+
+class Store:
+    """A store for one dataset and one geometry of views."""
+
+    def __init__(
+        self,
+        settings: StoreSettings,
+        wanted: Wanted,
+        geometry: Geometry,
+        *,
+        device: torch.device,
+        workers: int,
+        memory_limit: int | None = None,
+        sources: Sequence[str] = (),
+    ) -> None:
+        self.path, self.settings, self.wanted, self.geometry = settings.path, settings, wanted, geometry
+        self.device, self.workers, self.memory_limit = device, workers, memory_limit
+        self._sources = tuple(
+            str(Path(source).absolute()) if Path(source).exists() else source for source in sources
+        )
+
+    def known(self, spec: TeacherSpec) -> Folder | None:
+        """Returns the folder of a teacher that is certain to be the one that made it, without loading it."""
+        now = origin_of(spec)
+        fitting = [
+            folder
+            for folder in folders(self.path)
+            if folder.about.geometry == self.geometry
+            and is_same(folder.about.origin, now)
+            and self.settings.precision in ("auto", folder.about.precision)
+        ]
+        return _most_precise(fitting)
+
+    def estimate(self, specs: Sequence[TeacherSpec], *, refuse_changed: bool = False) -> list[Estimate]:
+        """Returns what each teacher's missing outputs will take; nothing is written.
+
+        A teacher is loaded only if it is not known again or something of it is missing, and tried on one batch.
+
+        Args:
+            refuse_changed: refuse a teacher under whose name the store holds only outputs of other weights, settings or views.
+
+        Raises:
+            TeacherError: a teacher cannot be built.
+            StoreError: a teacher does not fit in the memory allowed; or it changed: names both fingerprints or both geometries.
+        """
+        return [self._estimate(spec, refuse_changed=refuse_changed) for spec in specs]
+
+    def fill(self, estimates: Sequence[Estimate], specs: Sequence[TeacherSpec]) -> list[Folder]:
+        """Computes all that is missing; returns each teacher's folder.
+
+        Raises:
+            StoreError: the budget is too small, or something is damaged.
+            TooManyBadImages: more than 5 % of the images cannot be read.
+        """
+        precision = self.choose_precision(estimates)
+        quarantine = Quarantine(
+            self.path / "quarantine.jsonl", total=len(self.wanted.data), max_bad_fraction=0.05
+        )
+        made = []
+        for estimate, spec in zip(estimates, specs, strict=True):
+            about = _kept_as(estimate, precision)
+            self.path.mkdir(parents=True, exist_ok=True)
+            folder = open_or_make(self.path, about)
+            if estimate.num_missing:
+                self._with_teacher(spec, partial(self._fill, folder, quarantine, estimate.batch_size))
+            made.append(folder.refreshed())
+        return made
+
+    def choose_precision(self, estimates: Sequence[Estimate]) -> Precision:
+        """Returns the precision in which new outputs are kept.
+
+        Raises:
+            StoreError: what is missing does not fit the budget.
+        """
+        budget, used = self.settings.budget, disk_bytes(self.path)
+        asked = self.settings.precision
+        choices: list[Precision] = [DEFAULT, LOWER] if asked == "auto" else [asked]
+        needed = {
+            choice: sum(each.bytes_in(_kept_as(each, choice).precision) for each in estimates)
+            for choice in choices
+        }
+        for choice in choices:
+            if budget is None or used + needed[choice] <= budget:
+                if choice == LOWER and asked == "auto" and any(each.num_missing for each in estimates):
+                    console.print(
+                        f"float16 would need {show_bytes(used + needed[DEFAULT])}, over the budget: int8 is kept"
+                    )
+                return choice
+        raise StoreError(
+            f"the store holds {show_bytes(used)} and needs {show_bytes(min(needed.values()))} more in {choices[-1]}; the budget is "
+            f"{show_bytes(budget or 0)}. Fewer views an image, fewer teachers, output=summary or a larger budget help"
+        )
+
+    def _estimate(self, spec: TeacherSpec, *, refuse_changed: bool) -> Estimate:
+        entries = self.wanted.of(spec.domains)
+        folder = self.known(spec)
+        if folder is not None:
+            about = replace(folder.about, spec=absolute(spec), data=self._sources)
+            lacking = len(missing(folder, entries))
+            if not lacking:
+                return Estimate(about, 0, len(entries), True)
+        return self._with_teacher(spec, partial(self._estimate_loaded, spec, entries, refuse_changed))
+
+    def _estimate_loaded(
+        self, spec: TeacherSpec, entries: Entries, refuse_changed: bool, teacher: Teacher
+    ) -> Estimate:
+        if refuse_changed:
+            self._refuse_changed(teacher)
+        about = self._about(spec, teacher)
+        existing = _most_precise([folder for folder in folders(self.path) if self._holds(folder, teacher)])
+        if existing is not None:
+            about = replace(about, precision=existing.about.precision)
+        lacking = len(missing(existing, entries)) if existing else len(entries)
+        if not lacking:
+            return Estimate(about, 0, len(entries), True)
+        batch_size, seconds, peak = self._tried(teacher)
+        return Estimate(
+            about, lacking, len(entries), existing is not None, lacking * seconds, peak, batch_size
+        )
+
+    def _fill(self, folder: Folder, quarantine: Quarantine, batch_size: int, teacher: Teacher) -> None:
+        if teacher.fingerprint != folder.about.fingerprint:
+            raise StoreError(f"teacher {teacher.name} changed while its outputs were computed; build again")
+        fill(folder, teacher, self.wanted, quarantine=quarantine, workers=self.workers, batch_size=batch_size)
+
+    def _with_teacher(self, spec: TeacherSpec, use: Callable[[Teacher], T]) -> T:
+        """Loads a teacher for one use; its memory is given back after it."""
+        try:
+            return use(load_teacher(spec, device=self.device))
+        finally:
+            give_back(self.device)
+
+    def _about(self, spec: TeacherSpec, teacher: Teacher) -> About:
+        asked = self.settings.precision
+        return About(
+            teacher=describe(teacher),
+            geometry=self.geometry,
+            precision=DEFAULT if asked == "auto" else asked,
+            grid=teacher.grid,
+            spec=absolute(spec),
+            origin=origin_of(spec),
+            data=self._sources,
+        )
+
+    def _holds(self, folder: Folder, teacher: Teacher) -> bool:
+        return (
+            folder.about.fingerprint == teacher.fingerprint
+            and folder.about.geometry == self.geometry
+            and self.settings.precision in ("auto", folder.about.precision)
+        )
+
+    def _tried(self, teacher: Teacher) -> tuple[int, float, int]:
+        """Returns the batch size that fits the memory allowed, seconds an output, and the peak of memory."""
+        batch_size = BATCH
+        while True:
+            attempt = partial(trial, teacher, self.wanted, self.geometry, batch_size=batch_size)
+            speed, cost = cost_of(attempt, self.device)
+            if self.memory_limit is None or cost.peak_bytes <= self.memory_limit:
+                return batch_size, speed.s_per_image, cost.peak_bytes
+            if batch_size == 2:
+                raise StoreError(
+                    f"teacher {teacher.name} takes {show_bytes(cost.peak_bytes)} with 2 images at once, memory_limit is "
+                    f"{show_bytes(self.memory_limit)}; the process holds {show_bytes(in_use(self.device))} before. A larger limit, a "
+                    "smaller size or a smaller teacher helps"
+                )
+            give_back(self.device)
+            batch_size //= 2
+
+    def _refuse_changed(self, teacher: Teacher) -> None:
+        known = [folder.about for folder in folders(self.path)]
+        if any(
+            about.fingerprint == teacher.fingerprint and about.geometry == self.geometry for about in known
+        ):
+            return
+        if any(about.teacher["name"] == teacher.name for about in known):
+            why = explain_absence(
+                known,
+                name=teacher.name,
+                source=teacher.source,
+                fingerprint=teacher.fingerprint,
+                geometry=self.geometry,
+            )
+            raise StoreError(f"{self.path}: {why}; if that is meant, `alumnus cache build` adds it")
+
+
+def disk_bytes(store: Path) -> int:
+    """Returns how much the outputs of a store take on disk."""
+    return sum(path.stat().st_size for path in store.glob("*/*.safetensors"))
+
+
+def _kept_as(estimate: Estimate, precision: Precision) -> About:
+    """What was there keeps its precision: a teacher's outputs are never of two."""
+    return estimate.about if estimate.exists else replace(estimate.about, precision=precision)
+
+
+def _most_precise(found: Sequence[Folder]) -> Folder | None:
+    return max(found, key=lambda folder: folder.about.row_bytes, default=None)

@@ -1,0 +1,107 @@
+"""A teacher that speaks out of a store: the features that were computed for the very image and view, or an error.
+
+Axes: B images in a batch, n of them that are asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from alumnus.errors import StoreError
+from alumnus.store.folder import About, Folder, Geometry
+from alumnus.teachers.targets import Speaker
+from alumnus.types import Batch, Features
+
+
+@final
+class Stored(Speaker):
+    """A teacher whose outputs are in a store. Its network need not even be installed."""
+
+    def __init__(self, folder: Folder, *, domains: tuple[str, ...] | None, weight: float, name: str) -> None:
+        """Opens the outputs; domains, weight and name are the recipe's, for they change no output.
+
+        Raises:
+            StoreError: a shard is damaged.
+        """
+        about = folder.about
+        super().__init__(
+            name=name,
+            source=str(about.teacher["source"]),
+            domains=domains,
+            weight=weight,
+            num_features=int(about.teacher["num_features"]),
+            size=None,
+            about={
+                **about.teacher,
+                "name": name,
+                "domains": None if domains is None else list(domains),
+                "weight": weight,
+                "stored": about.precision,
+            },
+        )
+        self.folder = folder
+        self._index, self._shards = folder.index, folder.shards
+
+    def speak(self, batch: Batch, index: Tensor) -> Features:
+        """Reads the features of the images at places (n,) of a batch.
+
+        Raises:
+            StoreError: one is not there, or is damaged.
+        """
+        place = index.cpu()
+        found = self.read(batch.key.cpu()[place].numpy(), batch.view.cpu()[place].numpy())
+        patches = None if found.patches is None else found.patches.to(index.device, non_blocking=True)
+        return Features(found.summary.to(index.device, non_blocking=True), patches)
+
+    def read(self, key: NDArray[np.int64], view: NDArray[np.int64]) -> Features:
+        """Returns the features (n, D) and (n, N, D) of images and views (n,), on the CPU, float32; n may be 0.
+
+        Raises:
+            StoreError: one is not there, or is damaged.
+        """
+        number = self._index.find(key, view)
+        if (number < 0).any():
+            first = int(np.flatnonzero(number < 0)[0])
+            raise StoreError(
+                f"{self.folder.path} has no output of {self.name} for view {view[first]} of an image with the key {key[first]:016x} "
+                f"({int((number < 0).sum())} of {len(key)} asked for are missing): images changed or were added since it was "
+                "built; `alumnus cache build` computes what is missing"
+            )
+        shard, row = self._index.places(number)
+        summary = torch.empty(len(key), self.num_features)
+        grid = self.folder.about.grid
+        patches = None if grid is None else torch.empty(len(key), *grid)
+        for one in np.unique(shard):
+            here = np.flatnonzero(shard == one)
+            found = self._shards[one].read(row[here])
+            summary[here] = found.summary
+            if patches is not None and found.patches is not None:
+                patches[here] = found.patches
+        return Features(summary, patches)
+
+
+def explain_absence(
+    known: Sequence[About], *, name: str, source: str, fingerprint: str, geometry: Geometry
+) -> str:
+    """Returns why a store has no outputs of a teacher, naming both fingerprints or both geometries where it has something close."""
+    same = [about for about in known if about.teacher["name"] == name or about.teacher["source"] == source]
+    other = next((about for about in same if about.fingerprint != fingerprint), None)
+    if other is not None and all(about.fingerprint != fingerprint for about in same):
+        changed = [
+            f"{field} was {other.teacher[field]!r}"
+            for field in ("source", "size", "mean", "std", "dtype", "output")
+        ]
+        return (
+            f"the store's outputs of {name} are of a teacher with the fingerprint {other.fingerprint[:16]}, this one has "
+            f"{fingerprint[:16]}: its weights, size, normalisation, precision or output changed (there: {', '.join(changed)})"
+        )
+    views = next((about for about in same if about.fingerprint == fingerprint), None)
+    if views is not None:
+        return f"the store's outputs of {name} are of other views ({views.geometry}), these are {geometry}"
+    return f"the store has nothing of {name} ({source}, fingerprint {fingerprint[:16]})"

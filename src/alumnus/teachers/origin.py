@@ -1,0 +1,73 @@
+"""Knowing a teacher again without loading it.
+
+A fingerprint says what a teacher is, but costs loading it. Where everything that decides it is in files and versions, those are noted
+beside the fingerprint; as long as the recipe's words, the files' sizes and times, and the versions are the same, so is the teacher. This
+is the rule by which git and make know a file again; `alumnus cache verify` asks the teacher itself.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from alumnus.errors import AlumnusError
+from alumnus.packages import resolve_file
+from alumnus.teachers.spec import TeacherSpec
+
+LIBRARIES = ("alumnus", "torch", "torchvision", "timm")
+IRRELEVANT = frozenset({"name", "domains", "weight", "licence"})  # change no output
+
+
+def origin_of(spec: TeacherSpec) -> dict[str, Any] | None:
+    """Returns what decides a teacher's outputs, JSON values; None if only the loaded teacher can tell."""
+    if not isinstance(spec.model, str):
+        return None
+    files = _files(spec)
+    if files is None:
+        return None
+    words = {key: value for key, value in spec.model_dump(mode="json").items() if key not in IRRELEVANT}
+    try:
+        states = {str(path): [path.stat().st_size, path.stat().st_mtime_ns] for path in files}
+    except OSError:
+        return None
+    return {"spec": words, "files": states, "versions": {name: metadata.version(name) for name in LIBRARIES}}
+
+
+def is_same(noted: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> bool:
+    """Whether a teacher noted earlier is certain to be the one of now."""
+    return noted is not None and now is not None and dict(noted) == dict(now)
+
+
+def _files(spec: TeacherSpec) -> list[Path] | None:
+    """The files that a teacher is read from; None if that is not known."""
+    source = spec.source
+    try:
+        if source.startswith(("timm/", "torchvision/")):
+            return [] if spec.weights in (None, "random") else [resolve_file(str(spec.weights))]
+        if source.startswith("onnx:"):
+            return [resolve_file(source.removeprefix("onnx:"))]
+    except AlumnusError:
+        return None
+    if source.startswith("alumnus:"):
+        folder = Path(source.removeprefix("alumnus:"))
+        return (
+            [path for path in sorted(folder.iterdir()) if path.suffix in (".safetensors", ".json")]
+            if folder.is_dir()
+            else None
+        )
+    return None  # code may change without leaving a trace
+
+
+def absolute(spec: TeacherSpec) -> dict[str, Any] | None:
+    """Returns a specification that means the same from any working folder, JSON values; None for a Python object."""
+    if not isinstance(spec.model, str):
+        return None
+    values = spec.model_dump(mode="json", exclude_none=True)
+    for field in ("model", "weights"):
+        prefix, colon, rest = str(values.get(field, "")).rpartition(":")
+        if rest and prefix in ("", "onnx", "alumnus") and os.path.exists(rest):
+            values[field] = f"{prefix}{colon}{os.path.abspath(rest)}"
+    return values

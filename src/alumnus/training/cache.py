@@ -1,0 +1,186 @@
+"""`alumnus cache`: the store of a recipe's teachers, planned, built, looked at, checked and cleared, apart from any run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from alumnus.errors import ConfigError
+from alumnus.store.folder import Folder, folders, shard_paths
+from alumnus.store.make import Estimate, Store
+from alumnus.store.prune import leftovers, remove, unneeded
+from alumnus.store.settings import StoreSettings, show_bytes
+from alumnus.store.verify import Verdict
+from alumnus.store.verify import verify as verify_store
+from alumnus.teachers import load_teacher
+from alumnus.training.build import pick_device
+from alumnus.training.config import Config
+from alumnus.training.data import training_data
+from alumnus.training.recipe import load_config
+from alumnus.training.targets import open_store, tell
+
+OWN = ("out", "precision", "budget")  # words of these verbs; all others are the recipe's
+Row = tuple[str, ...]
+
+
+def plan(recipe: Path | None, words: Sequence[str]) -> tuple[Store, list[Estimate]]:
+    """Returns a recipe's store and what is missing in it, measured on a few images; nothing is written."""
+    config, settings = _config(recipe, words)
+    store = _store(config, settings)
+    return store, store.estimate(config.teachers)
+
+
+def build(recipe: Path | None, words: Sequence[str]) -> list[Folder]:
+    """Computes what is missing, and returns each teacher's folder. May run in several processes at once."""
+    config, settings = _config(recipe, words)
+    store = _store(config, settings)
+    estimates = store.estimate(config.teachers)
+    tell(store, estimates)
+    return store.fill(estimates, config.teachers)
+
+
+def verify(
+    store: Path, recipe: Path | None, words: Sequence[str], *, sample: int = 32, repair: bool = False
+) -> list[Verdict]:
+    """Returns a verdict on each teacher's folder; with a recipe its data and teachers are asked, else those noted in the store."""
+    if recipe is None and not words:
+        return verify_store(store, sample=sample, repair=repair)
+    config, _ = _config(recipe, [f"out={store}", *words])
+    device = pick_device(config.device)
+    specs = {load_teacher(spec, device=device).fingerprint: spec for spec in config.teachers}
+    return verify_store(
+        store,
+        sample=sample,
+        data=config.data,
+        specs=specs,
+        device=device,
+        workers=config.workers,
+        repair=repair,
+    )
+
+
+def prune(
+    store: Path,
+    recipe: Path | None,
+    words: Sequence[str],
+    *,
+    teachers: Sequence[str] = (),
+    really: bool = False,
+) -> list[Path]:
+    """Returns what a recipe does not need (or the folders of the teachers named), and removes it if that is meant."""
+    keep = list[str]()
+    if recipe is not None:
+        config, settings = _config(recipe, [f"out={store}", *words])
+        keep = [_name_of(each) for each in _store(config, settings).estimate(config.teachers)]
+    found = [*unneeded(store, keep=keep, teachers=teachers)] if keep or teachers else []
+    if not keep and not teachers and not leftovers(store):
+        unneeded(store)  # says what to give
+    if really:
+        remove(found)
+        for path in leftovers(store):
+            path.unlink()
+    return found
+
+
+def info(store: Path) -> list[Row]:
+    """Returns a line for each teacher of a store: COLUMNS."""
+    return [_line(folder) for folder in folders(store)]
+
+
+COLUMNS = (
+    "teacher",
+    "fingerprint",
+    "px",
+    "views",
+    "images",
+    "outputs",
+    "unreadable",
+    "size",
+    "kept as",
+    "cosine mean, least",
+    "largest error",
+)
+
+
+def _line(folder: Folder) -> Row:
+    about, shards = folder.about, folder.shards
+    weights = np.array([len(shard) for shard in shards], float)
+    cosine = (
+        float(np.average([shard.loss.cosine_mean for shard in shards], weights=weights))
+        if weights.sum()
+        else 1.0
+    )
+    keys = {int(key) for shard in shards for key in shard.key}
+    views = {int(view) for shard in shards for view in shard.view}
+    return (
+        str(about.teacher["name"]),
+        about.fingerprint[:16],
+        str(about.teacher["size"]),
+        str(len(views)),
+        f"{len(keys):,}",
+        f"{len(folder.index):,}",
+        str(len(folder.index.bad)),
+        show_bytes(sum(path.stat().st_size for path in shard_paths(folder.path))),
+        about.precision,
+        f"{cosine:.6f}, {min((shard.loss.cosine_min for shard in shards), default=1.0):.6f}",
+        f"{max((shard.loss.error for shard in shards), default=0.0):.2g}",
+    )
+
+
+def estimate_rows(store: Store, estimates: Sequence[Estimate]) -> list[Row]:
+    """Returns a line for each teacher, and the sum: PLAN_COLUMNS."""
+    precision = store.choose_precision(estimates)
+    rows, total, seconds = list[Row](), 0, 0.0
+    for each in estimates:
+        kept = each.about.precision if each.exists else precision
+        total, seconds = total + each.bytes_in(kept), seconds + each.seconds
+        rows.append(
+            (
+                str(each.about.teacher["name"]),
+                f"{each.num_wanted:,}",
+                f"{each.num_missing:,}",
+                kept,
+                show_bytes(each.bytes_in(kept)),
+                f"{each.seconds:.0f} s",
+                show_bytes(each.peak_bytes) if each.peak_bytes else "–",
+                str(each.batch_size),
+            )
+        )
+    return [*rows, ("all", "", "", "", show_bytes(total), f"{seconds:.0f} s", "", "")]
+
+
+PLAN_COLUMNS = ("teacher", "outputs", "missing", "kept as", "size", "time here", "memory", "batch")
+
+
+def _config(recipe: Path | None, words: Sequence[str]) -> tuple[Config, StoreSettings]:
+    own = dict(word.split("=", 1) for word in words if word.partition("=")[0] in OWN)
+    rest = [word for word in words if word.partition("=")[0] not in OWN]
+    # The student and the run's folder have no part in a store, and need not be given.
+    config = load_config(recipe, ["student=timm/none", *rest], out=Path())
+    if not config.teachers:
+        raise ConfigError("there is no teacher to store; give a recipe with `teachers`")
+    path = own.pop("out", None)
+    if path is None and config.store is None:
+        raise ConfigError("out=FOLDER is missing: where the store is or shall be")
+    base = config.store or StoreSettings(path=Path(str(path)))
+    changed = {**base.model_dump(), **own, **({} if path is None else {"path": path})}
+    return config, StoreSettings.model_validate(changed)
+
+
+def _store(config: Config, settings: StoreSettings) -> Store:
+    return open_store(
+        settings,
+        training_data(config),
+        config.views,
+        seed=config.seed,
+        device=pick_device(config.device),
+        workers=config.workers,
+        memory_limit=config.memory_limit,
+        sources=config.data,
+    )
+
+
+def _name_of(estimate: Estimate) -> str:
+    return estimate.about.name

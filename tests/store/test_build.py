@@ -1,0 +1,179 @@
+"""A store computes what is missing, once, and gives back what the teacher said."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from alumnus.data.dataset import open_dataset
+from alumnus.data.loader import train_batches
+from alumnus.data.read import key_of
+from alumnus.data.sampler import Sampler
+from alumnus.data.views import ViewSettings
+from alumnus.errors import ConfigError, StoreError
+from alumnus.store.folder import folders
+from alumnus.teachers import describe, load_teacher
+from alumnus.teachers.targets import Live, TargetSource
+from alumnus.training.targets import stored_speakers
+from tests.store.made import VIEWS, Counting, spec_of, store_of
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def images(tmp_path: Path, tiny_images: Path) -> Path:
+    """Three domains of which one has an unreadable file more."""
+    folder = tmp_path / "images"
+    shutil.copytree(tiny_images, folder)
+    return folder
+
+
+def test_stored_targets_are_the_live_ones_bit_for_bit(tmp_path: Path, images: Path) -> None:
+    """Of every batch, for teachers trusted everywhere and on one domain, whatever the batches of the build were."""
+    data = open_dataset(images)
+    specs = [spec_of(Counting()), spec_of(Counting(2.0), name="circles", domains=[data.domains[0]])]
+    live = TargetSource(
+        [Live(teacher, about=describe(teacher)) for teacher in (load_teacher(s, device=CPU) for s in specs)],
+        domains=data.domains,
+        device=CPU,
+    )
+    stored = TargetSource(
+        stored_speakers(store_of(tmp_path / "store", data), specs), domains=data.domains, device=CPU
+    )
+    assert stored.sizes == ()
+    sampler = Sampler(data.domain, name="balanced", batch_size=7, seed=0, views_per_image=VIEWS.per_image)
+    for loaded in train_batches(
+        data, sampler, VIEWS, size=16, teacher_sizes=live.sizes, start=0, steps=20, workers=0
+    ):
+        for name, target in live(loaded.batch).items():
+            found = stored(loaded.batch)[name]
+            assert torch.equal(found.places, target.places)
+            assert torch.equal(found.features.summary, target.features.summary)
+
+
+def test_a_second_build_computes_nothing(tmp_path: Path, images: Path) -> None:
+    """Nor does one of the same images in another folder, under other names."""
+    teacher = Counting()
+    stored_speakers(store_of(tmp_path / "store", images), [spec_of(teacher)])
+    others = tmp_path / "elsewhere"
+    shutil.copytree(images, others / "deep")
+    for path in sorted(others.rglob("*.png")):
+        path.rename(path.with_name(f"again-{path.name}"))
+    seen = teacher.seen
+    stored_speakers(store_of(tmp_path / "store", images), [spec_of(teacher)])
+    stored_speakers(store_of(tmp_path / "store", others), [spec_of(teacher)])
+    assert teacher.seen - seen <= 2 * 2  # what loading one shows it, to learn its width
+
+
+def test_new_images_views_and_teachers_cost_what_they_add(tmp_path: Path, images: Path) -> None:
+    """One image more: its two views. A view more: one output an image. Another teacher: all of its own."""
+    teacher, store = Counting(), tmp_path / "store"
+    stored_speakers(store_of(store, images), [spec_of(teacher)])
+    extra = next(images.rglob("0.png")).with_name("extra.png")
+    Image.new("RGB", (30, 20), (1, 2, 3)).save(extra)
+    count = len(open_dataset(images))
+    assert _missing(store, images, teacher) == 2
+    assert _missing(store, images, teacher, ViewSettings(per_image=3)) == count + 2
+    assert _missing(store, images, Counting(3.0)) == 2 * count
+    folder = next(iter(folders(store)))
+    before = len(folder.index)
+    stored_speakers(store_of(store, images), [spec_of(teacher)])
+    assert len(folder.refreshed().index) == before + 2
+    assert len(folder.refreshed().shards) == 2
+
+
+def test_an_unreadable_image_is_noted_and_not_tried_again(tmp_path: Path, images: Path) -> None:
+    """The build goes on, and the quarantine says why."""
+    broken = next(images.rglob("0.png")).with_name("broken.png")
+    broken.write_bytes(b"no image at all, but bytes")
+    store, teacher = tmp_path / "store", Counting()
+    stored_speakers(store_of(store, images), [spec_of(teacher)])
+    folder = next(iter(folders(store)))
+    assert list(folder.index.bad) == [key_of(broken)]
+    assert _missing(store, images, teacher) == 0
+    assert "broken.png" in (store / "quarantine.jsonl").read_text()
+
+
+def test_a_changed_teacher_is_refused_with_both_fingerprints(tmp_path: Path, images: Path) -> None:
+    """Other weights, another size, another normalisation: each is another teacher."""
+    stored_speakers(store_of(tmp_path / "store", images), [spec_of(Counting())])
+    old = next(iter(folders(tmp_path / "store"))).about.fingerprint
+    for changed in (
+        spec_of(Counting(1.5)),
+        spec_of(Counting(), size=24),
+        spec_of(Counting(), mean=[0.5] * 3),
+    ):
+        new = load_teacher(changed, device=CPU).fingerprint
+        with pytest.raises(StoreError, match=f"fingerprint {old[:16]}, this one has {new[:16]}"):
+            stored_speakers(store_of(tmp_path / "store", images), [changed])
+
+
+def test_other_views_are_refused(tmp_path: Path, images: Path) -> None:
+    """Another crop range, flip or seed; but not another photometric change, which teachers never see."""
+    stored_speakers(store_of(tmp_path / "store", images), [spec_of(Counting())])
+    for views in (ViewSettings(per_image=2, flip=0.0), ViewSettings(per_image=2, scale=(0.5, 1.0))):
+        with pytest.raises(StoreError, match="are of other views"):
+            stored_speakers(store_of(tmp_path / "store", images, views), [spec_of(Counting())])
+    bright = ViewSettings(per_image=2, brightness=0.4)
+    assert _missing(tmp_path / "store", images, Counting(), bright) == 0
+
+
+def test_a_changed_image_is_not_given_the_old_outputs(tmp_path: Path, images: Path) -> None:
+    """Same name, other content."""
+    store, teacher = tmp_path / "store", Counting()
+    (stored,) = stored_speakers(store_of(store, images), [spec_of(teacher)])
+    Image.new("RGB", (40, 40), (9, 9, 9)).save(next(images.rglob("0.png")))
+    data = open_dataset(images)
+    sampler = Sampler(data.domain, name="proportional", batch_size=len(data), seed=0, views_per_image=2)
+    (loaded,) = train_batches(data, sampler, VIEWS, size=16, teacher_sizes=(), start=0, steps=1, workers=0)
+    with pytest.raises(StoreError, match=f"1 of {len(data)} asked for are missing.*cache build"):
+        stored.speak(loaded.batch, torch.arange(len(data)))
+    assert _missing(store, images, teacher) == 2
+
+
+def test_views_without_end_cannot_be_stored(tmp_path: Path, images: Path) -> None:
+    """The message says what to set."""
+    with pytest.raises(ConfigError, match=r"views\.per_image, for example to 8"):
+        store_of(tmp_path / "store", images, ViewSettings())
+
+
+def test_a_budget_lowers_the_precision_or_refuses(tmp_path: Path, images: Path) -> None:
+    """float16 does not fit, int8 does; then neither does, and nothing was written."""
+    count = len(open_dataset(images))
+    store = store_of(tmp_path / "store", images, precision="auto", budget=2 * count * 40)
+    stored_speakers(store, [spec_of(Counting())])
+    assert next(iter(folders(tmp_path / "store"))).about.precision == "int8"
+    tight = store_of(tmp_path / "tight", images, precision="auto", budget="2KiB")
+    with pytest.raises(StoreError, match=r"budget is 2\.0 KiB"):
+        stored_speakers(tight, [spec_of(Counting())])
+    assert list(folders(tmp_path / "tight")) == []
+
+
+def test_a_store_that_may_not_be_filled_says_what_it_lacks(tmp_path: Path, images: Path) -> None:
+    """Counts, and the command."""
+    with pytest.raises(StoreError, match=r"lacks outputs \(counting 180\); `alumnus cache build`"):
+        stored_speakers(store_of(tmp_path / "store", images, fill=False), [spec_of(Counting())])
+
+
+def test_precisions_come_close(tmp_path: Path, images: Path) -> None:
+    """float16 within a thousandth of each feature vector, int8 within two hundredths, as the shards themselves say."""
+    found = {}
+    for precision in ("float32", "float16", "int8"):
+        store = store_of(tmp_path / precision, images, precision=precision)
+        (stored,) = stored_speakers(store, [spec_of(Counting())])
+        folder = next(iter(folders(tmp_path / precision)))
+        key, view = folder.shards[0].key, folder.shards[0].view
+        order = np.lexsort((view, key))
+        found[precision] = stored.read(key[order], view[order]).summary  # type: ignore[attr-defined]
+        error = (found[precision] - found["float32"]).norm(dim=1) / found["float32"].norm(dim=1)
+        assert float(error.max()) == pytest.approx(folder.shards[0].loss.error, abs=1e-6)
+        assert float(error.max()) <= {"float32": 0, "float16": 1e-3, "int8": 2e-2}[precision]
+
+
+def _missing(store: Path, images: Path, teacher: Counting, views: ViewSettings = VIEWS) -> int:
+    return store_of(store, images, views).estimate([spec_of(teacher)])[0].num_missing
