@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -12,7 +13,8 @@ from alumnus.data.views import ViewSettings
 from alumnus.store.make import Store
 from alumnus.store.settings import StoreSettings
 from alumnus.teachers.spec import TeacherSpec
-from alumnus.training.targets import open_store
+from alumnus.teachers.targets import Speaker
+from alumnus.training.targets import open_store, stored_speakers
 
 VIEWS = ViewSettings(per_image=2)
 
@@ -27,7 +29,7 @@ class Counting(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, 3, S, S) -> (B, 12)."""
-        self.seen += len(image)
+        self.seen += int((image.amax((1, 2, 3)) > 0).sum())  # small batches are filled up with black ones
         return nn.functional.adaptive_avg_pool2d(image, 2).flatten(1) * self.weight
 
 
@@ -49,3 +51,8 @@ def store_of(folder: Path, data: Dataset | Path, views: ViewSettings = VIEWS, **
         memory_limit=None,
         sources=[],
     )
+
+
+def speakers_of(store: Store, specs: Sequence[TeacherSpec]) -> list[Speaker]:
+    """The teachers as a run would have them, what is missing computed."""
+    return stored_speakers(store, store.estimate(specs, refuse_changed=True), specs)

@@ -19,8 +19,7 @@ from alumnus.errors import ConfigError, StoreError
 from alumnus.store.folder import folders
 from alumnus.teachers import describe, load_teacher
 from alumnus.teachers.targets import Live, TargetSource
-from alumnus.training.targets import stored_speakers
-from tests.store.made import VIEWS, Counting, spec_of, store_of
+from tests.store.made import VIEWS, Counting, speakers_of, spec_of, store_of
 
 CPU = torch.device("cpu")
 
@@ -43,7 +42,7 @@ def test_stored_targets_are_the_live_ones_bit_for_bit(tmp_path: Path, images: Pa
         device=CPU,
     )
     stored = TargetSource(
-        stored_speakers(store_of(tmp_path / "store", data), specs), domains=data.domains, device=CPU
+        speakers_of(store_of(tmp_path / "store", data), specs), domains=data.domains, device=CPU
     )
     assert stored.sizes == ()
     sampler = Sampler(data.domain, name="balanced", batch_size=7, seed=0, views_per_image=VIEWS.per_image)
@@ -59,21 +58,21 @@ def test_stored_targets_are_the_live_ones_bit_for_bit(tmp_path: Path, images: Pa
 def test_a_second_build_computes_nothing(tmp_path: Path, images: Path) -> None:
     """Nor does one of the same images in another folder, under other names."""
     teacher = Counting()
-    stored_speakers(store_of(tmp_path / "store", images), [spec_of(teacher)])
+    speakers_of(store_of(tmp_path / "store", images), [spec_of(teacher)])
     others = tmp_path / "elsewhere"
     shutil.copytree(images, others / "deep")
     for path in sorted(others.rglob("*.png")):
         path.rename(path.with_name(f"again-{path.name}"))
     seen = teacher.seen
-    stored_speakers(store_of(tmp_path / "store", images), [spec_of(teacher)])
-    stored_speakers(store_of(tmp_path / "store", others), [spec_of(teacher)])
+    speakers_of(store_of(tmp_path / "store", images), [spec_of(teacher)])
+    speakers_of(store_of(tmp_path / "store", others), [spec_of(teacher)])
     assert teacher.seen - seen <= 2 * 2  # what loading one shows it, to learn its width
 
 
 def test_new_images_views_and_teachers_cost_what_they_add(tmp_path: Path, images: Path) -> None:
     """One image more: its two views. A view more: one output an image. Another teacher: all of its own."""
     teacher, store = Counting(), tmp_path / "store"
-    stored_speakers(store_of(store, images), [spec_of(teacher)])
+    speakers_of(store_of(store, images), [spec_of(teacher)])
     extra = next(images.rglob("0.png")).with_name("extra.png")
     Image.new("RGB", (30, 20), (1, 2, 3)).save(extra)
     count = len(open_dataset(images))
@@ -82,7 +81,7 @@ def test_new_images_views_and_teachers_cost_what_they_add(tmp_path: Path, images
     assert _missing(store, images, Counting(3.0)) == 2 * count
     folder = next(iter(folders(store)))
     before = len(folder.index)
-    stored_speakers(store_of(store, images), [spec_of(teacher)])
+    speakers_of(store_of(store, images), [spec_of(teacher)])
     assert len(folder.refreshed().index) == before + 2
     assert len(folder.refreshed().shards) == 2
 
@@ -92,7 +91,7 @@ def test_an_unreadable_image_is_noted_and_not_tried_again(tmp_path: Path, images
     broken = next(images.rglob("0.png")).with_name("broken.png")
     broken.write_bytes(b"no image at all, but bytes")
     store, teacher = tmp_path / "store", Counting()
-    stored_speakers(store_of(store, images), [spec_of(teacher)])
+    speakers_of(store_of(store, images), [spec_of(teacher)])
     folder = next(iter(folders(store)))
     assert list(folder.index.bad) == [key_of(broken)]
     assert _missing(store, images, teacher) == 0
@@ -101,7 +100,7 @@ def test_an_unreadable_image_is_noted_and_not_tried_again(tmp_path: Path, images
 
 def test_a_changed_teacher_is_refused_with_both_fingerprints(tmp_path: Path, images: Path) -> None:
     """Other weights, another size, another normalisation: each is another teacher."""
-    stored_speakers(store_of(tmp_path / "store", images), [spec_of(Counting())])
+    speakers_of(store_of(tmp_path / "store", images), [spec_of(Counting())])
     old = next(iter(folders(tmp_path / "store"))).about.fingerprint
     for changed in (
         spec_of(Counting(1.5)),
@@ -110,15 +109,15 @@ def test_a_changed_teacher_is_refused_with_both_fingerprints(tmp_path: Path, ima
     ):
         new = load_teacher(changed, device=CPU).fingerprint
         with pytest.raises(StoreError, match=f"fingerprint {old[:16]}, this one has {new[:16]}"):
-            stored_speakers(store_of(tmp_path / "store", images), [changed])
+            speakers_of(store_of(tmp_path / "store", images), [changed])
 
 
 def test_other_views_are_refused(tmp_path: Path, images: Path) -> None:
     """Another crop range, flip or seed; but not another photometric change, which teachers never see."""
-    stored_speakers(store_of(tmp_path / "store", images), [spec_of(Counting())])
+    speakers_of(store_of(tmp_path / "store", images), [spec_of(Counting())])
     for views in (ViewSettings(per_image=2, flip=0.0), ViewSettings(per_image=2, scale=(0.5, 1.0))):
         with pytest.raises(StoreError, match="are of other views"):
-            stored_speakers(store_of(tmp_path / "store", images, views), [spec_of(Counting())])
+            speakers_of(store_of(tmp_path / "store", images, views), [spec_of(Counting())])
     bright = ViewSettings(per_image=2, brightness=0.4)
     assert _missing(tmp_path / "store", images, Counting(), bright) == 0
 
@@ -126,7 +125,7 @@ def test_other_views_are_refused(tmp_path: Path, images: Path) -> None:
 def test_a_changed_image_is_not_given_the_old_outputs(tmp_path: Path, images: Path) -> None:
     """Same name, other content."""
     store, teacher = tmp_path / "store", Counting()
-    (stored,) = stored_speakers(store_of(store, images), [spec_of(teacher)])
+    (stored,) = speakers_of(store_of(store, images), [spec_of(teacher)])
     Image.new("RGB", (40, 40), (9, 9, 9)).save(next(images.rglob("0.png")))
     data = open_dataset(images)
     sampler = Sampler(data.domain, name="proportional", batch_size=len(data), seed=0, views_per_image=2)
@@ -146,18 +145,18 @@ def test_a_budget_lowers_the_precision_or_refuses(tmp_path: Path, images: Path) 
     """float16 does not fit, int8 does; then neither does, and nothing was written."""
     count = len(open_dataset(images))
     store = store_of(tmp_path / "store", images, precision="auto", budget=2 * count * 40)
-    stored_speakers(store, [spec_of(Counting())])
+    speakers_of(store, [spec_of(Counting())])
     assert next(iter(folders(tmp_path / "store"))).about.precision == "int8"
     tight = store_of(tmp_path / "tight", images, precision="auto", budget="2KiB")
     with pytest.raises(StoreError, match=r"budget is 2\.0 KiB"):
-        stored_speakers(tight, [spec_of(Counting())])
+        speakers_of(tight, [spec_of(Counting())])
     assert list(folders(tmp_path / "tight")) == []
 
 
 def test_a_store_that_may_not_be_filled_says_what_it_lacks(tmp_path: Path, images: Path) -> None:
     """Counts, and the command."""
     with pytest.raises(StoreError, match=r"lacks outputs \(counting 180\); `alumnus cache build`"):
-        stored_speakers(store_of(tmp_path / "store", images, fill=False), [spec_of(Counting())])
+        speakers_of(store_of(tmp_path / "store", images, fill=False), [spec_of(Counting())])
 
 
 def test_precisions_come_close(tmp_path: Path, images: Path) -> None:
@@ -165,7 +164,7 @@ def test_precisions_come_close(tmp_path: Path, images: Path) -> None:
     found = {}
     for precision in ("float32", "float16", "int8"):
         store = store_of(tmp_path / precision, images, precision=precision)
-        (stored,) = stored_speakers(store, [spec_of(Counting())])
+        (stored,) = speakers_of(store, [spec_of(Counting())])
         folder = next(iter(folders(tmp_path / precision)))
         key, view = folder.shards[0].key, folder.shards[0].view
         order = np.lexsort((view, key))

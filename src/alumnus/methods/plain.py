@@ -65,7 +65,7 @@ class Plain(Objective):
         """Returns the mean over teachers of each one's mean distance, and each one's own as `loss/NAME`."""
         output = student(batch.image)
         # Unit vectors of E dimensions have entries near E^-0.5: the factor gives the projectors inputs near 1.
-        embedding = output.embedding * output.embedding.shape[-1] ** 0.5
+        embedding = output.embedding.float() * output.embedding.shape[-1] ** 0.5
         total = 0 * embedding[:, 0].sum()  # part of the graph even where no teacher is trusted
         per_sample = embedding.new_zeros(len(embedding))
         report: dict[str, Tensor] = {}

@@ -26,6 +26,7 @@ from alumnus.store.settings import StoreSettings, show_bytes
 from alumnus.teachers import describe, load_teacher
 from alumnus.teachers.origin import absolute, is_same, origin_of
 from alumnus.teachers.spec import TeacherSpec
+from alumnus.teachers.targets import check_domains
 from alumnus.teachers.teacher import Teacher
 
 T = TypeVar("T")
@@ -144,6 +145,7 @@ class Store:
         )
 
     def _estimate(self, spec: TeacherSpec, *, refuse_changed: bool) -> Estimate:
+        check_domains(spec.name or spec.source, spec.domains, self.wanted.data.domains)
         entries = self.wanted.of(spec.domains)
         folder = self.known(spec)
         if folder is not None:

@@ -102,7 +102,7 @@ class TargetSource:
         """
         _check_names(speakers)
         for speaker in speakers:
-            _check_domains(speaker, domains)
+            check_domains(speaker.name, speaker.domains, domains)
         self.device = torch.device(device)
         self.speakers = tuple(speakers)
         self.sizes = tuple(
@@ -139,10 +139,15 @@ def _check_names(speakers: Sequence[Speaker]) -> None:
         sources[each.name] = each.source
 
 
-def _check_domains(speaker: Speaker, domains: Sequence[str]) -> None:
-    for domain in speaker.domains or ():
+def check_domains(name: str, trusted: Sequence[str] | None, domains: Sequence[str]) -> None:
+    """Refuses a teacher that is trusted on a domain which the data has not.
+
+    Raises:
+        TeacherError: naming the nearest one.
+    """
+    for domain in trusted or ():
         if domain not in domains:
             raise TeacherError(
-                f"teacher {speaker.name} is trusted on {domain!r}, which the data has not"
+                f"teacher {name} is trusted on {domain!r}, which the data has not"
                 f"{nearest(domain, domains)}; it has {', '.join(domains)}"
             )

@@ -19,7 +19,7 @@ from alumnus.training.build import pick_device
 from alumnus.training.config import Config
 from alumnus.training.data import training_data
 from alumnus.training.recipe import load_config
-from alumnus.training.targets import open_store, tell
+from alumnus.training.targets import store_of, tell
 
 OWN = ("out", "precision", "budget")  # words of these verbs; all others are the recipe's
 Row = tuple[str, ...]
@@ -170,16 +170,7 @@ def _config(recipe: Path | None, words: Sequence[str]) -> tuple[Config, StoreSet
 
 
 def _store(config: Config, settings: StoreSettings) -> Store:
-    return open_store(
-        settings,
-        training_data(config),
-        config.views,
-        seed=config.seed,
-        device=pick_device(config.device),
-        workers=config.workers,
-        memory_limit=config.memory_limit,
-        sources=config.data,
-    )
+    return store_of(config, settings, training_data(config), device=pick_device(config.device))
 
 
 def _name_of(estimate: Estimate) -> str:

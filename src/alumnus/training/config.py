@@ -129,6 +129,10 @@ class Config(BaseModel):
     store: StoreSettings | None = Field(
         None, description="folder of teacher outputs, or {path: …}: each teacher runs once for each view"
     )
+    targets: Literal["auto", "live", "stored"] = Field(
+        "auto",
+        description="auto: out of the store where that takes less work than asking the teacher in every step",
+    )
     memory_limit: Bytes | None = Field(
         None, description="of this process (on a GPU: of its memory), such as 4GiB"
     )
@@ -146,7 +150,10 @@ class Config(BaseModel):
     seed: int = Field(0, ge=0)
     workers: int = Field(2, ge=0, description="image-reading processes")
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["float32", "bfloat16"] = Field("float32", description="of the student's forward pass")
+    precision: Literal["float32", "bfloat16", "auto"] = Field(
+        "float32",
+        description="of the student's forward pass; auto is bfloat16 where a dry run finds it faster",
+    )
     checkpoint_every: int = Field(200, ge=1, description="steps between checkpoints")
     log_every: int = Field(20, ge=1, description="steps between lines of metrics.jsonl")
     resume: Literal["auto", "never"] = Field(

@@ -30,8 +30,9 @@ from alumnus.training.data import training_data
 from alumnus.training.memory import keep_freed_memory
 from alumnus.training.meter import Meter
 from alumnus.training.optim import Ema, make_optimizer, set_lr
+from alumnus.training.plan import Plan, StudentPrecision, fastest_precision, read_plan
 from alumnus.training.run import Run, open_run
-from alumnus.training.targets import live_speakers, open_store, stored_speakers
+from alumnus.training.targets import choose_speakers
 from alumnus.types import Batch, Terms
 
 
@@ -50,10 +51,14 @@ def train(config: Config) -> Run:
     if device.type == "cpu":
         keep_freed_memory()
     dataset = training_data(config)
-    teachers = _speakers(config, dataset, device)
+    began = None if run.is_stale else read_plan(run.folder)
+    teachers, modes, why = choose_speakers(
+        config, dataset, device=device, began=None if began is None else began.modes
+    )
     manifest = [teacher.about for teacher in teachers]
     source = TargetSource(teachers, domains=dataset.domains, device=device)
     student = build_student(config).to(device).to(memory_format=torch.channels_last)
+    precision, measured = _precision(config, student, began)
     objective = _objective(config, dataset, student, teachers).to(device)
     optimizer = make_optimizer(student, objective, config.optim, lr=config.lr)
     ema = Ema(student, decay=config.optim.ema) if config.optim.ema else None
@@ -61,11 +66,13 @@ def train(config: Config) -> Run:
     fingerprint = _fingerprint(config, dataset, manifest)
     start = 0 if run.is_stale else load_checkpoint(run.checkpoints, state, fingerprint=fingerprint)
     run.begin(config, manifest)
+    plan = Plan(precision, modes, why | measured)
+    plan.save(run.folder)
     run.say(
-        f"{len(dataset):,} images of {len(np.unique(dataset.domain))} domains, {len(teachers)} teachers, "
+        f"{len(dataset):,} images of {len(np.unique(dataset.domain))} domains, {plan.summary}, "
         f"steps {start} to {config.steps} on {device}"
     )
-    _fit(config, run, dataset, source, state, start=start, fingerprint=fingerprint)
+    _fit(config, run, dataset, source, state, precision=precision, start=start, fingerprint=fingerprint)
     if ema is not None:
         student.load_state_dict(ema.tensors)
     save_student(student, run.student, provenance=provenance(config, dataset, manifest), card=_card(config))
@@ -80,6 +87,7 @@ def _fit(
     source: TargetSource,
     state: TrainState,
     *,
+    precision: StudentPrecision,
     start: int,
     fingerprint: str,
 ) -> None:
@@ -118,7 +126,7 @@ def _fit(
             batch = _to_device(loaded.batch, device)
             targets = source(batch)
             set_lr(state.optimizer, config.optim, progress=step / config.steps)
-            with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
                 terms = state.objective(state.student, batch, targets, step / config.steps)
             _update(terms, state, step=step, clip_norm=config.optim.clip_norm)
             sampler.observe(loaded.batch.domain.numpy(), terms.per_sample.cpu().numpy())
@@ -151,20 +159,17 @@ def _update(terms: Terms, state: TrainState, *, step: int, clip_norm: float) -> 
         state.ema.update(state.student, step=step)
 
 
-def _speakers(config: Config, dataset: Dataset, device: torch.device) -> list[Speaker]:
-    if config.store is None or not config.teachers:
-        return live_speakers(config.teachers, device=device)
-    store = open_store(
-        config.store,
-        dataset,
-        config.views,
-        seed=config.seed,
-        device=device,
-        workers=config.workers,
-        memory_limit=config.memory_limit,
-        sources=config.data,
-    )
-    return stored_speakers(store, config.teachers)
+def _precision(
+    config: Config, student: Student, began: Plan | None
+) -> tuple[StudentPrecision, dict[str, str]]:
+    """Returns the student's precision and, if it was measured, why."""
+    if config.precision != "auto":
+        return config.precision, {}
+    if began is not None:
+        return began.precision, {"precision": began.why.get("precision", "")}
+    device = next(student.parameters()).device
+    chosen, why = fastest_precision(student, batch_size=config.batch_size, device=device)
+    return chosen, {"precision": why}
 
 
 def _objective(config: Config, dataset: Dataset, student: Student, teachers: Sequence[Speaker]) -> Objective:

@@ -4,6 +4,7 @@ config.yaml       the resolved configuration
 log.txt           what was said
 metrics.jsonl     losses, learning rate and images/s, a line every `log_every` steps
 teachers.json     id, source, fingerprint and licence of every teacher
+plan.json         which teachers speak live, offloaded or out of a store, the student's precision, and why
 quarantine.jsonl  images that could not be read
 checkpoints/      the last two
 student/          the result, written at the end
@@ -29,6 +30,7 @@ FILES = (
     "log.txt",
     "metrics.jsonl",
     "teachers.json",
+    "plan.json",
     "quarantine.jsonl",
     "results.json",
     "report.html",

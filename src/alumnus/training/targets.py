@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -10,39 +10,118 @@ from alumnus.data.dataset import Dataset
 from alumnus.data.views import ViewSettings
 from alumnus.errors import ConfigError, StoreError
 from alumnus.log import console
-from alumnus.store.build import Wanted
+from alumnus.store.build import BATCH, Wanted
 from alumnus.store.folder import Folder, Geometry
 from alumnus.store.identity import identify
 from alumnus.store.make import Estimate, Store
+from alumnus.store.measure import cost_of, in_use
 from alumnus.store.read import Stored
 from alumnus.store.settings import StoreSettings, show_bytes
 from alumnus.teachers import describe, load_teacher
 from alumnus.teachers.spec import TeacherSpec
-from alumnus.teachers.targets import Live, Speaker
+from alumnus.teachers.targets import Live, Speaker, trusted_domains
+from alumnus.teachers.teacher import Teacher
+from alumnus.training.config import Config
+from alumnus.training.plan import Mode, Need, arrange
+
+CPU = torch.device("cpu")
 
 
-def live_speakers(specs: Sequence[TeacherSpec], *, device: torch.device) -> list[Speaker]:
-    """Returns the teachers themselves, all in memory at once."""
-    teachers = [load_teacher(spec, device=device) for spec in specs]
-    return [Live(teacher, about=describe(teacher)) for teacher in teachers]
+def choose_speakers(
+    config: Config, dataset: Dataset, *, device: torch.device, began: Mapping[str, Mode] | None
+) -> tuple[list[Speaker], dict[str, Mode], dict[str, str]]:
+    """Returns the teachers, in the order of the recipe, how each speaks, and why.
+
+    Args:
+        began: how they spoke when the run began, if it is resumed.
+    """
+    if config.store is None or config.targets == "live" or not config.teachers:
+        if config.targets == "stored":
+            raise ConfigError("targets=stored needs store=FOLDER")
+        speakers, modes = live_speakers(config.teachers, device=device, memory_limit=config.memory_limit)
+        return speakers, modes, {}
+    store = store_of(config, config.store, dataset, device=device)
+    estimates = store.estimate(config.teachers, refuse_changed=True)
+    names = [_name(estimate, spec) for estimate, spec in zip(estimates, config.teachers, strict=True)]
+    draws = [_draws(config, dataset, spec) for spec in config.teachers]
+    stored = [
+        began[name] == "stored"
+        if began and name in began
+        else config.targets == "stored" or each.num_missing <= drawn
+        for name, each, drawn in zip(names, estimates, draws, strict=True)
+    ]
+    why = {
+        name: f"{each.num_missing:,} of {each.num_wanted:,} outputs are missing, the run asks for about {drawn:,}"
+        for name, each, drawn in zip(names, estimates, draws, strict=True)
+    }
+    kept = [(e, s) for e, s, is_stored in zip(estimates, config.teachers, stored, strict=True) if is_stored]
+    speaking = iter(stored_speakers(store, [e for e, _ in kept], [s for _, s in kept]))
+    asked = [spec for spec, is_stored in zip(config.teachers, stored, strict=True) if not is_stored]
+    alive, modes = live_speakers(asked, device=device, memory_limit=config.memory_limit)
+    others = iter(alive)
+    speakers = [next(speaking) if is_stored else next(others) for is_stored in stored]
+    return speakers, {each.name: modes.get(each.name, "stored") for each in speakers}, why
 
 
-def stored_speakers(store: Store, specs: Sequence[TeacherSpec]) -> list[Speaker]:
-    """Returns the teachers as the store has them; what is missing is computed first, if the settings allow it.
+def live_speakers(
+    specs: Sequence[TeacherSpec], *, device: torch.device, memory_limit: int | None
+) -> tuple[list[Speaker], dict[str, Mode]]:
+    """Returns the teachers themselves; on a GPU, those that do not fit together wait in main memory for their turn.
 
     Raises:
-        StoreError: the store has other outputs under a teacher's name, or lacks some and may not be filled.
+        ConfigError: they do not fit into the memory allowed.
     """
-    estimates = store.estimate(specs, refuse_changed=True)
+    if device.type == "cpu" and memory_limit is None:
+        teachers = [load_teacher(spec, device=device) for spec in specs]
+        return [Live(each, about=describe(each)) for each in teachers], {
+            each.name: "live" for each in teachers
+        }
+    teachers, needs = list[Teacher](), list[Need]()
+    for spec in specs:
+        before = in_use(device)
+        teacher = load_teacher(spec, device=device)
+        weights = max(0, in_use(device) - before)
+        _, cost = cost_of(lambda teacher=teacher: _try(teacher), device)  # type: ignore[misc]
+        needs.append(Need(teacher.name, weights, max(0, cost.peak_bytes - before - weights)))
+        teachers.append(teacher.to(CPU))
+    modes = arrange(needs, free=_free(device, memory_limit, needs), can_rest=device.type == "cuda")
+    speakers: list[Speaker] = [
+        Live(each.to(device), about=describe(each), rests_on=CPU if modes[each.name] == "offloaded" else None)
+        for each in teachers
+    ]
+    return speakers, modes
+
+
+def stored_speakers(
+    store: Store, estimates: Sequence[Estimate], specs: Sequence[TeacherSpec]
+) -> list[Speaker]:
+    """Returns teachers as the store has them; what is missing is computed first, if the settings allow it.
+
+    Raises:
+        StoreError: the store lacks some outputs and may not be filled.
+    """
     lacking = [each for each in estimates if each.num_missing]
     if lacking and not store.settings.fill:
         names = ", ".join(f"{each.about.teacher['name']} {each.num_missing:,}" for each in lacking)
         raise StoreError(
             f"{store.path} lacks outputs ({names}); `alumnus cache build` or store.fill=true computes them"
         )
-    if lacking:
-        tell(store, estimates)
+    tell(store, estimates)
     return [_stored(folder, spec) for folder, spec in zip(store.fill(estimates, specs), specs, strict=True)]
+
+
+def store_of(config: Config, settings: StoreSettings, dataset: Dataset, *, device: torch.device) -> Store:
+    """Returns the store for a run's images and views."""
+    return open_store(
+        settings,
+        dataset,
+        config.views,
+        seed=config.seed,
+        device=device,
+        workers=config.workers,
+        memory_limit=config.memory_limit,
+        sources=config.data,
+    )
 
 
 def open_store(
@@ -56,7 +135,7 @@ def open_store(
     memory_limit: int | None,
     sources: Sequence[str],
 ) -> Store:
-    """Returns the store for a run's images and views.
+    """Returns the store for some images and views.
 
     Raises:
         ConfigError: views never repeat, so they cannot be stored.
@@ -88,6 +167,28 @@ def tell(store: Store, estimates: Sequence[Estimate]) -> None:
                 f"store: {each.about.teacher['name']}: {each.num_missing:,} of {each.num_wanted:,} outputs to compute, "
                 f"{show_bytes(each.bytes_in(kept))} in {kept}, about {each.seconds:.0f} s"
             )
+
+
+def _draws(config: Config, dataset: Dataset, spec: TeacherSpec) -> int:
+    """How many outputs of a teacher a run asks for, if domains are drawn as often as they have images."""
+    trusted = trusted_domains(spec.domains, dataset.domains)[dataset.domain]
+    return int(config.steps * config.batch_size * float(trusted.mean()))
+
+
+def _try(teacher: Teacher) -> None:
+    teacher(torch.zeros(BATCH, 3, teacher.size, teacher.size, device=teacher.device))
+
+
+def _free(device: torch.device, memory_limit: int | None, needs: Sequence[Need]) -> int:
+    """Bytes for the teachers: what is allowed less what is in use, their own weights not counted."""
+    if device.type == "cuda":
+        free = torch.cuda.mem_get_info(device)[0]
+        return free if memory_limit is None else min(free, memory_limit - in_use(device))
+    return (memory_limit or 0) - in_use(device) + sum(need.weights for need in needs)
+
+
+def _name(estimate: Estimate, spec: TeacherSpec) -> str:
+    return spec.name or str(estimate.about.teacher["name"])
 
 
 def _stored(folder: Folder, spec: TeacherSpec) -> Stored:

@@ -1,0 +1,114 @@
+"""`alumnus cache`: plan, build, info, verify, prune, as a user types them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from alumnus.cli import run
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, tiny_images: Path) -> Path:
+    """Two teachers of random weights over the tiny images."""
+    shutil.copytree(tiny_images, tmp_path / "images")
+    values = {
+        "data": [str(tmp_path / "images" / name) for name in ("discs", "squares", "crosses")],
+        "teachers": [
+            {"model": "timm/resnet10t", "weights": "random", "size": 32},
+            {"model": "timm/mobilenetv3_small_050", "weights": "random", "size": 32, "domains": ["discs"]},
+        ],
+        "views": {"per_image": 2},
+        "workers": 0,
+    }
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(values))
+    return tmp_path / "recipe.yaml"
+
+
+def test_a_store_is_planned_built_shown_and_verified(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Plan writes nothing; after build nothing is missing; info counts; verify asks the teachers again."""
+    store = str(tmp_path / "store")
+    assert run(["cache", "plan", str(recipe), f"out={store}"]) == 0
+    planned = capsys.readouterr().out
+    assert "resnet10t" in planned
+    assert "180" in planned
+    assert not list(Path(store).glob("*/*.safetensors"))
+    assert run(["cache", "build", str(recipe), f"out={store}", "precision=int8"]) == 0
+    assert len(capsys.readouterr().out.split()) == 2
+    assert run(["cache", "info", store]) == 0
+    assert "int8" in capsys.readouterr().out
+    assert run(["cache", "verify", store, "sample=8"]) == 0
+    verified = capsys.readouterr().out.splitlines()[1:]
+    assert [line.split()[1:5] for line in verified] == [["1", "0", "8", "0"]] * 2
+
+
+def test_a_flipped_byte_is_found_and_repaired(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 2 until the shard was removed and computed again."""
+    store = tmp_path / "store"
+    assert run(["cache", "build", str(recipe), f"out={store}"]) == 0
+    shard = next(store.glob("resnet10t*/*.safetensors"))
+    content = bytearray(shard.read_bytes())
+    content[-5] ^= 1
+    shard.write_bytes(content)
+    assert run(["cache", "verify", str(store), "sample=0"]) == 2
+    assert "not what was kept" in capsys.readouterr().err
+    assert run(["cache", "verify", str(store), "sample=0", "--repair"]) == 0
+    assert run(["cache", "build", str(recipe), f"out={store}"]) == 0
+    assert run(["cache", "verify", str(store), "sample=4"]) == 0
+
+
+def test_a_teacher_that_drifted_is_found(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The outputs are whole, but no longer what the teacher says: as after a change of its library."""
+    store = tmp_path / "store"
+    assert run(["cache", "build", str(recipe), f"out={store}"]) == 0
+    about = next(store.glob("resnet10t*/about.json"))
+    values = json.loads(about.read_text())
+    values["spec"]["std"] = [0.5, 0.5, 0.5]
+    about.write_text(json.dumps(values))
+    assert run(["cache", "verify", str(store), "sample=4"]) == 2
+    assert "what the teacher says now" in capsys.readouterr().err
+
+
+def test_pruning_keeps_what_a_recipe_needs(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without --yes it only says what would go."""
+    store = tmp_path / "store"
+    assert run(["cache", "build", str(recipe), f"out={store}"]) == 0
+    capsys.readouterr()
+    values = yaml.safe_load(recipe.read_text())
+    smaller = tmp_path / "smaller.yaml"
+    smaller.write_text(yaml.safe_dump({**values, "teachers": values["teachers"][:1]}))
+    assert run(["cache", "prune", str(store), str(smaller)]) == 0
+    assert "mobilenetv3_small_050" in capsys.readouterr().out
+    assert len(list(store.glob("*/about.json"))) == 2
+    assert run(["cache", "prune", str(store), str(smaller), "--yes"]) == 0
+    assert [path.parent.name.split("-")[0] for path in store.glob("*/about.json")] == ["resnet10t"]
+    assert run(["cache", "prune", str(store), "teachers=resnet10x", "--yes"]) == 2
+    assert "did you mean 'resnet10t'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["info", "nowhere"], "there is no store nowhere"),
+        (["build"], "data"),
+        (["prune"], "wanted: STORE"),
+    ],
+)
+def test_mistakes_are_said_in_one_message(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 2."""
+    assert run(["cache", *words]) == 2
+    assert said in capsys.readouterr().err

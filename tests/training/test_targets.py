@@ -1,0 +1,161 @@
+"""Runs whose teachers speak out of a store: the same as live ones, and chosen where that is less work."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import timm
+import torch
+
+from alumnus.errors import ConfigError
+from alumnus.log import read_metrics
+from alumnus.models.student import Architecture, Student
+from alumnus.training.config import Config
+from alumnus.training.loop import train
+from alumnus.training.plan import Need, arrange, fastest_precision, read_plan
+from alumnus.training.recipe import load_config
+from alumnus.training.run import Run
+from tests.store.made import Counting
+
+RANDOM = {"model": "timm/resnet10t", "weights": "random", "size": 32}
+
+
+def _config(out: Path, data: Path, **settings: object) -> Config:
+    values: dict[str, object] = {
+        "out": out,
+        "data": [data / name for name in ("discs", "squares", "crosses")],
+        "student": "timm/mobilenetv3_small_050",
+        "teachers": [
+            RANDOM,
+            {"model": "timm/vit_tiny_patch16_224", "weights": "random", "size": 32, "domains": ["discs"]},
+        ],
+        "method": "plain",
+        "size": 32,
+        "embed_dim": 8,
+        "steps": 8,
+        "batch_size": 12,
+        "workers": 0,
+        "log_every": 1,
+        "views": {"per_image": 2},
+    }
+    return load_config(**{**values, **settings})
+
+
+def _losses(run: Run) -> list[dict[str, float]]:
+    lines = read_metrics(run.folder / "metrics.jsonl")
+    return [{key: value for key, value in line.items() if key != "images/s"} for line in lines]
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory, tiny_images: Path) -> Run:
+    """A run of live teachers."""
+    return train(_config(tmp_path_factory.mktemp("live") / "run", tiny_images))
+
+
+def test_float32_out_of_a_store_gives_the_losses_of_live_teachers_bit_for_bit(
+    live: Run, tmp_path: Path, tiny_images: Path
+) -> None:
+    """And the same student, from a store that the run itself fills."""
+    store = {"path": tmp_path / "store", "precision": "float32"}
+    stored = train(_config(tmp_path / "stored", tiny_images, store=store, targets="stored"))
+    assert _losses(stored) == _losses(live)
+    weights = "model.safetensors"
+    assert (stored.student / weights).read_bytes() == (live.student / weights).read_bytes()
+    assert read_plan(stored.folder) is not None
+    assert json.loads((stored.folder / "plan.json").read_text())["modes"] == {
+        "resnet10t": "stored",
+        "vit_tiny_patch16_224": "stored",
+    }
+
+
+def test_float16_out_of_a_store_is_within_a_thousandth(live: Run, tmp_path: Path, tiny_images: Path) -> None:
+    """At every step of the run."""
+    stored = train(_config(tmp_path / "stored", tiny_images, store=tmp_path / "store", targets="stored"))
+    for mine, theirs in zip(_losses(stored), _losses(live), strict=True):
+        assert mine["loss"] == pytest.approx(theirs["loss"], rel=1e-3)
+
+
+def test_what_would_cost_more_to_store_speaks_live(tmp_path: Path, tiny_images: Path) -> None:
+    """A run that asks for fewer outputs than are missing; the reason is in the plan, and a longer run stores."""
+    short = train(_config(tmp_path / "short", tiny_images, store=tmp_path / "store", steps=2))
+    plan = read_plan(short.folder)
+    assert plan is not None
+    assert set(plan.modes.values()) == {"live"}
+    assert plan.why["resnet10t"] == "180 of 180 outputs are missing, the run asks for about 24"
+    long = read_plan(
+        train(_config(tmp_path / "long", tiny_images, store=tmp_path / "store", steps=16)).folder
+    )
+    assert long is not None
+    assert set(long.modes.values()) == {"stored"}
+
+
+def test_stored_targets_need_a_store(tmp_path: Path, tiny_images: Path) -> None:
+    """The message says which word is missing."""
+    with pytest.raises(ConfigError, match="targets=stored needs store=FOLDER"):
+        train(_config(tmp_path / "run", tiny_images, targets="stored"))
+
+
+def test_a_stored_run_needs_no_teacher_that_it_knows(tmp_path: Path, tiny_images: Path) -> None:
+    """A second run loads no network: its weights may even be gone."""
+    weights = tmp_path / "weights.safetensors"
+    safetensors.torch.save_file(timm.create_model("resnet10t").state_dict(), weights)
+    teacher = {"model": "timm/resnet10t", "weights": str(weights), "size": 32}
+    common = {"teachers": [teacher], "store": tmp_path / "store", "targets": "stored"}
+    train(_config(tmp_path / "first", tiny_images, **common))
+    state = weights.stat()
+    weights.write_bytes(b"\0" * state.st_size)
+    os.utime(weights, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert train(_config(tmp_path / "second", tiny_images, seed=0, **common)).is_done
+
+
+def test_teachers_that_fit_stay_and_the_largest_visit_first() -> None:
+    """Worked by hand: 3 + 2 + 1 of weights and 1 to work."""
+    needs = [Need("a", 3, 1), Need("b", 2, 1), Need("c", 1, 1)]
+    assert set(arrange(needs, free=7, can_rest=True).values()) == {"live"}
+    assert arrange(needs, free=6, can_rest=True) == {"a": "offloaded", "b": "offloaded", "c": "live"}
+    assert set(arrange(needs, free=4, can_rest=True).values()) == {"offloaded"}
+    with pytest.raises(ConfigError, match=r"3 live teachers need 6 B of weights.*store=FOLDER"):
+        arrange(needs, free=3, can_rest=True)
+    with pytest.raises(ConfigError, match="store=FOLDER"):
+        arrange(needs, free=6, can_rest=False)
+
+
+def test_a_memory_limit_refuses_live_teachers_that_do_not_fit(tmp_path: Path, tiny_images: Path) -> None:
+    """Before anything is written."""
+    with pytest.raises(ConfigError, match=r"1 live teachers need .* store=FOLDER"):
+        train(_config(tmp_path / "run", tiny_images, teachers=[RANDOM], memory_limit="100MB"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_precision_trial_leaves_the_student_and_the_random_numbers_alone() -> None:
+    """Running statistics too."""
+    student = Student(Architecture("resnet10t", 32, 8))
+    before = {name: value.clone() for name, value in student.state_dict().items()}
+    state = torch.get_rng_state()
+    chosen, why = fastest_precision(student, batch_size=4, device=torch.device("cpu"))
+    assert chosen in ("float32", "bfloat16")
+    assert "ms in float32" in why
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(value, before[name]) for name, value in student.state_dict().items())
+
+
+def test_an_automatic_precision_is_kept_when_a_run_is_resumed(tmp_path: Path, tiny_images: Path) -> None:
+    """It is measured once, when the run begins."""
+    config = _config(
+        tmp_path / "run",
+        tiny_images,
+        teachers=[{"model": Counting(), "name": "c", "size": 16}],
+        precision="auto",
+        checkpoint_every=2,
+    )
+    run = train(config)
+    plan = json.loads((run.folder / "plan.json").read_text())
+    (run.student / "alumnus.json").unlink()
+    plan["precision"] = "bfloat16" if plan["precision"] == "float32" else "float32"
+    (run.folder / "plan.json").write_text(json.dumps(plan))
+    assert train(config).is_done
+    assert json.loads((run.folder / "plan.json").read_text())["precision"] == plan["precision"]
