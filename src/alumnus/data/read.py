@@ -8,6 +8,7 @@ lies in a tar or an Arrow file (see `locator`), and for bytes.
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from PIL import Image, UnidentifiedImageError
 from alumnus.data.bad import BadImage
 from alumnus.data.locator import name_of, open_image_bytes, reason_of_os_error
 from alumnus.data.pixels import to_upright_rgb
+from alumnus.data.ppm import decoded_ppm
 from alumnus.data.quarantine import Quarantine
 from alumnus.data.sniff import describe
 from alumnus.data.strict import Strict
@@ -81,7 +83,12 @@ def opened(source: str | os.PathLike[str] | bytes, formats: Sequence[str]) -> It
 
 
 def _open(file: IO[bytes], formats: Sequence[str]) -> Image.Image:
-    """Returns the image with its header read, not its pixels."""
+    """Returns the image with its header read; its pixels too if they lie in memory as they are, as in a packed set."""
+    if isinstance(file, io.BytesIO) and "PPM" in formats:
+        content = file.getvalue()  # not a copy
+        plain = decoded_ppm(content) if len(content) < 3 * MAX_PIXELS else None
+        if plain is not None:
+            return plain
     try:
         return Image.open(file, formats=tuple(formats))
     except Image.DecompressionBombError as error:
