@@ -249,6 +249,17 @@ def data_curate(words: Words = None) -> None:
     print(curate(sources, **read.bind(curate, settings, skip=1)))
 
 
+@data_app.command("pack", context_settings=AS_WORDS)
+def data_pack(words: Words = None) -> None:
+    """Decode a set once, for fast epochs: alumnus data pack images/ out=packed/ short_side=128 budget=20GB"""
+    sources, settings = read.split(words or [])
+    if not sources:
+        raise UserError("IMAGES is missing; wanted: IMAGES, out=FOLDER and other key=value words")
+    from alumnus.curation.pack import pack
+
+    print(pack(sources, **read.bind(pack, settings, skip=1)))
+
+
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Prints a table on standard output; as wide as needed, without colours, when that is no terminal."""
     out = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=PLAIN_WIDTH)
