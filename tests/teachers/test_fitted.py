@@ -13,7 +13,6 @@ from alumnus.moments import Moments
 from alumnus.teachers.normalize import Normalise, PhiS, Standardise, Unchanged, Whiten, normaliser
 
 FITTED: tuple[Normalise, ...] = ("standardise", "whiten", "phi_s")
-Fitted = type[Standardise] | type[Whiten] | type[PhiS]
 
 
 def _rows(width: int, *, rank: int | None = None, count: int = 0) -> Tensor:
