@@ -94,6 +94,7 @@ def pack(
     }
     plan = {"version": VERSION, "short_side": short_side, "source": source.fingerprint}
     work = _work_folder(out, plan)
+    (work / QUARANTINE).unlink(missing_ok=True)  # shards that are done name theirs again
     quarantine = Quarantine(work / QUARANTINE, total=len(first), max_bad_fraction=max_bad_fraction)
     try:
         written = _write_shards(source, first, work, short_side, workers, quarantine, allowed)
