@@ -60,7 +60,7 @@ def test_every_verb_has_help(capsys: pytest.CaptureFixture[str]) -> None:
     ]
     for words in [
         *([verb] for verb in verbs),
-        *(["data", verb] for verb in ("list", "info", "get", "check", "curate")),
+        *(["data", verb] for verb in ("list", "info", "get", "check", "curate", "pack")),
     ]:
         assert run([*words, "--help"]) == 0
         assert f"alumnus {' '.join(words)}" in capsys.readouterr().out
@@ -91,6 +91,7 @@ def test_a_misspelt_setting_exits_2_without_traceback() -> None:
         (["embed", "student/"], "IMAGES is missing"),
         (["report"], "RUN is missing"),
         (["data", "info"], "NAME is missing"),
+        (["data", "pack", "out=x"], "IMAGES is missing"),
         (["demo", "outt=x"], "did you mean 'out'"),
         (["demo", "--seeds", "0"], "seeds"),
     ],

@@ -245,6 +245,17 @@ def data_curate(words: Words = None) -> None:
     print(curate(sources, **read.bind(curate, settings, skip=1)))
 
 
+@data_app.command("pack", context_settings=AS_WORDS)
+def data_pack(words: Words = None) -> None:
+    """Decode a set once, for fast epochs: alumnus data pack images/ out=packed/ short_side=128 budget=20GB"""
+    sources, settings = read.split(words or [])
+    if not sources:
+        raise UserError("IMAGES is missing; wanted: IMAGES, out=FOLDER and other key=value words")
+    from alumnus.curation.pack import pack
+
+    print(pack(sources, **read.bind(pack, settings, skip=1)))
+
+
 def _say(message: str, *, code: int) -> int:
     console.print(message, markup=False)
     return code

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import nn
 
 from alumnus.models.student import Student
+from alumnus.moments import Moments
 from alumnus.types import Batch, Targets, Terms
 
 
@@ -33,6 +34,7 @@ class TeacherWidth:
 
     num_features: int  # D of its summary
     weight: float  # share in the loss, relative to the others
+    moments: Moments | None = None  # of its summaries, where a store has them
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
-from alumnus.data.read import BadImage, read_image
+from alumnus.data.read import BadImage, key_of, read_image, read_keyed
 from tests.data.odd_files import OddFile, make_odd_files
 from tests.data.odd_good import CORNERS, corners, encoded
 
@@ -146,3 +146,22 @@ def test_min_side_larger_than_the_image_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "small.jpg").write_bytes(encoded(corners(), "JPEG"))
     wished = read_image(tmp_path / "small.jpg", min_side=500)
     assert np.array_equal(np.asarray(wished), np.asarray(read_image(tmp_path / "small.jpg")))
+
+
+def test_a_key_is_of_the_bytes_alone(tmp_path: Path) -> None:
+    """The same under another name, in memory, and of what cannot be decoded; another for another byte; never negative."""
+    keys = set[int]()
+    for number in range(20):
+        content = encoded(Image.new("RGB", (9, 5), (number, 2, 3)), "PPM" if number % 2 else "PNG")
+        path = tmp_path / f"{number}.jpg"
+        path.write_bytes(content)
+        image, key = read_keyed(path)
+        assert image.size == (9, 5)
+        assert key == read_keyed(content).key == key_of(path) == key_of(content)
+        assert 0 <= key < 2**63
+        keys.add(key)
+    assert len(keys) == 20
+    (tmp_path / "text").write_bytes(b"no image")
+    assert key_of(tmp_path / "text") == key_of(b"no image")
+    with pytest.raises(BadImage, match="no such file"):
+        key_of(tmp_path / "missing")

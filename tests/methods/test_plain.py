@@ -10,6 +10,7 @@ from torch.nn import functional
 from alumnus.errors import ConfigError
 from alumnus.methods.plain import Plain, Settings, build
 from alumnus.models.student import Architecture, Student
+from alumnus.moments import Moments
 from alumnus.objective import Setup, TeacherWidth
 from alumnus.types import Batch, Features, Target
 
@@ -117,3 +118,41 @@ def test_without_teachers_there_is_nothing_to_learn() -> None:
     """A recipe without teachers is refused."""
     with pytest.raises(ConfigError, match="teachers"):
         build(Settings(), _setup({}))
+
+
+def _with_moments() -> dict[str, TeacherWidth]:
+    """The same teachers, and the mean and covariance of features like those of `_targets`."""
+    found = {}
+    for name, width in WIDTHS.items():
+        moments = Moments(width.num_features)
+        moments.update(torch.randn(50, width.num_features) * 3 + 1)
+        found[name] = TeacherWidth(width.num_features, width.weight, moments)
+    return found
+
+
+@pytest.mark.parametrize("normalise", ["standardise", "whiten", "phi_s", "none"])
+def test_fitted_normalisers_stay_as_they_are(normalise: str) -> None:
+    """Training changes none of their buffers, and the loss is finite; another run's checkpoint brings its own."""
+    objective = _objective(_with_moments(), normalise=normalise)
+    before = {name: tensor.clone() for name, tensor in objective.normalisers.state_dict().items()}
+    terms = objective(_student(), _batch(), _targets(), 0.0)
+    assert torch.isfinite(terms.loss)
+    assert all(torch.equal(before[name], now) for name, now in objective.normalisers.state_dict().items())
+    resumed = _objective(_with_moments(), normalise=normalise)
+    resumed.load_state_dict(objective.state_dict())
+    assert torch.equal(resumed(_student(), _batch(), _targets(), 0.0).loss, terms.loss)
+
+
+@pytest.mark.parametrize("normalise", ["standardise", "whiten", "phi_s"])
+def test_fitted_normalisers_need_moments(normalise: str) -> None:
+    """A run without a store is told which teacher lacks them, and what to do."""
+    with pytest.raises(ConfigError, match=f"normalise={normalise} needs .*'faces'.*normalise=running"):
+        _objective(normalise=normalise)
+
+
+def test_moments_do_not_change_the_default() -> None:
+    """Running statistics are used, and the loss is the same to the last bit, whether a store is there or not."""
+    bare, stored = _objective(), _objective(_with_moments())
+    a = bare(_student(), _batch(), _targets(), 0.0).loss
+    assert torch.equal(a, stored(_student(), _batch(), _targets(), 0.0).loss)
+    assert list(bare.state_dict()) == list(stored.state_dict())

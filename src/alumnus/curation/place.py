@@ -72,12 +72,24 @@ def place(
         else:
             write_dataset(_columns(data, lambda path: _name_in(data, path)), new)
             _bring(data, new, os.link if files == "link" else _copy)
-        (new / DATASET_FILE).write_text(json.dumps({**facts, **_meaning(data)}, indent=2), encoding="utf-8")
+        (new / DATASET_FILE).write_text(json.dumps({**facts, **meaning(data)}, indent=2), encoding="utf-8")
         lines = "".join(json.dumps(each) + "\n" for each in left_out)
         (new / LEFT_OUT).write_text(lines, encoding="ascii")
         new.chmod(0o755)
         new.rename(out)
     return out / LIST if files == "list" else out
+
+
+def meaning(data: Dataset) -> dict[str, object]:
+    """Returns what the rows need to be understood, for `dataset.json`."""
+    found: dict[str, object] = {}
+    if data.object_classes:
+        found["object_classes"] = list(data.object_classes)
+    if data.mask_classes:
+        found["mask_classes"] = list(data.mask_classes)
+    if data.depths is not None:
+        found["depth_unit"] = data.depth_unit
+    return found
 
 
 def _columns(data: Dataset, name_of: Callable[[str], str]) -> dict[str, Iterable[object]]:
@@ -142,15 +154,3 @@ def _name_in(data: Dataset, path: str) -> str:
 
 def _copy(path: str, target: str) -> None:
     shutil.copyfile(path, target)
-
-
-def _meaning(data: Dataset) -> dict[str, object]:
-    """What the rows need to be understood."""
-    found: dict[str, object] = {}
-    if data.object_classes:
-        found["object_classes"] = list(data.object_classes)
-    if data.mask_classes:
-        found["mask_classes"] = list(data.mask_classes)
-    if data.depths is not None:
-        found["depth_unit"] = data.depth_unit
-    return found

@@ -9,6 +9,7 @@ lies in a tar or an Arrow file (see `locator`), and for bytes.
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from PIL import Image, UnidentifiedImageError
 from alumnus.data.bad import BadImage
 from alumnus.data.locator import name_of, open_image_bytes, reason_of_os_error
 from alumnus.data.pixels import to_upright_rgb
+from alumnus.data.ppm import decoded_ppm
 from alumnus.data.quarantine import Quarantine
 from alumnus.data.sniff import describe
 from alumnus.data.strict import Strict
@@ -80,10 +82,9 @@ def read_keyed(source: str | os.PathLike[str] | bytes) -> Keyed:
     Raises:
         BadImage: for whatever reason it cannot be read.
     """
-    with opened(source, FORMATS) as image:
-        key = _key(image.fp)
+    with _opened(source, FORMATS) as (image, file):
         image.load()
-        return Keyed(to_upright_rgb(image), key)
+        return Keyed(to_upright_rgb(image), _key(file))
 
 
 def key_of(source: str | os.PathLike[str] | bytes) -> int:
@@ -110,6 +111,15 @@ def opened(source: str | os.PathLike[str] | bytes, formats: Sequence[str]) -> It
     Raises:
         BadImage: for whatever goes wrong here or in the block.
     """
+    with _opened(source, formats) as (image, _):
+        yield image
+
+
+@contextmanager
+def _opened(
+    source: str | os.PathLike[str] | bytes, formats: Sequence[str]
+) -> Iterator[tuple[Image.Image, IO[bytes]]]:
+    """Gives the file too."""
     with _STRICT.reading():
         try:
             with open_image_bytes(source) as file:
@@ -117,7 +127,7 @@ def opened(source: str | os.PathLike[str] | bytes, formats: Sequence[str]) -> It
                 if image.width * image.height > MAX_PIXELS:
                     size = f"{image.width} x {image.height} px, of {MAX_PIXELS} px allowed"
                     raise Refused(f"decompression bomb: {size}")
-                yield image
+                yield image, file
         except BadImage:
             raise
         except Refused as error:
@@ -127,7 +137,12 @@ def opened(source: str | os.PathLike[str] | bytes, formats: Sequence[str]) -> It
 
 
 def _open(file: IO[bytes], formats: Sequence[str]) -> Image.Image:
-    """Returns the image with its header read, not its pixels."""
+    """Returns the image with its header read; its pixels too if they lie in memory as they are, as in a packed set."""
+    if isinstance(file, io.BytesIO) and "PPM" in formats:
+        content = file.getvalue()  # not a copy
+        plain = decoded_ppm(content) if len(content) < 3 * MAX_PIXELS else None
+        if plain is not None:
+            return plain
     try:
         return Image.open(file, formats=tuple(formats))
     except Image.DecompressionBombError as error:
@@ -138,13 +153,11 @@ def _open(file: IO[bytes], formats: Sequence[str]) -> Image.Image:
 
 
 def _key(file: IO[bytes]) -> int:
-    """Returns the key of a file's bytes, and leaves the file where it was."""
-    place = file.tell()
+    """Returns the key of a file's bytes."""
     file.seek(0)
     digest = hashlib.blake2b(digest_size=8)
     while part := file.read(1 << 20):
         digest.update(part)
-    file.seek(place)
     return int.from_bytes(digest.digest(), "big") >> 1
 
 

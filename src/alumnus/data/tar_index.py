@@ -11,9 +11,11 @@ import os
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from alumnus.data.bad import BadImage
 from alumnus.data.samples import Row, samples_of
@@ -74,17 +76,17 @@ def _found(path: str, name: str) -> Member:
         members = _members(path, *_state(path))
     except DataError as error:
         raise BadImage(f"{path}::{name}", str(error)) from None
-    names = members.column("name")
-    wanted, low, high = _key(name), 0, len(members)
+    names = members.names
+    wanted, low, high = _key(name), 0, len(names)
     while low < high:
         middle = (low + high) // 2
         if names[middle].as_py() < wanted:
             low = middle + 1
         else:
             high = middle
-    if low == len(members) or names[low].as_py() != wanted:
+    if low == len(names) or names[low].as_py() != wanted:
         raise BadImage(f"{path}::{name}", "the tar has no such member")
-    return Member(name, members.column("offset")[low].as_py(), members.column("size")[low].as_py())
+    return Member(name, int(members.offsets[low]), int(members.sizes[low]))
 
 
 def _content(path: str, member: Member) -> bytes:
@@ -96,10 +98,20 @@ def _content(path: str, member: Member) -> bytes:
     return content
 
 
+class _Members(NamedTuple):
+    """The members of a shard in byte order of their names; no chunked columns, of which a cell costs twice as much."""
+
+    names: pa.Array
+    offsets: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+
+
 @lru_cache(maxsize=MAX_INDEXES)
-def _members(path: str, size: int, changed: int) -> pa.Table:
-    """Returns the members in byte order of their names. Args: size and changed tell a shard that was replaced."""
-    return _load(_file(path, "members"), _MEMBERS, path) or _made(path)[0]
+def _members(path: str, size: int, changed: int) -> _Members:
+    """Returns where members lie. Args: size and changed tell a shard that was replaced."""
+    table = _load(_file(path, "members"), _MEMBERS, path) or _made(path)[0]
+    name, offset, length = (column.combine_chunks() for column in table.columns)
+    return _Members(name, offset.to_numpy(), length.to_numpy())
 
 
 def _made(path: str) -> tuple[pa.Table, pa.Table]:

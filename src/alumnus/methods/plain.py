@@ -1,9 +1,10 @@
 """Plain: the student predicts every teacher's features through a projector each.
 
 The common core of the agglomerative recipes AM-RADIO (Ranzinger et al. 2023, arXiv 2312.06709) and UNIC (Sariyildiz et al. 2024, arXiv
-2408.05088) with nothing added: every teacher's summary is standardised per dimension by running statistics, a projector maps the
-student's vector to it, and the loss is 0.5 (1 - cos) + 0.5 smooth-L1, averaged over the images on which the teacher is trusted and
-then over the teachers by their weights. No labels are used. It is the baseline that the other methods have to beat.
+2408.05088) with nothing added: every teacher's summary is normalised (standardised per dimension by running statistics, or fitted to the
+moments in a store: see `teachers.normalize`), a projector maps the student's vector to it, and the loss is 0.5 (1 - cos) + 0.5 smooth-L1,
+averaged over the images on which the teacher is trusted and then over the teachers by their weights. No labels are used. It is the
+baseline that the other methods have to beat.
 
 Difference from both papers: the projectors start at the 64-D embedding that is searched, or at it and the backbone's summary, so that
 the embedding itself is trained without labels; the papers have no such bottleneck.
@@ -25,7 +26,7 @@ from alumnus.losses import feature_distance
 from alumnus.models.heads import ProjectorKind, projector
 from alumnus.models.student import Student
 from alumnus.objective import MethodSettings, Objective, Setup
-from alumnus.teachers.normalize import Standardise
+from alumnus.teachers.normalize import Normalise, normaliser
 from alumnus.types import Batch, Targets, Terms
 
 
@@ -37,6 +38,10 @@ class Settings(MethodSettings):
     source: Literal["embedding", "both"] = Field(
         "embedding", description="which vector is projected; both = the embedding and the backbone's summary"
     )
+    normalise: Normalise = Field(
+        "running",
+        description="of the teachers' summaries: by running statistics, or fitted to a store's moments (see docs/normalise.md)",
+    )
 
 
 def build(settings: Settings, setup: Setup) -> Objective:
@@ -47,13 +52,21 @@ def build(settings: Settings, setup: Setup) -> Objective:
 
 
 class Plain(Objective):
-    """Cosine and smooth-L1 to every teacher through a projector each, targets standardised."""
+    """Cosine and smooth-L1 to every teacher through a projector each, targets normalised."""
 
     def __init__(self, settings: Settings, setup: Setup) -> None:
         super().__init__()
         widths = {name: teacher.num_features for name, teacher in setup.teachers.items()}
         self.weights = {name: teacher.weight for name, teacher in setup.teachers.items()}
-        self.normalisers = nn.ModuleDict({_key(name): Standardise(width) for name, width in widths.items()})
+        self.is_running = settings.normalise == "running"
+        self.normalisers = nn.ModuleDict(
+            {
+                _key(name): normaliser(
+                    settings.normalise, teacher.num_features, teacher.moments, teacher=f"the teacher {name!r}"
+                )
+                for name, teacher in setup.teachers.items()
+            }
+        )
         self.from_embedding = _projectors(setup.embed_dim, widths, kind=settings.projector)
         self.from_summary = (
             _projectors(setup.num_features, widths, kind=settings.projector)
@@ -72,7 +85,7 @@ class Plain(Objective):
         for name, target in targets.items():
             if len(target.places) == 0:
                 continue
-            wanted = self._standardised(name, target.features.summary)
+            wanted = self._normalised(name, target.features.summary)
             distance = feature_distance(self.from_embedding[_key(name)](embedding[target.places]), wanted)
             if self.from_summary is not None:
                 summary = output.features.summary[target.places]
@@ -84,11 +97,11 @@ class Plain(Objective):
         return Terms(total, report, per_sample)
 
     @torch.no_grad()
-    def _standardised(self, name: str, summary: Tensor) -> Tensor:
-        normaliser = self.normalisers[_key(name)]
-        if self.training:
-            normaliser.update(summary)  # type: ignore[operator]
-        return normaliser(summary)  # type: ignore[no-any-return]
+    def _normalised(self, name: str, summary: Tensor) -> Tensor:
+        chosen = self.normalisers[_key(name)]
+        if self.is_running and self.training:
+            chosen.update(summary)  # type: ignore[operator]
+        return chosen(summary)  # type: ignore[no-any-return]
 
 
 def _projectors(in_dim: int, widths: Mapping[str, int], *, kind: ProjectorKind) -> nn.ModuleDict:
