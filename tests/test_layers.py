@@ -12,7 +12,9 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "alumnus"
 # A part is a file or a folder of src/alumnus. It imports parts of lower layers, itself, and single files of its own layer.
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"types", "errors"}),
-    frozenset({"data", "losses", "distributed", "log", "archives", "clients", "packages", "models"}),
+    frozenset(
+        {"data", "losses", "distributed", "log", "archives", "clients", "packages", "licences", "models"}
+    ),
     frozenset({"datasets", "curation", "teachers", "objective", "encoder", "index"}),
     frozenset({"store"}),
     frozenset({"evaluation", "training"}),
