@@ -48,7 +48,7 @@ def test_info_counts_without_building() -> None:
     real = cost(timm.create_model("test_vit", num_classes=0), size=160)
     assert found["parameters"].startswith(f"{real.num_parameters:,}")
     assert found["multiply-adds"].startswith(f"{real.multiply_adds:,}")
-    assert (found["feature width"], found["size"]) == ("64", "160 px, fixed")
+    assert (found["feature width"], found["size"]) == ("64", "160 px")
     assert "r160_in1k" in found["weights of timm"]
 
 

@@ -104,7 +104,8 @@ def _neighbours(x: Floats, k: int, device: str) -> Ids:
 def _overlap(one: Ids, other: Ids) -> Floats:
     """Returns (N,) the share of the neighbours (N, k) that both name."""
     shared: Ids = (one[:, :, None] == other[:, None, :]).sum((1, 2))
-    return (shared / one.shape[1]).astype(np.float32)
+    share: Floats = (shared / one.shape[1]).astype(np.float32)
+    return share
 
 
 def _length(features: Mapping[str, Floats]) -> int:

@@ -78,7 +78,7 @@ def info(source: str) -> list[tuple[str, str]]:
 
 
 def _listed(name: str) -> Listed:
-    config = timm.get_pretrained_cfg(name)
+    config = _config(name)
     licence = config.license or "unknown"
     return Listed(f"timm/{name}", str(config.input_size[-1]), licence, licence_kind(licence))
 
@@ -98,12 +98,12 @@ def _timm_info(name: str) -> list[tuple[str, str]]:
         raise TeacherError(
             f"timm has no weights {tag!r} for {architecture}{nearest(tag, tags)}; it has {', '.join(tags) or 'none'}"
         )
-    config = timm.get_pretrained_cfg(name, allow_unregistered=True) or PretrainedCfg()
+    config = _config(name)
     size = int(config.input_size[-1])
     return [
         ("source", f"timm/{name}"),
         *_licence_rows(config.license or "unknown"),
-        ("size", f"{size} px" + (", fixed" if config.fixed_input_size else "")),
+        ("size", f"{size} px"),
         *_counted(architecture, size),
         ("mean, std", f"{_numbers(config.mean)}, {_numbers(config.std)}"),
         ("classes", str(config.num_classes)),
@@ -112,10 +112,15 @@ def _timm_info(name: str) -> list[tuple[str, str]]:
     ]
 
 
+def _config(name: str) -> PretrainedCfg:
+    return timm.get_pretrained_cfg(name, allow_unregistered=True) or PretrainedCfg()
+
+
 def _counted(architecture: str, size: int) -> list[tuple[str, str]]:
     try:
         with torch.device("meta"):
             model = timm.create_model(architecture, pretrained=False, num_classes=0)
+            model.eval().requires_grad_(False)  # fused attention that wants gradients does not run here
             width = int(model(torch.zeros(1, 3, size, size)).shape[-1])
             work = multiply_adds(model, size=size)
     except (
