@@ -61,8 +61,8 @@ def audit(words: Words = None) -> None:
 
     given = read.bind(measure, [word for word in settings if word not in of_recipe], skip=2)
     found = measure(recipes[0] if recipes else None, of_recipe, **given)
-    for name, warning in found.warnings.items():
-        console.print(f"warning: {name}: {warning}", markup=False)
+    for warning, names in found.warnings.items():
+        console.print(f"warning: {', '.join(names)}: {warning}", markup=False)
     for note in doubts(found):
         console.print(f"note: {note}", markup=False)
     Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH).print(summary(found))

@@ -58,7 +58,8 @@ def texture(image: Tensor) -> Tensor:
 def turned(image: Tensor) -> Tensor:
     """The good teacher in other words: rotated and scaled."""
     turn, _ = torch.linalg.qr(torch.randn(DIM, DIM, generator=torch.Generator().manual_seed(1)))
-    return texture(image) @ turn * 7
+    other_words: Tensor = texture(image) @ turn * 7
+    return other_words
 
 
 def only_stones(image: Tensor) -> Tensor:

@@ -124,7 +124,7 @@ def test_weights_are_shares_of_the_gain_over_pixels() -> None:
     a, b = suggest([_teacher("a"), _teacher("b")], domains)
     assert (a.weight, a.domains) == (0.83, ("x", "y"))
     assert (b.weight, b.domains) == (1.0, None)
-    assert a.reasons[0] == "not trusted on z: R@1 0.100, where b has 0.900 and 8x8 pixels have 0.200"
+    assert a.reasons[0] == "not trusted, for its R@1, on z (0.10, b 0.90, pixels 0.20)"
     assert "reaches 83 %" in a.reasons[1]
 
 

@@ -113,13 +113,14 @@ class Audit:
     versions: Mapping[str, str]
 
     @property
-    def warnings(self) -> dict[str, str]:
-        """Teacher or part of the data -> what there is to say about its licence."""
-        parts = [
-            *((t.name, t.warning) for t in self.teachers),
-            *((d.what, d.warning) for d in self.data_licences),
-        ]
-        return {name: warning for name, warning in parts if warning}
+    def warnings(self) -> dict[str, list[str]]:
+        """What there is to say about a licence -> the teachers and parts of the data that it is said of."""
+        found: dict[str, list[str]] = {}
+        teachers = [(teacher.name, teacher.warning) for teacher in self.teachers]
+        for name, warning in [*teachers, *((part.what, part.warning) for part in self.data_licences)]:
+            if warning:
+                found.setdefault(warning, []).append(name)
+        return found
 
     def suggestion(self, teacher: str) -> Suggestion:
         """Returns what is suggested about a teacher."""

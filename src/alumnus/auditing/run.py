@@ -173,19 +173,29 @@ def _teacher(teacher: Teacher, features: Floats, time_ms: float) -> TeacherAudit
 
 
 def _recipe(specs: Sequence[TeacherSpec], suggestions: Sequence[Suggestion]) -> str:
-    """The `teachers:` part with what is suggested; what is left out is named in a comment."""
-    kept, comments = list[dict[str, Any]](), list[str]()
+    """The `teachers:` part with what is suggested, a line a teacher; what is left out is named in a comment."""
+    lines = list[str]()
     for spec, suggestion in zip(specs, suggestions, strict=True):
-        if not suggestion.is_kept:
-            comments.append(
-                f"# left out: {suggestion.teacher}, {spec.source}: {suggestion.reasons[-1].partition(' (')[0]}"
-            )
-            continue
-        entry = spec.model_dump(mode="json", exclude_unset=True) | {"weight": suggestion.weight}
-        entry.pop("domains", None)
-        kept.append(entry if suggestion.domains is None else entry | {"domains": list(suggestion.domains)})
-    text = yaml.safe_dump({"teachers": kept}, sort_keys=False, allow_unicode=True)
-    return text + "".join(f"{' '.join(comment.split())}\n" for comment in comments)
+        if suggestion.is_kept:
+            lines.append(f"  - {_flow(_entry(spec, suggestion))}")
+        else:
+            why = suggestion.reasons[-1].partition(" (")[0]
+            lines.append(f"  # left out: {' '.join(f'{suggestion.teacher}, {spec.source}: {why}'.split())}")
+    return "\n".join(["teachers:", *lines]) + "\n"
+
+
+def _entry(spec: TeacherSpec, suggestion: Suggestion) -> dict[str, Any]:
+    """What the recipe says, but for weight and domains; they are left out where they are the default."""
+    entry = spec.model_dump(mode="json", exclude_unset=True, exclude={"weight", "domains"})
+    if suggestion.weight != 1:
+        entry["weight"] = suggestion.weight
+    return entry if suggestion.domains is None else entry | {"domains": list(suggestion.domains)}
+
+
+def _flow(entry: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(
+        entry, sort_keys=False, allow_unicode=True, default_flow_style=True, width=1 << 16
+    ).strip()
 
 
 def _machine(device: torch.device) -> str:

@@ -121,7 +121,7 @@ def _suggestion(
     teachers: Sequence[TeacherAudit],
 ) -> Suggestion:
     weight = _weight(teacher, domains, trusted)
-    reasons = [_exclusion(teacher.name, d) for d in domains if decides(d) and d.name not in trusted]
+    reasons = _exclusions(teacher.name, [d for d in domains if decides(d) and d.name not in trusted])
     reasons += _beyond_recipe(teacher, domains, trusted)
     if not trusted:
         reasons.append("no domain is left on which to trust it")
@@ -139,15 +139,13 @@ def _suggestion(
     )
 
 
-def _exclusion(name: str, domain: DomainAudit) -> str:
-    scores, pixels = domain.scores[name], domain.pixels
-    assert pixels is not None
-    assert domain.best is not None
-    best = domain.scores[domain.best].recall.mean
-    return (
-        f"not trusted on {domain.name}: R@1 {scores.recall.mean:.3f}, "
-        f"where {domain.best} has {best:.3f} and 8x8 pixels have {pixels.mean:.3f}"
-    )
+def _exclusions(name: str, domains: Sequence[DomainAudit]) -> list[str]:
+    parts = [
+        f"{d.name} ({d.scores[name].recall.mean:.2f}, {d.best} {d.scores[d.best].recall.mean:.2f}, pixels {d.pixels.mean:.2f})"
+        for d in domains
+        if d.best is not None and d.pixels is not None
+    ]
+    return [f"not trusted, for its R@1, on {', '.join(parts)}"] if parts else []
 
 
 def _beyond_recipe(

@@ -113,8 +113,17 @@ def render(found: Audit) -> str:
         work=_work,
         figures=_figures,
         doubts=doubts(found),
+        data_licences=_data_licences(found),
         same=(f"{SAME_CKA:g}", f"{SAME_NEIGHBOURS:g}"),
     )
+
+
+def _data_licences(found: Audit) -> dict[tuple[str, str | None], list[str]]:
+    """Licence and what there is to say about it -> the parts of the data that are under it."""
+    grouped: dict[tuple[str, str | None], list[str]] = {}
+    for part in found.data_licences:
+        grouped.setdefault((part.licence, part.warning), []).append(part.what)
+    return grouped
 
 
 def _score_tables(found: Audit) -> list[Table]:
