@@ -61,6 +61,8 @@ def test_every_verb_has_help(capsys: pytest.CaptureFixture[str]) -> None:
     for words in [
         *([verb] for verb in verbs),
         *(["data", verb] for verb in ("list", "info", "get", "check", "curate", "pack")),
+        *(["teachers", verb] for verb in ("list", "info", "audit")),
+        *(["cache", verb] for verb in ("plan", "build", "info", "verify", "prune")),
     ]:
         assert run([*words, "--help"]) == 0
         assert f"alumnus {' '.join(words)}" in capsys.readouterr().out

@@ -13,16 +13,27 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "alumnus"
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"types", "errors"}),
     frozenset(
-        {"data", "losses", "distributed", "log", "archives", "clients", "packages", "models", "moments"}
+        {
+            "data",
+            "losses",
+            "distributed",
+            "log",
+            "archives",
+            "clients",
+            "packages",
+            "licences",
+            "models",
+            "moments",
+        }
     ),
     frozenset({"datasets", "curation", "teachers", "objective", "encoder", "index"}),
     frozenset({"store"}),
     frozenset({"evaluation", "training"}),
-    frozenset({"adaptation", "architect"}),
+    frozenset({"adaptation", "architect", "auditing"}),
     frozenset({"methods", "export", "report", "serve", "doctor"}),
     frozenset({"bench"}),
     frozenset(
-        {"cli", "cli_cache", "cli_words", "words", "demo", "alumnus", "__main__"}
+        {"cli", "cli_cache", "cli_teachers", "cli_words", "words", "demo", "alumnus", "__main__"}
     ),  # "alumnus" is the package's own __init__
 )
 USE = ("encoder", "index", "serve")  # whoever only uses a student …

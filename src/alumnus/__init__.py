@@ -6,6 +6,7 @@ Every public name is imported when it is first used, so that `import alumnus` an
     alumnus.load(folder)     an encoder: images -> unit vectors
     alumnus.embed(...)       vectors of a folder of images, as Parquet
     alumnus.evaluate(...)    scores on a dataset
+    alumnus.audit(...)       what candidate teachers are worth, before training
     alumnus.adapt(...)       a student and labels -> a model of its own task
     alumnus.load_adapted(…)  that model, and `.predict(paths)`
     alumnus.predict(...)     what it says of a folder of images, as a file
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from alumnus.adaptation.run import adapt as adapt
     from alumnus.adaptation.use import load_adapted as load_adapted
     from alumnus.adaptation.use import predict as predict
+    from alumnus.auditing.run import audit as audit
     from alumnus.encoder import Encoder as Encoder
     from alumnus.encoder import embed as embed
     from alumnus.encoder import load as load
@@ -34,12 +36,24 @@ _HOME = {
     "embed": "alumnus.encoder",
     "load": "alumnus.encoder",
     "evaluate": "alumnus.evaluation.run",
+    "audit": "alumnus.auditing.run",
     "adapt": "alumnus.adaptation.run",
     "load_adapted": "alumnus.adaptation.use",
     "predict": "alumnus.adaptation.use",
 }
 
-__all__ = ["Encoder", "__version__", "adapt", "embed", "evaluate", "load", "load_adapted", "predict", "train"]
+__all__ = [
+    "Encoder",
+    "__version__",
+    "adapt",
+    "audit",
+    "embed",
+    "evaluate",
+    "load",
+    "load_adapted",
+    "predict",
+    "train",
+]
 
 
 def train(recipe: str | Path | None = None, /, **settings: object) -> Run:

@@ -19,7 +19,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 
-from alumnus import cli_cache
+from alumnus import cli_cache, cli_teachers
 from alumnus import words as read
 from alumnus.cli_words import AS_WORDS, PLAIN_WIDTH, Words, table
 from alumnus.errors import RunError, UserError
@@ -35,6 +35,7 @@ app = typer.Typer(
 data_app = typer.Typer(help="Known data sets to get; any images to check and curate.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(cli_cache.app, name="cache")
+app.add_typer(cli_teachers.app, name="teachers")
 
 STOPPED = "stopped; resume with the same command"
 

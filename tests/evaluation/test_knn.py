@@ -33,6 +33,14 @@ def test_fewer_training_images_than_k() -> None:
     assert knn_predict(np.array([[0, 2]], np.float32), train, np.array([1, 0, 0])).tolist() == [0]
 
 
+def test_an_image_does_not_vote_for_itself() -> None:
+    """Leave-one-out: with k = 1 the vote is that of the nearest other image, equal ones included."""
+    vectors = np.array([[1, 0], [1, 0], [0, 1], [0.1, 1]], np.float32)
+    label = np.array([0, 1, 2, 3])
+    assert knn_predict(vectors, vectors, label, k=1).tolist() == [0, 0, 2, 3]
+    assert knn_predict(vectors, vectors, label, k=1, exclude=np.arange(4)).tolist() == [1, 0, 3, 2]
+
+
 def test_one_near_neighbour_outvotes_many_far_ones() -> None:
     """The weight falls by e for each 0.07 of cosine."""
     train = np.array([[1, 0]] + [[0, 1]] * 10, np.float32)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from alumnus.errors import DataError
 from alumnus.evaluation.arrays import Doubles
-from alumnus.evaluation.rank import effective_rank, rankme, ranks
+from alumnus.evaluation.rank import effective_rank, rankme, ranks, top_variance
 
 
 def _with_spectrum(values: list[float], num_images: int = 40, width: int = 12) -> Doubles:
@@ -33,6 +33,12 @@ def test_equal_singular_values_count_themselves() -> None:
 def test_by_hand() -> None:
     """Singular values 3 and 1 are shares 3/4 and 1/4: exp of their entropy is 4 / 3^(3/4)."""
     assert effective_rank(_with_spectrum([3.0, 1.0])) == pytest.approx(4 / 3**0.75, rel=1e-4)
+
+
+def test_the_share_of_the_first_direction() -> None:
+    """Singular values 3 and 1 are variances 9 and 1; a constant has none."""
+    assert top_variance(_with_spectrum([3.0, 1.0]) + 5) == pytest.approx(0.9, rel=1e-4)
+    assert math.isnan(top_variance(np.ones((5, 3))))
 
 
 @pytest.mark.parametrize("shape", [(50, 8), (8, 50)])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import timm
+import torch
 from torch import nn
 
-from alumnus.models.cost import cost, multiply_adds, num_parameters
+from alumnus.models.cost import cost, counted, multiply_adds, num_parameters
 
 
 def test_convolution_and_linear_layer() -> None:
@@ -24,6 +26,13 @@ def test_attention_is_counted() -> None:
     per_block = (4 * width**2 + 2 * width * hidden) * tokens + 2 * tokens**2 * width
     embedding = 100 * 16 * 16 * 3 * width
     assert multiply_adds(model, size=160) == depth * per_block + embedding
+
+
+def test_only_the_work_of_torch_is_counted() -> None:
+    """Of any call; nothing where another library does the work."""
+    layer = nn.Linear(4, 5)
+    assert counted(lambda: layer(torch.zeros(3, 4))) == 3 * 4 * 5
+    assert counted(lambda: np.ones((3, 4)) @ np.ones((4, 5))) == 0
 
 
 def test_counting_leaves_the_mode_of_every_part() -> None:

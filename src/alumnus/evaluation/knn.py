@@ -97,6 +97,7 @@ def knn_predict(
     *,
     k: int = K,
     temperature: float = TEMPERATURE,
+    exclude: Ids | None = None,
     device: str = "cpu",
 ) -> Ids:
     """Returns the class (Q,) with the most votes; of equal ones the smaller number.
@@ -105,8 +106,9 @@ def knn_predict(
         queries: (Q, D), any length.
         train: (M, D), any length, M at least 1.
         train_label: (M,) classes from 0 on.
+        exclude: (Q,) the training image that may not vote, or -1: its own place, for leave-one-out.
     """
-    found = search(unit_length(queries), unit_length(train), k, device=device)
+    found = search(unit_length(queries), unit_length(train), k, exclude=exclude, device=device)
     filled = found.ids != NO_ID
     # Relative to the best, so that a small temperature does not overflow; the order of the sums stays the same.
     weight = np.where(filled, np.exp((found.scores - found.scores[:, :1]) / temperature), 0)

@@ -60,6 +60,13 @@ def effective_rank(features: Floats | Doubles) -> float:
     return _exp_entropy(_singular_values(wide - wide.mean(0)), 0.0)
 
 
+def top_variance(features: Floats | Doubles) -> float:
+    """Returns the share of the variance of (N, D) along its first principal direction: from 1 / min(N - 1, D) to 1, NaN if constant."""
+    wide = _checked(features)
+    variance = _singular_values(wide - wide.mean(0)) ** 2
+    return float(variance.max() / variance.sum()) if variance.max() > 0 else float("nan")
+
+
 def rankme(features: Floats | Doubles) -> float:
     """Returns RankMe of features (N, D): from 1 to min(N, D), 0 if they are zero."""
     return _exp_entropy(_singular_values(_checked(features)), EPSILON)

@@ -19,7 +19,7 @@ from alumnus.evaluation.search import unit_length
 from alumnus.log import bar, progress
 from alumnus.types import Encode
 
-ROUNDS, WARM_UP, TIMED = 5, 2, 5  # calls of batch size 1; about a second for a small model
+ROUNDS, WARM_UP, TIMED = 5, 2, 5  # calls; of batch size 1 about a second for a small model
 TIME_LIMIT_S = 1.0  # of timing one model in a round
 
 
@@ -31,9 +31,17 @@ class Vectors(NamedTuple):
 
 
 def encode_paths(
-    models: Sequence[Encode], paths: Sequence[str], *, batch_size: int = 64, workers: int = 2
+    models: Sequence[Encode],
+    paths: Sequence[str],
+    *,
+    batch_size: int = 64,
+    workers: int = 2,
+    label: str = "encode",
 ) -> Vectors:
     """Returns every model's vectors of every image.
+
+    Args:
+        label: of the progress bar.
 
     Raises:
         ConfigError: two models of one name.
@@ -43,7 +51,7 @@ def encode_paths(
     vectors: dict[str, Floats] = {}
     unreadable: dict[int, str] = {}
     sizes = [model.size for model in models]
-    with bar("encode", total=len(paths)) as line:
+    with bar(label, total=len(paths)) as line:
         for places, images, bad in center_crop_batches(paths, sizes, batch_size=batch_size, workers=workers):
             for model in models if len(places) else ():
                 part = model(images[model.size]).float().cpu().numpy()
@@ -63,21 +71,21 @@ def concatenated(parts: Sequence[Floats]) -> Floats:
     return np.concatenate([unit_length(part) for part in parts], axis=1)
 
 
-def ms_per_image(models: Sequence[Encode]) -> dict[str, float]:
-    """Returns every model's median time of one image alone (batch size 1) in ms, the copy to the device included.
+def ms_per_image(models: Sequence[Encode], *, batch_size: int = 1) -> dict[str, float]:
+    """Returns every model's median time an image in ms, alone or in batches, the copy to the device included.
 
     The models take turns, so that a busy moment of the machine does not fall on one of them.
     """
     times: dict[str, list[float]] = {model.name: [] for model in models}
     for _ in progress(range(ROUNDS), "time"):
         for model in models:
-            times[model.name] += _times(model)
-    return {name: 1000 * float(np.median(values)) for name, values in times.items()}
+            times[model.name] += _times(model, batch_size)
+    return {name: 1000 * float(np.median(values)) / batch_size for name, values in times.items()}
 
 
-def _times(model: Encode) -> list[float]:
+def _times(model: Encode, batch_size: int) -> list[float]:
     """Seconds of a few calls after a warm-up."""
-    image = torch.randint(0, 256, (1, 3, model.size, model.size), dtype=torch.uint8)
+    image = torch.randint(0, 256, (batch_size, 3, model.size, model.size), dtype=torch.uint8)
     started, times = time.perf_counter(), list[float]()
     for call in range(WARM_UP + TIMED):
         before = time.perf_counter()
