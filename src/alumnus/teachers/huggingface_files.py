@@ -38,6 +38,8 @@ def read_preprocessing(library: Any, name: str, native: int | None, spec: Teache
     Raises:
         TeacherError: there is no processor, and the recipe does not replace it.
     """
+    if "/" not in name and not Path(name).is_dir():  # a type of model, of which there is no file
+        return Preprocessing(native)
     try:
         processor = library.AutoImageProcessor.from_pretrained(name, trust_remote_code=False)
     except Exception as error:  # the hub, the network below it, or the files: each has its own exceptions

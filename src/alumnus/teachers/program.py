@@ -46,7 +46,8 @@ class ProgramNetwork(Network):
         self._move, self._image, self._dtype = move, image, dtype
         self._wanted = None if spec.output == "summary" else spec.output
         self._what, self._digest = f"teacher {spec.source}", _hash(path)
-        self._program = move(torch.device("cpu"))
+        self._device = torch.device("cpu")
+        self._program = move(self._device)
 
     def __call__(self, image: Tensor) -> Features:
         """Returns the output as features; see reading.py."""
@@ -55,7 +56,8 @@ class ProgramNetwork(Network):
 
     def to(self, device: torch.device) -> None:
         """Moves the program."""
-        self._program = self._move(device)
+        if device != self._device:
+            self._program, self._device = self._move(device), device
 
     def identity(self) -> str:
         """Returns a hash of the file."""
