@@ -25,6 +25,11 @@ def _load(model: str, **settings: object) -> Teacher:
     [
         ("resnet18", "did you mean 'timm/resnet18'"),
         ("faces.onnx", "did you mean 'onnx:faces.onnx'"),
+        ("net.pt2", "did you mean 'export:net.pt2'"),
+        ("net.pt", "did you mean 'torchscript:net.pt'"),
+        ("huggingface:a/b", "allowed: timm/NAME"),
+        ("hub:nowhere:net", "no folder with a hubconf.py"),
+        ("export:nowhere.pt2", "no such file"),
         ("tim/resnet18", "did you mean 'timm/'"),
         ("pyhton:a:b", "did you mean 'python:'"),
         ("nonsense", "allowed: timm/NAME"),
@@ -44,6 +49,15 @@ def test_a_wrong_source_gets_a_hint(model: str, says: str) -> None:
     with pytest.raises(TeacherError) as caught:
         _load(model)
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "setting", [{"trusted": True}, {"arguments": {"width": 4}}], ids=["trusted", "arguments"]
+)
+def test_settings_of_other_sources_are_refused(setting: dict[str, object]) -> None:
+    """They would have no effect."""
+    with pytest.raises(TeacherError, match="has no effect; it is for"):
+        _load("timm/test_resnet", weights="random", **setting)
 
 
 @pytest.mark.parametrize("model", ["timm/test_resnet", "torchvision/resnet18"])

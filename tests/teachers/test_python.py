@@ -96,6 +96,24 @@ def test_a_function_named_by_its_module(monkeypatch: pytest.MonkeyPatch) -> None
     torch.testing.assert_close(teacher(IMAGE).summary, _mean(IMAGE))
 
 
+def make_scaled(factor: float = 1.0) -> object:
+    """What takes an argument."""
+    return lambda image: _mean(image) * factor
+
+
+def test_arguments_reach_the_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the fingerprint; those that it does not take are refused with those that it does."""
+    module = ModuleType("their_package")
+    module.__dict__["make_scaled"] = make_scaled
+    monkeypatch.setitem(__import__("sys").modules, "their_package", module)
+    plain = _load("python:their_package:make_scaled")
+    scaled = _load("python:their_package:make_scaled", arguments={"factor": 3})
+    torch.testing.assert_close(scaled(IMAGE).summary, plain(IMAGE).summary * 3)
+    assert scaled.fingerprint != plain.fingerprint
+    with pytest.raises(TeacherError, match=r"unexpected keyword argument 'fctor'; it takes \(factor"):
+        _load("python:their_package:make_scaled", arguments={"fctor": 3})
+
+
 class _Wrapper:
     """Somebody's object with a network inside."""
 

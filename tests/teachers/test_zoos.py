@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import timm
 import torch
 import torchvision
@@ -46,6 +47,26 @@ def test_a_timm_teacher_is_timm(name: str, tmp_path: Path) -> None:
     torch.testing.assert_close(teacher(image).summary, expected, rtol=1e-4, atol=1e-5)
     spoken = _load(f"timm/{name}", weights=weights, output="logits")
     torch.testing.assert_close(spoken(image).summary, logits, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "name", ["timm/test_vit", "torchvision/mobilenet_v3_small", "torchvision/squeezenet1_1"]
+)
+def test_safetensors_and_the_name_of_the_architecture_are_enough(name: str, tmp_path: Path) -> None:
+    """The numbers of the module that was saved; other weights, another fingerprint."""
+    zoo, _, architecture = name.partition("/")
+    prints = set()
+    for _ in range(2):
+        create = timm.create_model if zoo == "timm" else torchvision.models.get_model
+        model = create(architecture).eval()
+        safetensors.torch.save_model(model, str(tmp_path / "w.safetensors"))
+        teacher = _load(name, weights=str(tmp_path / "w.safetensors"), output="logits")
+        image = torch.rand(2, 3, teacher.size, teacher.size)
+        with torch.no_grad():
+            expected = model(_normalised(image, teacher))
+        torch.testing.assert_close(teacher(image).summary, expected, rtol=1e-4, atol=1e-5)
+        prints.add(teacher.fingerprint)
+    assert len(prints) == 2
 
 
 def test_normalisation_is_timms_unless_the_recipe_says_otherwise() -> None:

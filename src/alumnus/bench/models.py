@@ -233,7 +233,9 @@ def _name_of(spec: TeacherSpec) -> str:
     rest = spec.model.removeprefix(prefix)
     if prefix in RESIZABLE:
         return short_name(rest.partition(".")[0])
-    return short_name(rest.rpartition(":")[2] if prefix == "python:" else Path(rest).stem)
+    if prefix in {"hf:", "open_clip:"}:
+        return short_name(Path(rest).name if prefix == "hf:" else rest)
+    return short_name(rest.rpartition(":")[2] if prefix in {"python:", "hub:"} else Path(rest).stem)
 
 
 def _name_of_folder(folder: Path) -> str:

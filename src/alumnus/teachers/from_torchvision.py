@@ -5,6 +5,8 @@ Its models have no common way to their features, but all end in a linear classif
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 import torchvision.models as zoo
 from torch import Tensor, nn
@@ -72,8 +74,7 @@ def _build(architecture: str, weights: zoo.WeightsEnum, spec: TeacherSpec) -> nn
         )
         return _empty(architecture)
     state = load_state(spec.weights)
-    last = next(reversed(state.values()))  # the classifier's bias
-    model = _empty(architecture, num_classes=len(last) if last.ndim else None)
+    model = _empty(architecture, num_classes=_num_classes(architecture, state))
     load_into(model, state, source=spec.weights)
     return model
 
@@ -84,6 +85,16 @@ def _empty(architecture: str, *, num_classes: int | None = None) -> nn.Module:
         arguments |= {"init_weights": True}  # torchvision warns where this is left to it
     model: nn.Module = zoo.get_model(architecture, weights=None, **arguments)
     return model
+
+
+def _num_classes(architecture: str, state: Mapping[str, Tensor]) -> int | None:
+    """Of the classifier in a file: by torchvision's name for it, or what comes last where a port renamed it."""
+    with torch.device("meta"):
+        layers = list(_empty(architecture).named_modules())
+    last = {type(layer): name for name, layer in layers}  # SqueezeNet classifies by a convolution
+    name = last.get(nn.Linear, last.get(nn.Conv2d))
+    weight = state.get(f"{name}.weight", list(state.values())[-1])
+    return len(weight) if weight.ndim else None
 
 
 def _download(architecture: str, weights: zoo.WeightsEnum) -> nn.Module:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -35,6 +35,10 @@ class Network(ABC):
             return ()
         side = math.isqrt(patches.shape[1])
         return (patches.transpose(1, 2).reshape(len(patches), -1, side, side),)
+
+    def modules(self) -> Sequence[nn.Module]:
+        """Returns the torch modules that it consists of, whose layers can be read by name; none where it is no torch."""
+        return ()
 
     @abstractmethod
     def to(self, device: torch.device) -> None:
@@ -79,6 +83,10 @@ class TorchNetwork(Network):
         if self._levels is None:
             return super().levels(image)
         return self._levels(self.module, image.contiguous(memory_format=torch.channels_last))
+
+    def modules(self) -> Sequence[nn.Module]:
+        """Returns the module."""
+        return (self.module,)
 
     def to(self, device: torch.device) -> None:
         """Moves the module."""

