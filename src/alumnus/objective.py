@@ -27,6 +27,11 @@ class MethodSettings(BaseModel):
 
     name: str
 
+    @property
+    def needs_moments(self) -> bool:
+        """Whether `build` needs the moments of the teachers' features, which takes a pass over them."""
+        return False
+
 
 @dataclass(frozen=True)
 class TeacherWidth:
@@ -34,7 +39,7 @@ class TeacherWidth:
 
     num_features: int  # D of its summary
     weight: float  # share in the loss, relative to the others
-    moments: Moments | None = None  # of its summaries, where a store has them
+    moments: Moments | None = None  # of its summaries, if the method's settings need them
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import torch
 from alumnus.errors import ConfigError
 from alumnus.log import read_metrics
 from alumnus.models.student import Architecture, Student
+from alumnus.moments import Moments
 from alumnus.training.config import Config
 from alumnus.training.loop import train
 from alumnus.training.plan import Need, arrange, fastest_precision, read_plan
@@ -159,3 +160,27 @@ def test_an_automatic_precision_is_kept_when_a_run_is_resumed(tmp_path: Path, ti
     (run.folder / "plan.json").write_text(json.dumps(plan))
     assert train(config).is_done
     assert json.loads((run.folder / "plan.json").read_text())["precision"] == plan["precision"]
+
+
+def test_fitted_normalisers_are_the_same_live_and_stored_and_after_a_stop(
+    tmp_path: Path, tiny_images: Path
+) -> None:
+    """Their moments are kept with the run: of the store's outputs, or of what live teachers say before the first step."""
+    method = {"name": "plain", "normalise": "phi_s"}
+    store = {"path": tmp_path / "store", "precision": "float32"}
+    common = {
+        "teachers": [{"model": Counting(), "name": "counting", "size": 16}],
+        "method": method,
+        "checkpoint_every": 2,
+    }
+    stored = train(_config(tmp_path / "stored", tiny_images, store=store, targets="stored", **common))
+    kept = Moments.load(stored.folder / "moments" / "counting.safetensors")
+    assert kept.count == 180
+    live = train(_config(tmp_path / "live", tiny_images, **common))
+    said = Moments.load(live.folder / "moments" / "counting.safetensors")
+    torch.testing.assert_close(said.mean, kept.mean, rtol=0.02, atol=0)
+    (live.student / "alumnus.json").unlink()
+    before = (live.student / "model.safetensors").read_bytes()
+    assert (
+        train(_config(tmp_path / "live", tiny_images, **common)).student / "model.safetensors"
+    ).read_bytes() == before

@@ -37,7 +37,7 @@ from alumnus.models.cost import counted
 from alumnus.teachers import describe, load_teacher
 from alumnus.teachers.spec import TeacherSpec
 from alumnus.teachers.targets import Live, TargetSource
-from alumnus.teachers.teacher import Teacher
+from alumnus.teachers.teacher import SMALLEST_BATCH, Teacher
 from alumnus.training.build import pick_device
 from alumnus.training.config import Config
 from alumnus.training.recipe import load_config
@@ -162,7 +162,8 @@ def _teacher(teacher: Teacher, features: Floats, time_ms: float) -> TeacherAudit
         domains=teacher.domains,
         weight=teacher.weight,
         num_parameters=teacher.num_parameters,
-        multiply_adds=counted(lambda: teacher(grey)) // 2 or None,  # 0: another library does the work
+        multiply_adds=counted(lambda: teacher(grey)) // SMALLEST_BATCH
+        or None,  # 0: another library does the work
         ms_per_image=time_ms,
         num_features=teacher.num_features,
         norm=mean,

@@ -10,7 +10,6 @@ import math
 import os
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 MOST_WORKERS = (
     16  # a process: each keeps four batches waiting, and 16 read some 15,000 photographs of 256 px a second
@@ -18,31 +17,27 @@ MOST_WORKERS = (
 CGROUP = Path("/sys/fs/cgroup")
 
 
-class Share(NamedTuple):
-    """Who gets how many cores."""
-
-    workers: int  # reading processes
-    threads: int  # of torch in the training process
-
-
-def pick_workers(device: str, *, processes: int = 1, cores: int | None = None) -> Share:
-    """Returns the reading processes and the threads of one training process.
+def pick_workers(device: str, *, processes: int = 1, cores: int | None = None) -> int:
+    """Returns the reading processes of one training process.
 
     On a GPU all cores but one read. On a CPU a quarter of them do, at least one: a picture takes a small part of what a student's step
-    on it takes, so a reader mostly waits, and only every second one is taken off the step's threads. Never none: the step would wait
-    for every batch.
+    on it takes, so a reader mostly waits. Never none: the step would wait for every batch.
 
     Args:
-        device: "cpu" or "cuda", where the student's step runs.
+        device: "cpu", "cuda" or "auto", where the student's step runs.
         processes: training processes on this machine, which share its cores evenly.
         cores: of the machine; by default those that this process may use.
     """
     mine = max(1, (count_cores() if cores is None else cores) // processes)
-    if device == "cpu":
-        workers = min(MOST_WORKERS, max(1, mine // 4))
-        return Share(workers, max(1, mine - workers // 2))
-    workers = max(1, min(MOST_WORKERS, mine - 1))
-    return Share(workers, max(1, mine - workers))
+    on_gpu = device == "cuda" or (device == "auto" and has_gpu())
+    return max(1, min(MOST_WORKERS, mine - 1 if on_gpu else mine // 4))
+
+
+def has_gpu() -> bool:
+    """Whether torch would find one."""
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def count_cores(cgroup: Path = CGROUP) -> int:

@@ -43,6 +43,11 @@ class Settings(MethodSettings):
         description="of the teachers' summaries: by running statistics, or fitted to a store's moments (see docs/normalise.md)",
     )
 
+    @property
+    def needs_moments(self) -> bool:
+        """For what is fitted."""
+        return self.normalise not in ("running", "none")
+
 
 def build(settings: Settings, setup: Setup) -> Objective:
     """Returns the objective for the teachers of the run."""

@@ -5,6 +5,8 @@ Axes: B images in a batch, n of them that are asked for.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from typing import final
 
@@ -14,17 +16,35 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alumnus.errors import StoreError
+from alumnus.log import bar
+from alumnus.moments import Moments
+from alumnus.store.claims import Entries
 from alumnus.store.folder import About, Folder, Geometry
 from alumnus.teachers.targets import Speaker
 from alumnus.types import Batch, Features
+
+MOMENT_ROWS = (
+    50_000  # twelve times the widest usual feature: more would move a covariance by less than a hundredth
+)
 
 
 @final
 class Stored(Speaker):
     """A teacher whose outputs are in a store. Its network need not even be installed."""
 
-    def __init__(self, folder: Folder, *, domains: tuple[str, ...] | None, weight: float, name: str) -> None:
+    def __init__(
+        self,
+        folder: Folder,
+        *,
+        domains: tuple[str, ...] | None,
+        weight: float,
+        name: str,
+        entries: Entries | None = None,
+    ) -> None:
         """Opens the outputs; domains, weight and name are the recipe's, for they change no output.
+
+        Args:
+            entries: (m, 2), key and view, those of the run; all that are there by default.
 
         Raises:
             StoreError: a shard is damaged.
@@ -45,7 +65,7 @@ class Stored(Speaker):
                 "stored": about.precision,
             },
         )
-        self.folder = folder
+        self.folder, self._entries = folder, entries
         self._index, self._shards = folder.index, folder.shards
 
     def speak(self, batch: Batch, index: Tensor) -> Features:
@@ -58,6 +78,26 @@ class Stored(Speaker):
         found = self.read(batch.key.cpu()[place].numpy(), batch.view.cpu()[place].numpy())
         patches = None if found.patches is None else found.patches.to(index.device, non_blocking=True)
         return Features(found.summary.to(index.device, non_blocking=True), patches)
+
+    def moments(self) -> Moments:
+        """Returns the moments of its summaries, over at most MOMENT_ROWS of the run's outputs; kept beside them for the next time."""
+        index, entries = self._index, self._entries
+        found = np.arange(len(index)) if entries is None else index.find(entries[:, 0], entries[:, 1])
+        found = _shared(np.unique(found[found >= 0]), MOMENT_ROWS)
+        shard, row = index.places(found)
+        names = [each.path.name for each in self._shards]
+        digest = hashlib.sha256(json.dumps([names, found.tolist()]).encode()).hexdigest()[:16]
+        kept = self.folder.path / f"moments-{digest}.safetensors"
+        if kept.is_file():
+            return Moments.load(kept)
+        moments = Moments(self.num_features, limit=MOMENT_ROWS)
+        with bar(f"moments of {self.name}", total=len(found)) as line:
+            for one in np.unique(shard):
+                here = row[shard == one]
+                moments.update(self._shards[one].read(here).summary)
+                line.advance(len(here))
+        moments.save(kept)
+        return moments
 
     def read(self, key: NDArray[np.int64], view: NDArray[np.int64]) -> Features:
         """Returns the features (n, D) and (n, N, D) of images and views (n,), on the CPU, float32; n may be 0.
@@ -84,6 +124,13 @@ class Stored(Speaker):
             if patches is not None and found.patches is not None:
                 patches[here] = found.patches
         return Features(summary, patches)
+
+
+def _shared(found: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
+    """At most so many of them, drawn at random, always the same ones."""
+    if len(found) <= limit:
+        return found
+    return np.sort(np.random.default_rng(0).choice(found, limit, replace=False))
 
 
 def explain_absence(

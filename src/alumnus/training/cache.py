@@ -56,7 +56,7 @@ def verify(
         data=config.data,
         specs=specs,
         device=device,
-        workers=config.workers,
+        workers=config.num_workers,
         repair=repair,
     )
 

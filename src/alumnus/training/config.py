@@ -23,6 +23,7 @@ from pydantic import (
     model_validator,
 )
 
+from alumnus.data.cores import pick_workers
 from alumnus.data.sampler import SamplerName
 from alumnus.data.views import ViewSettings
 from alumnus.errors import ConfigError, nearest
@@ -148,7 +149,9 @@ class Config(BaseModel):
     sampler: SamplerName = Field("balanced", description="how a batch is shared by the domains")
     views: ViewSettings = ViewSettings()
     seed: int = Field(0, ge=0)
-    workers: int = Field(2, ge=0, description="image-reading processes")
+    workers: int | None = Field(
+        None, ge=0, description="image-reading processes; chosen from the machine's cores by default"
+    )
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["float32", "bfloat16", "auto"] = Field(
         "float32",
@@ -162,6 +165,11 @@ class Config(BaseModel):
     max_bad_fraction: float = Field(
         0.05, ge=0, le=1, description="stop when more of the images cannot be read"
     )
+
+    @property
+    def num_workers(self) -> int:
+        """Image-reading processes."""
+        return pick_workers(self.device) if self.workers is None else self.workers
 
 
 # May differ between a run and its continuation: they change nothing that is learnt.

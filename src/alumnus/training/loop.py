@@ -18,9 +18,11 @@ from alumnus.data.loader import train_batches
 from alumnus.data.read import Quarantine
 from alumnus.data.sampler import Sampler
 from alumnus.errors import NonFiniteError
-from alumnus.log import MetricsFile, bar
+from alumnus.licences import licence_kind, licence_warning
+from alumnus.log import MetricsFile, bar, console
 from alumnus.models.artifact import save_student
 from alumnus.models.student import Student
+from alumnus.moments import Moments
 from alumnus.objective import Objective, Setup, TeacherWidth
 from alumnus.teachers.targets import Speaker, TargetSource
 from alumnus.training.build import build_student, pick_device, provenance
@@ -29,6 +31,7 @@ from alumnus.training.config import FREE, Config, method_module
 from alumnus.training.data import training_data
 from alumnus.training.memory import keep_freed_memory
 from alumnus.training.meter import Meter
+from alumnus.training.moments import moments_of, save_moments
 from alumnus.training.optim import Ema, make_optimizer, set_lr
 from alumnus.training.plan import Plan, StudentPrecision, fastest_precision, read_plan
 from alumnus.training.run import Run, open_run
@@ -56,10 +59,12 @@ def train(config: Config) -> Run:
         config, dataset, device=device, began=None if began is None else began.modes
     )
     manifest = [teacher.about for teacher in teachers]
+    _warn_of_licences(manifest)
     source = TargetSource(teachers, domains=dataset.domains, device=device)
     student = build_student(config).to(device).to(memory_format=torch.channels_last)
     precision, measured = _precision(config, student, began)
-    objective = _objective(config, dataset, student, teachers).to(device)
+    moments = moments_of(config, run, dataset, teachers, source)
+    objective = _objective(config, dataset, student, teachers, moments).to(device)
     optimizer = make_optimizer(student, objective, config.optim, lr=config.lr)
     ema = Ema(student, decay=config.optim.ema) if config.optim.ema else None
     state = TrainState(student, objective, optimizer, ema)
@@ -68,6 +73,7 @@ def train(config: Config) -> Run:
     run.begin(config, manifest)
     plan = Plan(precision, modes, why | measured)
     plan.save(run.folder)
+    save_moments(run, moments)
     run.say(
         f"{len(dataset):,} images of {len(np.unique(dataset.domain))} domains, {plan.summary}, "
         f"steps {start} to {config.steps} on {device}"
@@ -107,7 +113,7 @@ def _fit(
         teacher_sizes=source.sizes,
         start=start,
         steps=config.steps,
-        workers=config.workers,
+        workers=config.num_workers,
     )
     quarantine = Quarantine(
         run.folder / "quarantine.jsonl", total=len(dataset), max_bad_fraction=config.max_bad_fraction
@@ -159,6 +165,13 @@ def _update(terms: Terms, state: TrainState, *, step: int, clip_norm: float) -> 
         state.ema.update(state.student, step=step)
 
 
+def _warn_of_licences(manifest: Sequence[Mapping[str, Any]]) -> None:
+    """Says before the first step what teachers' licences ask of the student; unknown ones are in teachers.json alone."""
+    for teacher in manifest:
+        if licence_kind(teacher["licence"]) != "unknown" and (said := licence_warning(teacher["licence"])):
+            console.print(f"[yellow]warning[/]: teacher {teacher['name']}: {said}")
+
+
 def _precision(
     config: Config, student: Student, began: Plan | None
 ) -> tuple[StudentPrecision, dict[str, str]]:
@@ -172,14 +185,20 @@ def _precision(
     return chosen, {"precision": why}
 
 
-def _objective(config: Config, dataset: Dataset, student: Student, teachers: Sequence[Speaker]) -> Objective:
+def _objective(
+    config: Config,
+    dataset: Dataset,
+    student: Student,
+    teachers: Sequence[Speaker],
+    moments: Mapping[str, Moments],
+) -> Objective:
     counts = [
         int(dataset.label[dataset.domain == d].max(initial=-1)) + 1 for d in range(len(dataset.domains))
     ]
     setup = Setup(
         num_features=student.num_features,
         embed_dim=student.embed_dim,
-        teachers={t.name: TeacherWidth(num_features=t.num_features, weight=t.weight) for t in teachers},
+        teachers={t.name: TeacherWidth(t.num_features, t.weight, moments.get(t.name)) for t in teachers},
         num_classes=dict(zip(dataset.domains, counts, strict=True)),
     )
     torch.manual_seed(_step_seed(config.seed, -1))

@@ -6,6 +6,7 @@ metrics.jsonl     losses, learning rate and images/s, a line every `log_every` s
 teachers.json     id, source, fingerprint and licence of every teacher
 plan.json         which teachers speak live, offloaded or out of a store, the student's precision, and why
 quarantine.jsonl  images that could not be read
+moments/          of each teacher's features, if the method fits its normalisers to them
 checkpoints/      the last two
 student/          the result, written at the end
 """
@@ -35,7 +36,8 @@ FILES = (
     "results.json",
     "report.html",
 )
-FOLDERS = ("checkpoints", "student")
+MOMENTS = "moments"
+FOLDERS = ("checkpoints", "student", MOMENTS)
 STAGES = "stages"  # runs that this one builds on may stand inside its folder
 
 

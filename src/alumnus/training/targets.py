@@ -11,6 +11,7 @@ from alumnus.data.views import ViewSettings
 from alumnus.errors import ConfigError, StoreError
 from alumnus.log import console
 from alumnus.store.build import BATCH, Wanted
+from alumnus.store.claims import Entries
 from alumnus.store.folder import Folder, Geometry
 from alumnus.store.identity import identify
 from alumnus.store.make import Estimate, Store
@@ -107,7 +108,11 @@ def stored_speakers(
             f"{store.path} lacks outputs ({names}); `alumnus cache build` or store.fill=true computes them"
         )
     tell(store, estimates)
-    return [_stored(folder, spec) for folder, spec in zip(store.fill(estimates, specs), specs, strict=True)]
+    folders = store.fill(estimates, specs)
+    return [
+        _stored(folder, spec, store.wanted.of(spec.domains))
+        for folder, spec in zip(folders, specs, strict=True)
+    ]
 
 
 def store_of(config: Config, settings: StoreSettings, dataset: Dataset, *, device: torch.device) -> Store:
@@ -118,7 +123,7 @@ def store_of(config: Config, settings: StoreSettings, dataset: Dataset, *, devic
         config.views,
         seed=config.seed,
         device=device,
-        workers=config.workers,
+        workers=config.num_workers,
         memory_limit=config.memory_limit,
         sources=config.data,
     )
@@ -191,6 +196,6 @@ def _name(estimate: Estimate, spec: TeacherSpec) -> str:
     return spec.name or str(estimate.about.teacher["name"])
 
 
-def _stored(folder: Folder, spec: TeacherSpec) -> Stored:
+def _stored(folder: Folder, spec: TeacherSpec, entries: Entries) -> Stored:
     name = spec.name or str(folder.about.teacher["name"])
-    return Stored(folder, domains=spec.domains, weight=spec.weight, name=name)
+    return Stored(folder, domains=spec.domains, weight=spec.weight, name=name, entries=entries)

@@ -1,0 +1,86 @@
+"""Moments of the teachers' features, for methods whose normalisers are fitted: read out of the store, or gathered before the first step.
+
+They are kept in the run's folder, `moments/TEACHER.safetensors`, and a resumed run takes them from there.
+
+Axes: D width of a teacher's summary.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from alumnus.data.dataset import Dataset
+from alumnus.data.loader import train_batches
+from alumnus.data.sampler import Sampler
+from alumnus.log import bar
+from alumnus.moments import Moments
+from alumnus.store.read import Stored
+from alumnus.teachers.targets import Speaker, TargetSource
+from alumnus.training.config import Config
+from alumnus.training.run import MOMENTS, Run
+from alumnus.types import Batch
+
+LIVE_ROWS, LIVE_ROWS_PER_DIM = (
+    4096,
+    4,
+)  # of a live teacher at least: a covariance of D dimensions wants several times D rows
+
+
+def moments_of(
+    config: Config, run: Run, dataset: Dataset, speakers: Sequence[Speaker], source: TargetSource
+) -> dict[str, Moments]:
+    """Returns the moments of each teacher's summaries, by its name; nothing if the method needs none."""
+    if not config.method.needs_moments:
+        return {}
+    found, live = dict[str, Moments](), list[Speaker]()
+    for speaker in speakers:
+        kept = run.folder / MOMENTS / f"{speaker.name}.safetensors"
+        if kept.is_file() and not run.is_stale:
+            found[speaker.name] = Moments.load(kept)
+        elif isinstance(speaker, Stored):
+            found[speaker.name] = speaker.moments()
+        else:
+            live.append(speaker)
+    return found | (_gathered(config, dataset, live, source) if live else {})
+
+
+def save_moments(run: Run, found: Mapping[str, Moments]) -> None:
+    """Keeps them in the run's folder."""
+    for name, moments in found.items():
+        (run.folder / MOMENTS).mkdir(exist_ok=True)
+        moments.save(run.folder / MOMENTS / f"{name}.safetensors")
+
+
+def _gathered(
+    config: Config, dataset: Dataset, live: Sequence[Speaker], source: TargetSource
+) -> dict[str, Moments]:
+    """Asks live teachers about the views of the first steps."""
+    asking = TargetSource(live, domains=dataset.domains, device=source.device)
+    found = {speaker.name: Moments(speaker.num_features) for speaker in live}
+    rows = max(LIVE_ROWS, *(LIVE_ROWS_PER_DIM * speaker.num_features for speaker in live))
+    steps = math.ceil(rows / config.batch_size)
+    sampler = Sampler(
+        dataset.domain,
+        name=config.sampler,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        views_per_image=config.views.per_image,
+    )
+    loader = train_batches(
+        dataset,
+        sampler,
+        config.views,
+        size=config.size,
+        teacher_sizes=asking.sizes,
+        start=0,
+        steps=steps,
+        workers=config.num_workers,
+    )
+    with bar("moments", total=steps) as line:
+        for loaded in loader:
+            batch: Batch = loaded.batch
+            for name, target in asking(batch).items():
+                found[name].update(target.features.summary.cpu())
+            line.advance()
+    return found
