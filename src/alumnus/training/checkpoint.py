@@ -12,8 +12,9 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import safetensors.torch
 import torch
@@ -82,28 +83,65 @@ def save_checkpoint(folder: Path, state: TrainState, *, step: int, fingerprint: 
     return final
 
 
+class Saved(NamedTuple):
+    """Where the checkpoints of a state are."""
+
+    folder: Path
+    state: TrainState
+    fingerprint: str  # of the configuration
+
+
 def load_checkpoint(folder: Path, state: TrainState, *, fingerprint: str) -> int:
     """Restores the newest good checkpoint; returns how many steps were done, 0 if there is none.
 
     Raises:
         CheckpointError: it belongs to another configuration.
     """
-    for path in _newest_first(folder):
-        try:
-            about, tensors = _read(path)
-        except (OSError, ValueError, KeyError) as error:
-            console.print(f"checkpoint {path.name} is torn and is skipped: {error}")
-            continue
-        if about["config"] != fingerprint:
-            raise CheckpointError(
-                f"{path} was written under another configuration; resume=never starts again, or choose another out="
-            )
-        try:
-            state.restore(tensors)
-        except (RuntimeError, KeyError, ValueError) as error:
-            raise CheckpointError(f"{path} does not fit this run: {error}") from error
-        return int(str(about["step"]))
+    return load_together([Saved(folder, state, fingerprint)])
+
+
+def load_together(several: Sequence[Saved]) -> int:
+    """Restores the newest step of which each has a good checkpoint; returns how many steps were done, 0 if there is none.
+
+    Raises:
+        CheckpointError: one belongs to another configuration.
+    """
+    common = set.intersection(*({path.name for path in _newest_first(saved.folder)} for saved in several))
+    for name in sorted(common, key=_steps, reverse=True):
+        read = [_good(saved, name) for saved in several]
+        found = [tensors for tensors in read if tensors is not None]
+        if len(found) == len(several):
+            for saved, tensors in zip(several, found, strict=True):
+                _restore(saved, name, tensors)
+            return _steps(name)
     return 0
+
+
+def _good(saved: Saved, name: str) -> dict[str, Tensor] | None:
+    """Returns a checkpoint's tensors, or None if it is torn."""
+    path = saved.folder / name
+    try:
+        about, tensors = _read(path)
+    except (OSError, ValueError, KeyError) as error:
+        console.print(f"checkpoint {path.name} is torn and is skipped: {error}")
+        return None
+    if about["config"] != saved.fingerprint:
+        raise CheckpointError(
+            f"{path} was written under another configuration; resume=never starts again, or choose another out="
+        )
+    return tensors
+
+
+def _restore(saved: Saved, name: str, tensors: Mapping[str, Tensor]) -> None:
+    try:
+        saved.state.restore(tensors)
+    except (RuntimeError, KeyError, ValueError) as error:
+        raise CheckpointError(f"{saved.folder / name} does not fit this run: {error}") from error
+
+
+def _steps(name: str) -> int:
+    """Of a checkpoint's folder."""
+    return int(name.removeprefix("step-"))
 
 
 def _read(path: Path) -> tuple[dict[str, str | int], dict[str, Tensor]]:
@@ -117,7 +155,7 @@ def _read(path: Path) -> tuple[dict[str, str | int], dict[str, Tensor]]:
 
 def _newest_first(folder: Path) -> Iterator[Path]:
     found = [path for path in folder.glob("step-*") if path.name[5:].isdigit()]
-    yield from sorted(found, key=lambda path: int(path.name[5:]), reverse=True)
+    yield from sorted(found, key=lambda path: _steps(path.name), reverse=True)
 
 
 def _laid_out_as(parameter: Tensor, value: Tensor) -> Tensor:

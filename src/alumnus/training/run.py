@@ -24,7 +24,7 @@ import yaml
 
 from alumnus.errors import ConfigError
 from alumnus.log import console
-from alumnus.training.config import Config, differences, dump
+from alumnus.training.config import STUDENTS, Config, differences, dump
 
 FILES = (
     "config.yaml",
@@ -47,6 +47,11 @@ class Run:
 
     folder: Path
     is_stale: bool = False  # what is in the folder is to be thrown away when the run begins
+
+    @property
+    def students(self) -> list[Run]:
+        """The runs of a recipe with several students, in order of their names; none if it has one."""
+        return [Run(path) for path in sorted((self.folder / STUDENTS).glob("*")) if path.is_dir()]
 
     @property
     def student(self) -> Path:

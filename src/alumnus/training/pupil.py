@@ -1,0 +1,162 @@
+"""One student on its way: its configuration, its run folder, and all that training changes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from alumnus.data.dataset import Dataset
+from alumnus.models.artifact import save_student
+from alumnus.models.student import Student
+from alumnus.moments import Moments
+from alumnus.objective import Objective, Setup, TeacherWidth
+from alumnus.teachers.targets import Speaker
+from alumnus.training.build import build_student, provenance
+from alumnus.training.checkpoint import Saved, TrainState
+from alumnus.training.config import FREE, Config, method_module
+from alumnus.training.meter import Meter
+from alumnus.training.moments import save_moments
+from alumnus.training.optim import Ema, make_optimizer
+from alumnus.training.plan import Mode, Plan, StudentPrecision, fastest_precision, read_plan
+from alumnus.training.run import Run
+
+
+@dataclass(frozen=True, eq=False)
+class Pupil:
+    """A student in training."""
+
+    config: Config
+    run: Run
+    dataset: Dataset
+    teachers: Sequence[Speaker]
+    moments: Mapping[str, Moments]
+    plan: Plan
+    student: Student
+    objective: Objective
+    state: TrainState  # of both, and of the optimiser
+    fingerprint: str  # of all that decides what is learnt
+    meter: Meter = field(default_factory=Meter)
+
+    @property
+    def saved(self) -> Saved:
+        """Where its checkpoints are, and of what."""
+        return Saved(self.run.checkpoints, self.state, self.fingerprint)
+
+    def begin(self) -> None:
+        """Makes the run's folder and sets the modules to training."""
+        self.run.begin(self.config, self._manifest)
+        self.plan.save(self.run.folder)
+        save_moments(self.run, self.moments)
+        self.student.train()
+        self.objective.train()
+
+    def finish(self) -> None:
+        """Writes the student folder."""
+        if self.state.ema is not None:
+            self.student.load_state_dict(self.state.ema.tensors)
+        about = provenance(self.config, self.dataset, self._manifest)
+        save_student(self.student, self.run.student, provenance=about, card=_card(self.config))
+        self.run.say(f"student written to {self.run.student}")
+
+    @property
+    def _manifest(self) -> list[Mapping[str, Any]]:
+        return [teacher.about for teacher in self.teachers]
+
+
+def make_pupil(
+    config: Config,
+    run: Run,
+    dataset: Dataset,
+    teachers: Sequence[Speaker],
+    *,
+    moments: Mapping[str, Moments],
+    modes: Mapping[str, Mode],
+    why: Mapping[str, str],
+    device: torch.device,
+) -> Pupil:
+    """Returns the student with its first weights and everything around it; nothing is written."""
+    student = build_student(config).to(device).to(memory_format=torch.channels_last)
+    precision, measured = _precision(config, student, None if run.is_stale else read_plan(run.folder))
+    objective = _objective(config, dataset, student, teachers, moments).to(device)
+    optimizer = make_optimizer(student, objective, config.optim, lr=config.lr)
+    ema = Ema(student, decay=config.optim.ema) if config.optim.ema else None
+    return Pupil(
+        config=config,
+        run=run,
+        dataset=dataset,
+        teachers=teachers,
+        moments=moments,
+        plan=Plan(precision, modes, {**why, **measured}),
+        student=student,
+        objective=objective,
+        state=TrainState(student, objective, optimizer, ema),
+        fingerprint=_fingerprint(config, dataset, [teacher.about for teacher in teachers]),
+    )
+
+
+def step_seed(seed: int, step: int) -> int:
+    """Returns a seed for torch's own generator (dropout, drop path) that depends on the step alone."""
+    return (seed * 1_000_003 + step + 1) % 2**63
+
+
+def _precision(
+    config: Config, student: Student, began: Plan | None
+) -> tuple[StudentPrecision, dict[str, str]]:
+    """Returns the student's precision and, if it was measured, why."""
+    if config.precision != "auto":
+        return config.precision, {}
+    if began is not None:
+        return began.precision, {"precision": began.why.get("precision", "")}
+    device = next(student.parameters()).device
+    chosen, why = fastest_precision(student, batch_size=config.batch_size, device=device)
+    return chosen, {"precision": why}
+
+
+def _objective(
+    config: Config,
+    dataset: Dataset,
+    student: Student,
+    teachers: Sequence[Speaker],
+    moments: Mapping[str, Moments],
+) -> Objective:
+    counts = [
+        int(dataset.label[dataset.domain == d].max(initial=-1)) + 1 for d in range(len(dataset.domains))
+    ]
+    setup = Setup(
+        num_features=student.num_features,
+        embed_dim=student.embed_dim,
+        teachers={t.name: TeacherWidth(t.num_features, t.weight, moments.get(t.name)) for t in teachers},
+        num_classes=dict(zip(dataset.domains, counts, strict=True)),
+    )
+    torch.manual_seed(step_seed(config.seed, -1))
+    objective: Objective = method_module(config.method.name).build(config.method, setup)
+    return objective
+
+
+def _fingerprint(config: Config, dataset: Dataset, teachers: Sequence[Mapping[str, Any]]) -> str:
+    decisive = {key: value for key, value in config.model_dump(mode="json").items() if key not in FREE}
+    said = [[teacher["fingerprint"], *_rounded(teacher)] for teacher in teachers]
+    parts = [decisive, dataset.fingerprint, said]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _rounded(teacher: Mapping[str, Any]) -> list[str]:
+    """Float32 out of a store is what a live teacher says, bit for bit; other precisions are another run."""
+    stored = teacher.get("stored", "float32")
+    return [] if stored == "float32" else [stored]
+
+
+def _card(config: Config) -> str:
+    teachers = "".join(f"- {spec.model}\n" for spec in config.teachers) or "- labels\n"
+    return (
+        "---\nlibrary_name: timm\npipeline_tag: image-feature-extraction\ntags: [alumnus, image-embedding]\n---\n"
+        f"# {config.out.name}\n\n{config.student.model}, {config.embed_dim}-D embedding at {config.size} px, "
+        f"trained by Alumnus with method={config.method.name} from:\n\n{teachers}\n"
+        '```python\nimport alumnus\n\nencoder = alumnus.load("path/to/this/folder")\n'
+        'encoder.encode(["a.jpg"])  # (1, ' + str(config.embed_dim) + ") float32, unit length\n```\n"
+    )
