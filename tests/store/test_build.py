@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -176,3 +179,48 @@ def test_precisions_come_close(tmp_path: Path, images: Path) -> None:
 
 def _missing(store: Path, images: Path, teacher: Counting, views: ViewSettings = VIEWS) -> int:
     return store_of(store, images, views).estimate([spec_of(teacher)])[0].num_missing
+
+
+BUILD = """
+import sys, time
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from tests.store.made import Counting, speakers_of, spec_of, store_of
+from alumnus.store import build
+
+def slowly(self, image, forward=Counting.forward):
+    time.sleep(0.05)
+    return forward(self, image)
+
+Counting.forward = slowly
+build.UNIT_ROWS = (8, 8)
+speakers_of(store_of(Path(sys.argv[1]), Path(sys.argv[2])), [spec_of(Counting())])
+"""
+
+
+def test_a_build_that_was_killed_goes_on(tmp_path: Path, images: Path) -> None:
+    """SIGKILL at three moments: what was in a shard stays, nothing half-written is read, and the end is whole and right."""
+    store, kept = tmp_path / "store", 0
+    for shards in (2, 4, 6):
+        process = subprocess.Popen(
+            [sys.executable, "-c", BUILD, str(store), str(images)], stderr=subprocess.DEVNULL
+        )
+        while len(list(store.glob("*/*.safetensors"))) < shards and process.poll() is None:
+            time.sleep(0.005)
+        process.kill()
+        process.wait()
+        outputs = len(next(iter(folders(store))).index)
+        assert outputs >= kept
+        kept = outputs
+    assert 0 < kept < 180
+    (stored,) = speakers_of(store_of(store, images), [spec_of(Counting())])
+    whole = next(iter(folders(store)))
+    assert len(whole.index) == 180
+    assert sum(len(shard) for shard in whole.shards) == 180
+    (again,) = speakers_of(store_of(tmp_path / "undisturbed", images), [spec_of(Counting())])
+    for shard in whole.shards:
+        assert torch.equal(
+            stored.read(shard.key, shard.view).summary,  # type: ignore[attr-defined]
+            again.read(shard.key, shard.view).summary,  # type: ignore[attr-defined]
+        )

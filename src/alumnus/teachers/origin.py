@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,10 @@ from alumnus.errors import AlumnusError
 from alumnus.packages import resolve_file
 from alumnus.teachers.spec import TeacherSpec
 
-LIBRARIES = ("alumnus", "torch", "torchvision", "timm")
+LIBRARIES = ("alumnus", "torch", "torchvision", "timm", "transformers", "open_clip_torch", "onnxruntime")
+BY_NAME = ("timm/", "torchvision/")  # published weights of a name and a version do not change
+BY_FILE = ("onnx:", "torchscript:", "export:")
+BY_FOLDER = ("alumnus:", "hf:")
 IRRELEVANT = frozenset({"name", "domains", "weight", "licence"})  # change no output
 
 
@@ -33,7 +37,7 @@ def origin_of(spec: TeacherSpec) -> dict[str, Any] | None:
         states = {str(path): [path.stat().st_size, path.stat().st_mtime_ns] for path in files}
     except OSError:
         return None
-    return {"spec": words, "files": states, "versions": {name: metadata.version(name) for name in LIBRARIES}}
+    return {"spec": words, "files": states, "versions": _versions()}
 
 
 def is_same(noted: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> bool:
@@ -41,24 +45,34 @@ def is_same(noted: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> b
     return noted is not None and now is not None and dict(noted) == dict(now)
 
 
+def _versions() -> dict[str, str]:
+    found = dict[str, str]()
+    for name in LIBRARIES:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
 def _files(spec: TeacherSpec) -> list[Path] | None:
-    """The files that a teacher is read from; None if that is not known."""
-    source = spec.source
+    """The files that a teacher is read from; None if that is not known: code may change without leaving a trace."""
+    prefix = next(
+        (prefix for prefix in (*BY_NAME, *BY_FILE, *BY_FOLDER) if spec.source.startswith(prefix)), None
+    )
+    if prefix is None:
+        return None
+    rest = spec.source.removeprefix(prefix)
     try:
-        if source.startswith(("timm/", "torchvision/")):
-            return [] if spec.weights in (None, "random") else [resolve_file(str(spec.weights))]
-        if source.startswith("onnx:"):
-            return [resolve_file(source.removeprefix("onnx:"))]
+        weights = [] if spec.weights in (None, "random") else [resolve_file(str(spec.weights))]
+        if prefix in BY_NAME:
+            return weights
+        if prefix in BY_FILE:
+            return [resolve_file(rest)]
     except AlumnusError:
         return None
-    if source.startswith("alumnus:"):
-        folder = Path(source.removeprefix("alumnus:"))
-        return (
-            [path for path in sorted(folder.iterdir()) if path.suffix in (".safetensors", ".json")]
-            if folder.is_dir()
-            else None
-        )
-    return None  # code may change without leaving a trace
+    folder = Path(rest)
+    if not folder.is_dir():
+        return None  # a name on a hub, whose content may change
+    return [path for path in sorted(folder.iterdir()) if path.suffix in (".safetensors", ".json")]
 
 
 def absolute(spec: TeacherSpec) -> dict[str, Any] | None:
@@ -68,6 +82,6 @@ def absolute(spec: TeacherSpec) -> dict[str, Any] | None:
     values = spec.model_dump(mode="json", exclude_none=True)
     for field in ("model", "weights"):
         prefix, colon, rest = str(values.get(field, "")).rpartition(":")
-        if rest and prefix in ("", "onnx", "alumnus") and os.path.exists(rest):
+        if rest and f"{prefix}:" in ("", ":", *BY_FILE, *BY_FOLDER) and os.path.exists(rest):
             values[field] = f"{prefix}{colon}{os.path.abspath(rest)}"
     return values
