@@ -6,17 +6,19 @@ Axes: n outputs of the sample.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from alumnus.data.dataset import open_dataset
 from alumnus.errors import AlumnusError, StoreError
 from alumnus.log import bar
 from alumnus.store.build import outputs_of
+from alumnus.store.claims import Entries
 from alumnus.store.folder import Folder, folders, shard_paths
 from alumnus.store.identity import identify
 from alumnus.store.measure import give_back
@@ -29,6 +31,9 @@ from alumnus.teachers.spec import TeacherSpec
 # How far a teacher asked again may be from what was kept, relative to the length of the feature: other kernels, threads and batches move
 # the last digits of float32 by 1e-6 or so; float16 rounds to 5e-4; int8 by what its shards say.
 TOLERANCE: Mapping[Precision, float] = {"float32": 1e-4, "float16": 2e-3, "int8": 1e-3}
+
+
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -49,24 +54,24 @@ class Verdict:
         return not self.damaged and not self.drifted
 
 
-def verify(
-    store: Path,
-    *,
-    sample: int = 32,
-    seed: int = 0,
-    data: Sequence[str] | None = None,
-    specs: Mapping[str, TeacherSpec] | None = None,
-    device: torch.device | None = None,
-    workers: int = 2,
-    repair: bool = False,
-) -> list[Verdict]:
+@dataclass(frozen=True)
+class Again:
+    """How teachers are asked again."""
+
+    sample: int = 32  # outputs of each; 0 checks the files alone
+    seed: int = 0  # of the sample
+    data: tuple[str, ...] = ()  # where the images are; by default where they were when the store was built
+    specs: Mapping[str, TeacherSpec] = field(
+        default_factory=dict
+    )  # fingerprint -> how to load a teacher; by default as then
+    device: torch.device = CPU
+    workers: int = 2
+
+
+def verify(store: Path, how: Again, *, repair: bool = False) -> list[Verdict]:
     """Returns what was found, a verdict for each teacher's folder.
 
     Args:
-        sample: outputs about which each teacher is asked again; 0 checks the files alone.
-        seed: of the sample.
-        data: where the images are; by default where they were when the store was built.
-        specs: fingerprint -> how to load a teacher; by default as it was loaded then. Needed for Python objects.
         repair: remove damaged shards, so that the next build computes them again.
 
     Raises:
@@ -75,46 +80,38 @@ def verify(
     found = list(folders(store))
     if not found:
         raise StoreError(f"{store} holds no teacher outputs; `alumnus cache build` makes a store")
-    place = device or torch.device("cpu")
-    return [
-        _verdict(folder, sample, seed, data, specs or {}, device=place, workers=workers, repair=repair)
-        for folder in found
-    ]
+    return [_verdict(folder, how, repair=repair) for folder in found]
 
 
-def _verdict(
-    folder: Folder,
-    sample: int,
-    seed: int,
-    data: Sequence[str] | None,
-    specs: Mapping[str, TeacherSpec],
-    *,
-    device: torch.device,
-    workers: int,
-    repair: bool,
-) -> Verdict:
-    paths, damaged = shard_paths(folder.path), list[Path]()
-    with bar(f"check {folder.path.name}", total=len(paths)) as line:
-        for path in paths:
-            if not is_intact(path):
-                damaged.append(path)
-            line.advance()
+def _verdict(folder: Folder, how: Again, *, repair: bool) -> Verdict:
+    paths = shard_paths(folder.path)
+    damaged = _damaged(folder, paths)
     names = tuple(path.name for path in damaged)
     if repair:
         for path in damaged:
             path.unlink()
     elif damaged:
         return Verdict(folder.path.name, len(paths), names, 0, 0, 0.0, "not asked again: files are damaged")
-    if not sample:
+    if not how.sample:
         return Verdict(folder.path.name, len(paths), names, 0, 0, 0.0)
     try:
-        errors = _asked_again(folder, sample, seed, data, specs, device=device, workers=workers)
+        errors = _asked_again(folder.refreshed(), how)
     except AlumnusError as error:
         return Verdict(folder.path.name, len(paths), names, 0, 0, 0.0, f"not asked again: {error}")
     finally:
-        give_back(device)
-    drifted = int((errors > _tolerance(folder)).sum())
+        give_back(how.device)
+    drifted = int((errors > _tolerance(folder.refreshed())).sum())
     return Verdict(folder.path.name, len(paths), names, len(errors), drifted, float(errors.max(initial=0.0)))
+
+
+def _damaged(folder: Folder, paths: Sequence[Path]) -> list[Path]:
+    found = list[Path]()
+    with bar(f"check {folder.path.name}", total=len(paths)) as line:
+        for path in paths:
+            if not is_intact(path):
+                found.append(path)
+            line.advance()
+    return found
 
 
 def _tolerance(folder: Folder) -> float:
@@ -123,47 +120,42 @@ def _tolerance(folder: Folder) -> float:
     return TOLERANCE[precision] + (kept if precision == "int8" else 0.0)
 
 
-def _asked_again(
-    folder: Folder,
-    sample: int,
-    seed: int,
-    data: Sequence[str] | None,
-    specs: Mapping[str, TeacherSpec],
-    *,
-    device: torch.device,
-    workers: int,
-) -> NDArray[np.float64]:
+def _asked_again(folder: Folder, how: Again) -> NDArray[np.float64]:
     """Returns the relative error of each output of a sample, (n,)."""
-    folder = folder.refreshed()
     about = folder.about
-    spec = specs.get(about.fingerprint)
+    spec = how.specs.get(about.fingerprint)
     if spec is None and about.spec is None:
         raise StoreError("this teacher was a Python object; give the recipe that has it")
-    sources = data or about.data
+    entries, paths = _sample(folder, how)
+    teacher = load_teacher(spec or TeacherSpec.model_validate(about.spec), device=how.device)
+    said = outputs_of(teacher, entries, paths, about.geometry)
+    kept = Stored(folder, domains=None, weight=1.0, name=teacher.name).read(said.key, said.view)
+    errors = [_errors(said.features.summary, kept.summary)]
+    if said.features.patches is not None and kept.patches is not None:
+        errors.append(_errors(said.features.patches, kept.patches))
+    return np.asarray(np.max(errors, axis=0))
+
+
+def _sample(folder: Folder, how: Again) -> tuple[Entries, dict[int, str]]:
+    """Returns outputs (n, 2), views of an image one after another, whose images are there, and the paths of all images."""
+    sources = how.data or folder.about.data
     if not sources:
         raise StoreError("where its images were is not known; give data=")
     images = open_dataset(list(sources))
-    keys = identify(images, folder.path.parent, workers=workers)
+    keys = identify(images, folder.path.parent, workers=how.workers)
     paths = dict(zip(keys.tolist(), images.paths, strict=True))
     key = np.concatenate([np.empty(0, np.int64), *(shard.key for shard in folder.shards)])
     view = np.concatenate([np.empty(0, np.int64), *(shard.view for shard in folder.shards)])
     here = np.flatnonzero([int(one) in paths for one in key])
     if not len(here):
         raise StoreError(f"none of its images are in {', '.join(sources)}")
-    chosen = np.sort(np.random.default_rng(seed).choice(here, min(sample, len(here)), replace=False))
+    chosen = np.random.default_rng(how.seed).choice(here, min(how.sample, len(here)), replace=False)
     entries = np.stack([key[chosen], view[chosen]], axis=1)
-    entries = entries[np.lexsort((entries[:, 1], entries[:, 0]))]
-    teacher = load_teacher(spec or TeacherSpec.model_validate(about.spec), device=device)
-    rows = outputs_of(teacher, entries, paths, about.geometry)
-    stored = Stored(folder, domains=None, weight=1.0, name=teacher.name)
-    kept = stored.read(rows.key, rows.view)
-    parts = [(rows.features.summary, kept.summary)]
-    if rows.features.patches is not None and kept.patches is not None:
-        parts.append((rows.features.patches.flatten(1), kept.patches.flatten(1)))
-    errors = [
-        ((old - new).norm(dim=1) / new.norm(dim=1).clamp(min=torch.finfo(torch.float32).tiny))
-        .double()
-        .numpy()
-        for new, old in parts
-    ]
-    return np.asarray(np.max(errors, axis=0))
+    return entries[np.lexsort((entries[:, 1], entries[:, 0]))], paths
+
+
+def _errors(said: Tensor, kept: Tensor) -> NDArray[np.float64]:
+    """Relative error of each row, over all that it holds."""
+    said, kept = said.flatten(1).double(), kept.flatten(1).double()
+    length = said.norm(dim=1).clamp(min=torch.finfo(torch.float64).tiny)
+    return np.asarray(((kept - said).norm(dim=1) / length).numpy())

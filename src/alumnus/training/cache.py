@@ -12,7 +12,7 @@ from alumnus.store.folder import Folder, folders, shard_paths
 from alumnus.store.make import Estimate, Store
 from alumnus.store.prune import leftovers, remove, unneeded
 from alumnus.store.settings import StoreSettings, show_bytes
-from alumnus.store.verify import Verdict
+from alumnus.store.verify import Again, Verdict
 from alumnus.store.verify import verify as verify_store
 from alumnus.teachers import load_teacher
 from alumnus.training.build import pick_device
@@ -46,19 +46,12 @@ def verify(
 ) -> list[Verdict]:
     """Returns a verdict on each teacher's folder; with a recipe its data and teachers are asked, else those noted in the store."""
     if recipe is None and not words:
-        return verify_store(store, sample=sample, repair=repair)
+        return verify_store(store, Again(sample=sample), repair=repair)
     config, _ = _config(recipe, [f"out={store}", *words])
     device = pick_device(config.device)
     specs = {load_teacher(spec, device=device).fingerprint: spec for spec in config.teachers}
-    return verify_store(
-        store,
-        sample=sample,
-        data=config.data,
-        specs=specs,
-        device=device,
-        workers=config.num_workers,
-        repair=repair,
-    )
+    how = Again(sample, data=config.data, specs=specs, device=device, workers=config.num_workers)
+    return verify_store(store, how, repair=repair)
 
 
 def prune(

@@ -1,4 +1,4 @@
-"""The images of a run."""
+"""The images of a run, and the order in which they come."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from alumnus.data.dataset import Dataset, open_dataset
+from alumnus.data.sampler import Sampler
 from alumnus.errors import ConfigError, nearest
 from alumnus.training.config import Config
 
@@ -21,6 +22,17 @@ def training_data(config: Config) -> Dataset:
                 f"domains: the data has no {domain!r}{hint}; it has {', '.join(dataset.domains)}"
             )
     return _compact_labels(dataset.select(split="train", domains=config.domains))
+
+
+def sampler_of(config: Config, dataset: Dataset) -> Sampler:
+    """Returns what says which rows and views a step sees."""
+    return Sampler(
+        dataset.domain,
+        name=config.sampler,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        views_per_image=config.views.per_image,
+    )
 
 
 def _compact_labels(dataset: Dataset) -> Dataset:

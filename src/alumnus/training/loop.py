@@ -22,7 +22,7 @@ from alumnus.teachers.targets import TargetSource
 from alumnus.training.build import pick_device
 from alumnus.training.checkpoint import TrainState, load_together, save_checkpoint
 from alumnus.training.config import Config
-from alumnus.training.data import training_data
+from alumnus.training.data import sampler_of, training_data
 from alumnus.training.memory import keep_freed_memory
 from alumnus.training.moments import moments_of
 from alumnus.training.optim import set_lr
@@ -96,13 +96,7 @@ def _fit(
     device: torch.device,
 ) -> None:
     """The training loop: steps `start` to `config.steps` - 1."""
-    sampler = Sampler(
-        dataset.domain,
-        name=config.sampler,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        views_per_image=config.views.per_image,
-    )
+    sampler = sampler_of(config, dataset)
     quarantines = [
         Quarantine(
             pupil.run.folder / "quarantine.jsonl",

@@ -12,12 +12,12 @@ from collections.abc import Mapping, Sequence
 
 from alumnus.data.dataset import Dataset
 from alumnus.data.loader import train_batches
-from alumnus.data.sampler import Sampler
 from alumnus.log import bar
 from alumnus.moments import Moments
 from alumnus.store.read import Stored
 from alumnus.teachers.targets import Speaker, TargetSource
 from alumnus.training.config import Config
+from alumnus.training.data import sampler_of
 from alumnus.training.run import MOMENTS, Run
 from alumnus.types import Batch
 
@@ -60,13 +60,7 @@ def _gathered(
     found = {speaker.name: Moments(speaker.num_features) for speaker in live}
     rows = max(LIVE_ROWS, *(LIVE_ROWS_PER_DIM * speaker.num_features for speaker in live))
     steps = math.ceil(rows / config.batch_size)
-    sampler = Sampler(
-        dataset.domain,
-        name=config.sampler,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        views_per_image=config.views.per_image,
-    )
+    sampler = sampler_of(config, dataset)
     loader = train_batches(
         dataset,
         sampler,
