@@ -1,8 +1,8 @@
 """A store of ten teachers in 4 GiB: python benchmarks/speed/ten_teachers.py [--images 200] [--memory-limit 4GiB]
 
-Four have their ImageNet weights, out of packages: EfficientNet-Lite0 to 2 and MobileNetV2. Six of other families have random ones. All look at
-their own size, 224 px. Printed: the most memory that the building process held at once (its reading processes apart), the same before a
-teacher was loaded, and the time. Nothing is asserted. A few minutes on 2 cores.
+Four have their ImageNet weights, out of packages: EfficientNet-Lite0 to 2 and MobileNetV2. Six of other families have random ones. All
+look at images of 224 px. Printed: the most memory that the building process held at once (its reading processes apart), the same before
+a teacher was loaded, and the time. Nothing is asserted. A few minutes on 2 cores.
 """
 
 from __future__ import annotations
