@@ -1,21 +1,18 @@
 """What reading training pictures costs, part by part: python benchmarks/speed/data.py [--images 3000] [--rounds 3]
 
-JPEG files of about 256 x 256 px at quality 90 (random crops of the photographs that scikit-learn ships, and scikit-image where it is
-there), and the same packed at a short side of 128 px by `alumnus data pack`. First the parts of the way from a file to a batch of 96 px, in
-one thread, then the whole loader (`data.loader.train_batches`) with its processes: images a second, and the CPU time of an image in all
-processes, which hardly depends on what else the machine does. `--student` adds a step of mobilenetv3_small_050 on the CPU after each
-batch, with several shares of readers and threads. Each loader measurement is a process of its own; sources alternate. One JSON line
-each. About two minutes on 2 cores, fifteen with `--student`.
+JPEG files of about 256 x 256 px at quality 90 (see `photos.py`), and the same packed at a short side of 128 px by `alumnus data pack`.
+First the parts of the way from a file to a batch of 96 px, in one thread, then the whole loader (`data.loader.train_batches`) with its
+processes: images a second, and the CPU time of an image in all processes, which hardly depends on what else the machine does. `--student`
+adds a step of mobilenetv3_small_050 on the CPU after each batch, with several shares of readers and threads. Each loader measurement is a
+process of its own; sources alternate. One JSON line each. About two minutes on 2 cores, fifteen with `--student`.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import io
 import json
 import os
-import random
 import statistics
 import subprocess
 import sys
@@ -27,6 +24,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from photos import make_photos
 from PIL import Image
 
 from alumnus.data.dataset import open_dataset
@@ -45,38 +43,6 @@ KINDS = {
 }  # readers, threads
 
 T = TypeVar("T")
-
-
-def make_photos(folder: Path, count: int) -> None:
-    """Writes JPEG files of about 256 x 256 px, in 30 class folders."""
-    photos, draw = [Image.open(path).convert("RGB") for path in _shipped()], random.Random(0)
-    for number in range(count):
-        photo, side, aspect = draw.choice(photos), draw.randint(180, 420), draw.uniform(0.8, 1.25)
-        width = min(photo.width, int(side * aspect**0.5))
-        height = min(photo.height, int(side / aspect**0.5))
-        x, y = draw.randint(0, photo.width - width), draw.randint(0, photo.height - height)
-        scale = 256 / (width * height) ** 0.5
-        size = (max(8, round(width * scale)), max(8, round(height * scale)))
-        crop = photo.crop((x, y, x + width, y + height)).resize(size, Image.Resampling.BICUBIC)
-        place = folder / f"c{number % 30:02d}"
-        place.mkdir(parents=True, exist_ok=True)
-        crop.save(place / f"{number:05d}.jpg", quality=90)
-
-
-def _shipped() -> list[Path]:
-    found = list[Path]()
-    for package, below, names in (
-        ("sklearn", "datasets/images", "china.jpg flower.jpg"),
-        (
-            "skimage",
-            "data",
-            "astronaut.png chelsea.png coffee.png rocket.jpg hubble_deep_field.jpg retina.jpg",
-        ),
-    ):
-        spec = importlib.util.find_spec(package)
-        if spec is not None and spec.origin is not None:
-            found += [Path(spec.origin).parent / below / name for name in names.split()]
-    return [path for path in found if path.exists()]
 
 
 def parts(folder: Path) -> dict[str, float]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
 import safetensors.torch
 import timm
 import torch
+from torch import Tensor, nn
 
 from alumnus.errors import ConfigError
 from alumnus.log import read_metrics
@@ -142,6 +144,22 @@ def test_the_precision_trial_leaves_the_student_and_the_random_numbers_alone() -
     assert "ms in float32" in why
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(value, before[name]) for name, value in student.state_dict().items())
+
+
+def test_a_hopeless_precision_is_not_tried_on_whole_batches() -> None:
+    """On a processor without bfloat16 the trial would take minutes: here each such step waits, and few images are seen."""
+    student, seen = Student(Architecture("resnet10t", 32, 8)), list[int]()
+
+    def slow_in_bfloat16(_: nn.Module, given: tuple[Tensor, ...]) -> None:
+        if torch.is_autocast_enabled("cpu"):
+            seen.append(len(given[0]))
+            time.sleep(0.5)
+
+    student.embed.register_forward_pre_hook(slow_in_bfloat16)
+    chosen, why = fastest_precision(student, batch_size=16, device=torch.device("cpu"))
+    assert chosen == "float32"
+    assert seen == [4, 4]
+    assert "a step of 4 images" in why
 
 
 def test_an_automatic_precision_is_kept_when_a_run_is_resumed(tmp_path: Path, tiny_images: Path) -> None:

@@ -1,0 +1,346 @@
+"""How fast Alumnus trains, beside a bare step and its peers: python benchmarks/speed/train.py [--rounds 5] [--smoke] [--start-up]
+
+One run, images a second at batch 64 and 96 px, two CPU threads, from a folder of JPEG files of about 256 x 256 px:
+
+    (a) bare          the student's step alone, channels_last, float32, on data in memory: three ways, of which the fastest counts
+    (b) stored        Alumnus with one and with four teachers out of a store; the store is built before and is not timed
+    (c) live          Alumnus with one live teacher
+    (d) bare live     the bare step with a live teacher, channels_last, on data in memory
+    (e) peers         LightlyTrain and AutoVision with one live teacher of the same architecture, each in an environment of its own
+
+All weights are random (they cost the same). Alumnus runs with its defaults: AdamW, clipping, moving average, standardised targets,
+finite checks, crop and flip, checksums on what is read from the store; the recipe is `_recipe`. `packed` reads the same photographs as
+`alumnus data pack` keeps them. `auto` lets the dry run choose the precision; all else is float32.
+
+Every measurement is a process of its own, timed as `pace.py` says, for idle threads of one library disturb another; a round goes through
+all configurations. Shown are medians of the rounds and their ranges; a ratio is taken within each round. One line each goes to
+train.jsonl. Photographs, the packed set and the stores stay in --folder for the next run. About 10 minutes a round and student on
+2 cores, and 5 for the preparation (10 more where the peers' environments have to be made first).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+from peers import TOOLS, make_environment, versions
+from photos import make_photos
+from start_up import start_up
+
+HERE = Path(__file__).parent
+SIZE, BATCH, SHORT_SIDE, THREADS = 96, 64, 128, 2
+PAIRS = {"resnet18": "resnet50", "mobilenetv3_small_100": "vit_tiny_patch16_224"}  # student: teacher
+FOUR = ("resnet50", "vit_tiny_patch16_224", "mobilenetv3_large_100", "convnext_atto")
+BARE = ("bare", "bare, fused", "bare, fused, kept")
+LIMIT_S = 900  # of one measurement
+PACE = "images/s"
+
+# (reference, least ratio) of each goal, by student; LIMIT is the fastest of BARE.
+LIMIT, LIVE, LIGHTLY = "(a)", "bare live", "lightly-train"
+GOALS: dict[str, dict[str, list[tuple[str, float]]]] = {
+    "resnet18": {
+        "stored 1": [(LIMIT, 0.90)],
+        "stored 4": [(LIMIT, 0.90), (LIGHTLY, 1.8)],
+        "live 1": [(LIVE, 0.92), (LIGHTLY, 1.15)],
+        "stored 1, auto": [(LIGHTLY, 3.0)],
+    },
+    "mobilenetv3_small_100": {
+        "stored 1": [(LIMIT, 0.80)],
+        "stored 4": [(LIMIT, 0.80), (LIGHTLY, 2.5)],
+        "live 1": [(LIVE, 0.92), (LIGHTLY, 1.15)],
+    },
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where everything lies, and how long to measure."""
+
+    folder: Path
+    environments: Path
+    images: int
+    warm: int
+    steps: int
+    augmentation: bool  # the peers' own
+
+    @property
+    def jpeg(self) -> Path:
+        return self.folder / f"jpeg-{self.images}"
+
+    @property
+    def packed(self) -> Path:
+        return self.folder / f"packed-{self.images}"
+
+    def store(self, data: Path) -> Path:
+        return self.folder / f"store-{data.name}"
+
+    @property
+    def budget(self) -> dict[str, int]:
+        return {"warm": self.warm, "steps": self.steps, "batch": BATCH}
+
+
+def main() -> None:
+    """Prepares, measures round by round, and prints the tables."""
+    asked = _arguments()
+    smoke = asked.smoke
+    place = Place(
+        folder=asked.folder.absolute(),
+        environments=asked.environments.absolute(),
+        images=256 if smoke else asked.images,
+        warm=1 if smoke else asked.warm,
+        steps=2 if smoke else asked.steps,
+        augmentation=asked.peer_augmentation,
+    )
+    _prepare(place, asked.known)
+    if asked.start_up:
+        recipe = _recipe(place, "mobilenetv3_small_100", place.jpeg, teachers=FOUR[1:2], stored=True)
+        for line in start_up(
+            recipe, place.folder / "start-up", rounds=1 if smoke else 3, environment=_environment()
+        ):
+            _say(line, asked.out)
+        return
+    tools = [tool for tool in TOOLS if tool not in asked.without]
+    for tool in tools:
+        make_environment(place.environments, tool)
+    _say(_about(place, tools), asked.out)
+    for student in asked.students:
+        commands = _commands(place, student, tools)
+        chosen = {name: command for name, command in commands.items() if not asked.only or name in asked.only}
+        found = [
+            _round(place, student, number, chosen, asked.out)
+            for number in range(1 if smoke else asked.rounds)
+        ]
+        print(_table(student, found), flush=True)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--images", type=int, default=3000)
+    parser.add_argument("--warm", type=int, default=8, help="steps before those that are measured")
+    parser.add_argument("--steps", type=int, default=20, help="measured steps of each process")
+    parser.add_argument("--students", nargs="*", choices=PAIRS, default=list(PAIRS))
+    parser.add_argument("--only", nargs="*", help="names of configurations, as in the table")
+    parser.add_argument("--without", nargs="*", choices=TOOLS, default=[], help="peers to leave out")
+    parser.add_argument("--peer-augmentation", action="store_true", help="leave the peers their own")
+    parser.add_argument(
+        "--known", nargs="*", default=["gcompris"], help="known data sets to cut photographs from"
+    )
+    parser.add_argument("--folder", type=Path, default=Path(".cache/speed"))
+    parser.add_argument("--environments", type=Path, default=Path(".cache/peers"))
+    parser.add_argument("--out", type=Path, default=HERE / "train.jsonl")
+    parser.add_argument(
+        "--smoke", action="store_true", help="everything once, with tiny numbers, which mean nothing"
+    )
+    parser.add_argument(
+        "--start-up", action="store_true", help="instead: from `alumnus train` to the first line of metrics"
+    )
+    return parser.parse_args()
+
+
+def _prepare(place: Place, known: Sequence[str]) -> None:
+    """Photographs, the packed set, and a store for each: whatever is not there yet."""
+    if not place.jpeg.exists():
+        making = place.folder / "making"
+        shutil.rmtree(making, ignore_errors=True)
+        count = make_photos(making, place.images, [_known(name) for name in known])
+        (place.folder / f"{place.jpeg.name}.txt").write_text(f"{count} photographs\n", encoding="utf-8")
+        making.rename(place.jpeg)
+    if not place.packed.exists():
+        _alumnus("data", "pack", str(place.jpeg), f"out={place.packed}", f"short_side={SHORT_SIDE}")
+    for data in (place.jpeg, place.packed):
+        recipe = place.folder / "store.yaml"
+        recipe.write_text(
+            yaml.safe_dump(_recipe(place, "resnet18", data, teachers=FOUR, stored=True)), encoding="utf-8"
+        )
+        _alumnus("cache", "build", str(recipe))
+
+
+def _known(name: str) -> Path:
+    from alumnus import datasets
+
+    return datasets.get(name, size=512)
+
+
+def _recipe(
+    place: Place,
+    student: str,
+    data: Path,
+    *,
+    teachers: Sequence[str],
+    stored: bool,
+    precision: str = "float32",
+) -> dict[str, Any]:
+    """What a user would write; the run is broken off long before `steps`, and so that it does not end early there are many."""
+    recipe: dict[str, Any] = {
+        "data": str(data),
+        "student": f"timm/{student}",
+        "teachers": [{"model": f"timm/{name}", "weights": "random", "size": SIZE} for name in teachers],
+        "out": str(place.folder / "run"),
+        "size": SIZE,
+        "batch_size": BATCH,
+        "steps": 10_000,
+        "checkpoint_every": 10_000,
+        "precision": precision,
+        "device": "cpu",
+        "resume": "never",
+    }
+    if stored:
+        recipe |= {"views": {"per_image": 1}, "store": str(place.store(data)), "targets": "stored"}
+    return recipe
+
+
+def _commands(place: Place, student: str, tools: Sequence[str]) -> dict[str, list[str]]:
+    """Name of a configuration -> command that prints its pace."""
+    own = PAIRS[student]
+    commands = dict[str, list[str]]()
+    for name in (*BARE, LIVE):
+        asked = {"student": student, "teacher": own, "live": name == LIVE, "size": SIZE, **place.budget}
+        asked |= {"fused": name != "bare", "kept": name in (BARE[-1], LIVE)}
+        commands[name] = _command("bare.py", asked)
+    for data, words in ((place.jpeg, ""), (place.packed, ", packed")):
+        for count, teachers in ((1, (own,)), (4, FOUR)):
+            recipe = _recipe(place, student, data, teachers=teachers, stored=True)
+            commands[f"stored {count}{words}"] = _command("ours.py", {"settings": recipe, **place.budget})
+        recipe = _recipe(place, student, data, teachers=(own,), stored=False)
+        commands[f"live 1{words}"] = _command("ours.py", {"settings": recipe, **place.budget})
+    auto = _recipe(place, student, place.jpeg, teachers=(own,), stored=True, precision="auto")
+    commands["stored 1, auto"] = _command("ours.py", {"settings": auto, **place.budget})
+    for tool in tools:
+        asked = {"tool": tool, "student": student, "teacher": own, "data": str(place.jpeg), "size": SIZE}
+        asked |= {"images": place.images, "augmentation": place.augmentation, **place.budget}
+        asked |= {"scratch": str(place.folder / "scratch")}
+        commands[tool] = _command("peers.py", asked, make_environment(place.environments, tool))
+    return commands
+
+
+def _command(script: str, asked: dict[str, Any], python: Path = Path(sys.executable)) -> list[str]:
+    return [str(python), str(HERE / script), json.dumps(asked)]
+
+
+def _round(
+    place: Place, student: str, number: int, commands: dict[str, list[str]], out: Path
+) -> dict[str, float]:
+    """Returns the pace of each configuration, one process after another."""
+    found = dict[str, float]()
+    for name, command in commands.items():
+        for used in (place.folder / "run", place.folder / "scratch"):
+            shutil.rmtree(used, ignore_errors=True)
+            used.mkdir(parents=True)
+        line = {"student": student, "round": number, "what": name} | _measured(command)
+        _say(line | {"load": round(os.getloadavg()[0], 2)}, out)
+        found[name] = line[PACE]
+    return found
+
+
+def _measured(command: list[str]) -> dict[str, Any]:
+    done = subprocess.run(
+        command, env=_environment(), capture_output=True, text=True, timeout=LIMIT_S, check=False
+    )
+    if done.returncode:
+        raise SystemExit(
+            f"{command[1]} failed with {done.returncode}:\n{done.stderr[-3000:]}\n{' '.join(command)}"
+        )
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return {name: round(value, 2) if isinstance(value, float) else value for name, value in found.items()}
+
+
+def _environment() -> dict[str, str]:
+    return {
+        **os.environ,
+        "OMP_NUM_THREADS": str(THREADS),
+        "MKL_NUM_THREADS": str(THREADS),
+        "HF_HUB_OFFLINE": "1",
+    }
+
+
+def _alumnus(*words: str) -> None:
+    subprocess.run(
+        [str(Path(sys.executable).with_name("alumnus")), *words], check=True, stdout=subprocess.DEVNULL
+    )
+
+
+def _about(place: Place, tools: Sequence[str]) -> dict[str, Any]:
+    """Of the run: machine, versions, settings."""
+    names = ("alumnus", "torch", "torchvision", "timm", "pillow")
+    sizes = sorted(path.stat().st_size for path in place.jpeg.rglob("*.jpg"))
+    return {
+        "began": time.strftime("%Y-%m-%d %H:%M"),
+        "cores": os.cpu_count(),
+        "processor": _processor(),
+        "threads": THREADS,
+        "versions": {name: metadata.version(name) for name in names}
+        | {tool: versions(place.environments, tool) for tool in tools},
+        "images": f"{len(sizes)} JPEG, {statistics.median(sizes) / 1e3:.1f} kB, of "
+        + (place.folder / f"{place.jpeg.name}.txt").read_text(encoding="utf-8").strip(),
+        "peers' own augmentation": place.augmentation,
+    } | place.budget
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return platform.processor()
+    return next(
+        (line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine()
+    )
+
+
+def _say(line: dict[str, Any], out: Path) -> None:
+    text = json.dumps(line)
+    print(text, flush=True)
+    with out.open("a", encoding="utf-8") as file:
+        file.write(text + "\n")
+
+
+def _table(student: str, found: list[dict[str, float]]) -> str:
+    """A Markdown table: each configuration's pace, its ratios, and whether the goals are met."""
+    measured = [name for name in BARE if name in found[0]]
+    best = max(measured, key=lambda name: statistics.median(each[name] for each in found), default="")
+    references = {LIMIT: best, LIVE: LIVE, LIGHTLY: LIGHTLY}
+    kept = {shown: name for shown, name in references.items() if name in found[0]}
+    lines = [
+        f"\n{student} from {PAIRS[student]}, median of {len(found)} rounds (least to most); (a) is `{best}`\n",
+        "| what | images/s | " + " | ".join(f"to {shown}" for shown in kept) + " | goals |",
+        "|---|---" + "|---" * len(kept) + "|---|",
+    ]
+    for name in found[0]:
+        ratios = {shown: [each[name] / each[of] for each in found] for shown, of in kept.items()}
+        cells = [
+            _spread([each[name] for each in found], 1),
+            *(_spread(values, 2) for values in ratios.values()),
+        ]
+        goals = GOALS[student].get(name.removesuffix(", packed"), [])
+        verdicts = [_verdict(shown, least, ratios[shown]) for shown, least in goals if shown in ratios]
+        lines.append(f"| {name} | {' | '.join(cells)} | {'; '.join(verdicts)} |")
+    return "\n".join(lines)
+
+
+def _spread(values: Sequence[float], digits: int) -> str:
+    middle, low, high = statistics.median(values), min(values), max(values)
+    return f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def _verdict(reference: str, least: float, ratios: Sequence[float]) -> str:
+    is_met = statistics.median(ratios) >= least
+    return f"{least} of {reference}: {'met' if is_met else 'not met'}"
+
+
+if __name__ == "__main__":
+    main()
