@@ -96,12 +96,18 @@ def _done_by_me(
 
 def _of_others(folder: Path, missing: Entries) -> Path | None:
     """Returns a job at which somebody is and which has something that is missing here."""
-    wanted = {(int(key), int(view)) for key, view in missing}
     for job in sorted(folder.glob(".job-*")):
         entries = np.load(job / "entries.npy", allow_pickle=False)
-        if any((int(key), int(view)) in wanted for key, view in entries):
+        if len(np.intersect1d(pairs(entries), pairs(missing))):
             return job
     return None
+
+
+def pairs(entries: Entries) -> NDArray[np.void]:
+    """Returns outputs (m, 2) as (m,) pairs that numpy orders and compares as one: first by key, then by view."""
+    found = np.empty(len(entries), dtype=[("key", np.int64), ("view", np.int64)])
+    found["key"], found["view"] = entries.T
+    return found
 
 
 def _new(folder: Path, entries: Entries, unit_rows: int) -> Path:

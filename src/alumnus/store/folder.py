@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from alumnus.data.views import ViewSettings
 from alumnus.errors import StoreError
+from alumnus.store.claims import pairs
 from alumnus.store.precision import BYTES, Precision
 from alumnus.store.shard import NAME, Shard
 
@@ -106,7 +107,7 @@ class Index:
         shard = np.repeat(np.arange(len(shards)), [len(each) for each in shards])
         row = np.concatenate([np.empty(0, np.int64), *(np.arange(len(each)) for each in shards)])
         order = np.lexsort((view, key))
-        self._pairs = _pairs(key[order], view[order])
+        self._pairs = pairs(np.stack([key[order], view[order]], axis=1))
         self._shard, self._row = shard[order], row[order]
         self.bad = {each.key: each.reason for shard in shards for each in shard.bad}
 
@@ -116,7 +117,7 @@ class Index:
 
     def find(self, key: NDArray[np.int64], view: NDArray[np.int64]) -> NDArray[np.int64]:
         """Returns a number for each (key, view), (n,), to be given to `places`; -1 where it is not there."""
-        wanted = _pairs(key, view)
+        wanted = pairs(np.stack([key, view], axis=1))
         place = np.searchsorted(self._pairs, wanted)
         found = place < len(self._pairs)
         found[found] = self._pairs[place[found]] == wanted[found]
@@ -125,13 +126,6 @@ class Index:
     def places(self, found: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Returns shard and row within it, (n,) each, of numbers from `find`."""
         return self._shard[found], self._row[found]
-
-
-def _pairs(key: NDArray[np.int64], view: NDArray[np.int64]) -> NDArray[np.void]:
-    """Pairs that numpy orders and compares as one: first by key, then by view."""
-    pairs = np.empty(len(key), dtype=[("key", np.int64), ("view", np.int64)])
-    pairs["key"], pairs["view"] = key, view
-    return pairs
 
 
 def shard_paths(folder: Path) -> list[Path]:
