@@ -7,19 +7,17 @@ best dark, and a row whose models lie within `SPAN` of one another is pale throu
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 
 from alumnus.bench.compare import Comparison, Match
 from alumnus.bench.summary import METRICS, Board, Row, Summary, mean_rows
 from alumnus.report.charts import Chart, line_chart
-from alumnus.report.html import TEMPLATES
+from alumnus.report.page import style, templates, write_whole
 from alumnus.report.table import DASH, bounds, number
 
 SPAN = 0.1  # a difference below this does not fill the scale of a row
@@ -63,25 +61,16 @@ class Versus:
 
 def write_page(summary: Summary, out: Path) -> Path:
     """Writes `report.html` into the folder in one step and returns its path."""
-    path, temporary = out / "report.html", out / ".report.html.new"
-    temporary.write_text(render(summary), encoding="utf-8", errors="backslashreplace")
-    os.replace(temporary, path)
-    return path
+    return write_whole(out / "report.html", render(summary))
 
 
 def render(summary: Summary) -> str:
     """Returns the page."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(OWN_TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates(OWN_TEMPLATES)
     chart = _curves(summary)
     return environment.get_template("bench.html.jinja").render(
         summary=summary,
-        style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
+        style=style(),
         boards=[(board, _heat(board, summary.models)) for board in summary.boards],
         chart=chart,
         drawing=None if chart is None else Markup(chart.svg),

@@ -6,14 +6,11 @@ The page is self-contained like a run's report: no script, nothing loaded, and e
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
 import rich.table
-from markupsafe import Markup
 from rich.text import Text
 
 from alumnus.auditing.facts import Audit, DomainAudit, TeacherAudit
@@ -21,10 +18,10 @@ from alumnus.auditing.suggest import SAME_CKA, SAME_NEIGHBOURS, decides, is_trus
 from alumnus.evaluation.agreement import Agreement
 from alumnus.evaluation.compare import Interval
 from alumnus.evaluation.pairwise import Pair
+from alumnus.report.page import style, templates, write_whole
 from alumnus.report.table import DASH, bounds, count, milliseconds, number
 
 FILE = "audit.html"
-TEMPLATES = Path(__file__).parent / "templates"
 DARKEST = 60  # percent of the accent's colour in a cell of 1, beyond which text is hard to read
 EVERYWHERE = "all domains"
 
@@ -86,24 +83,15 @@ def verdict(found: Audit, teacher: TeacherAudit) -> str:
 def write_page(found: Audit, folder: Path) -> Path:
     """Writes `audit.html` into a folder in one step, and returns its path."""
     folder.mkdir(parents=True, exist_ok=True)
-    path, temporary = folder / FILE, folder / f".{FILE}.new"
-    temporary.write_text(render(found), encoding="utf-8", errors="backslashreplace")
-    os.replace(temporary, path)
-    return path
+    return write_whole(folder / FILE, render(found))
 
 
 def render(found: Audit) -> str:
     """Returns the page."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates()
     return environment.get_template("audit.html.jinja").render(
         found=found,
-        style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
+        style=style(),
         verdicts=[(t, s, verdict(found, t)) for t, s in zip(found.teachers, found.suggestions, strict=True)],
         tables=_score_tables(found),
         heats=_heats(found),

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-import jinja2
 import numpy as np
 import rich.table
-from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 from rich.text import Text
@@ -27,11 +24,11 @@ from alumnus.curation.check import EXTREME_ASPECT, TINY_PX, Check, describe, dif
 from alumnus.data.names import printable
 from alumnus.data.read import BadImage, read_image
 from alumnus.log import progress
+from alumnus.report.page import style, templates, write_whole
 
 T = TypeVar("T")
 
 FILE = "check.html"
-TEMPLATES = Path(__file__).parent / "templates"
 SHOWN = 120  # pairs or groups of a kind; check.json has them all
 OF_A_GROUP = 6
 ROWS_SHOWN = 200  # of a table
@@ -99,22 +96,12 @@ def summary(found: Check) -> rich.table.Table:
 def write_page(found: Check, folder: Path) -> Path:
     """Writes `check.html` into a folder, and returns its path; the pictures that it shows are read again."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / FILE
-    temporary = path.with_name(f".{FILE}.new")
-    temporary.write_text(render(found), encoding="utf-8", errors="backslashreplace")
-    os.replace(temporary, path)
-    return path
+    return write_whole(folder / FILE, render(found))
 
 
 def render(found: Check) -> str:
     """Returns the page."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates()
     pairs = {
         "leaks": _leaks(found),
         "conflicts": _conflicts(found),
@@ -124,7 +111,7 @@ def render(found: Check) -> str:
     return environment.get_template("check.html.jinja").render(
         found=found,
         name=", ".join(printable(Path(source).name) for source in found.sources) or "dataset",
-        style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
+        style=style(),
         shown=SHOWN,
         rows_shown=ROWS_SHOWN,
         galleries=_pictured(found, pairs),

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import datetime
 import math
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
 from markupsafe import Markup, escape
 
 from alumnus.data.names import printable
@@ -22,12 +20,12 @@ from alumnus.errors import ArtifactError
 from alumnus.evaluation.results import KEYS, Results
 from alumnus.report.artifacts import Entry, RunFolder, read_run
 from alumnus.report.charts import training_charts
+from alumnus.report.page import style, templates, write_whole
 from alumnus.report.table import DEFAULT_KEY, Table, bounds, number, score_table
 from alumnus.report.verdict import verdict
 
 QUARANTINE_SHOWN = 50
 TEACHER_COLUMNS = ("name", "source", "size", "output", "domains", "weight", "licence", "fingerprint")
-TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True)
@@ -51,28 +49,17 @@ def write_report(run_folder: Path) -> Path:
     """
     if not run_folder.is_dir():
         raise ArtifactError(f"'{printable(run_folder)}' is not a folder; give the out= folder of a run")
-    path = run_folder / "report.html"
-    temporary = path.with_name(".report.html.new")
-    # A lone surrogate (a name that is not UTF-8) must not end the report.
-    temporary.write_text(render(read_run(run_folder)), encoding="utf-8", errors="backslashreplace")
-    os.replace(temporary, path)
-    return path
+    return write_whole(run_folder / "report.html", render(read_run(run_folder)))
 
 
 def render(run: RunFolder) -> str:
     """Returns the page."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates()
     environment.filters["breakable"] = _breakable
     results = run.results
     return environment.get_template("report.html.jinja").render(
         run=run,
-        style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
+        style=style(),
         verdict=None if results is None else verdict(results),
         results=results,
         tables=[] if results is None else _tables(results),
