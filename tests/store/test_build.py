@@ -72,6 +72,19 @@ def test_a_second_build_computes_nothing(tmp_path: Path, images: Path) -> None:
     assert teacher.seen - seen <= 2 * 2  # what loading one shows it, to learn its width
 
 
+def test_a_teacher_under_another_name_finds_its_outputs(tmp_path: Path, images: Path) -> None:
+    """Its name is the recipe's affair: nothing is computed, and no second folder is made."""
+    teacher, store = Counting(), tmp_path / "store"
+    speakers_of(store_of(store, images), [spec_of(teacher)])
+    seen = teacher.seen
+    (renamed,) = speakers_of(store_of(store, images), [spec_of(teacher, name="other")])
+    assert renamed.name == "other"
+    assert teacher.seen - seen <= 2
+    (folder,) = folders(store)
+    found = renamed.read(folder.shards[0].key, folder.shards[0].view)  # type: ignore[attr-defined]
+    assert found.summary.shape == (180, 12)
+
+
 def test_new_images_views_and_teachers_cost_what_they_add(tmp_path: Path, images: Path) -> None:
     """One image more: its two views. A view more: one output an image. Another teacher: all of its own."""
     teacher, store = Counting(), tmp_path / "store"

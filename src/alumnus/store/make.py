@@ -162,8 +162,8 @@ class Store:
             self._refuse_changed(teacher)
         about = self._about(spec, teacher)
         existing = _most_precise([folder for folder in folders(self.path) if self._holds(folder, teacher)])
-        if existing is not None:
-            about = replace(about, precision=existing.about.precision)
+        if existing is not None:  # it keeps its name and precision, by which its folder is called
+            about = replace(about, teacher=existing.about.teacher, precision=existing.about.precision)
         lacking = len(missing(existing, entries)) if existing else len(entries)
         if not lacking:
             return Estimate(about, 0, len(entries), True)

@@ -66,7 +66,7 @@ def prune(
     keep = list[str]()
     if recipe is not None:
         config, settings = _config(recipe, [f"out={store}", *words])
-        keep = [_name_of(each) for each in _store(config, settings).estimate(config.teachers)]
+        keep = [each.about.name for each in _store(config, settings).estimate(config.teachers)]
     found = [*unneeded(store, keep=keep, teachers=teachers)] if keep or teachers else []
     if not keep and not teachers and not leftovers(store):
         unneeded(store)  # says what to give
@@ -164,7 +164,3 @@ def _config(recipe: Path | None, words: Sequence[str]) -> tuple[Config, StoreSet
 
 def _store(config: Config, settings: StoreSettings) -> Store:
     return store_of(config, settings, training_data(config), device=pick_device(config.device))
-
-
-def _name_of(estimate: Estimate) -> str:
-    return estimate.about.name
