@@ -99,6 +99,19 @@ def test_pruning_keeps_what_a_recipe_needs(
 
 
 @pytest.mark.parametrize(
+    ("word", "said"),
+    [("precision=fp16", "precision"), ("budget=much", "'much' is no size; write it as 4GiB")],
+)
+def test_a_wrong_word_is_said_before_anything_is_loaded(
+    recipe: Path, tmp_path: Path, word: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 2, and no store."""
+    assert run(["cache", "build", str(recipe), f"out={tmp_path / 'store'}", word]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize(
     ("words", "said"),
     [
         (["info", "nowhere"], "there is no store nowhere"),

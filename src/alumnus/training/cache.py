@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from pydantic import ValidationError
 
 from alumnus.errors import ConfigError
 from alumnus.store.folder import Folder, folders, shard_paths
@@ -18,6 +19,7 @@ from alumnus.teachers import load_teacher
 from alumnus.training.build import pick_device
 from alumnus.training.config import Config
 from alumnus.training.data import training_data
+from alumnus.training.messages import explain
 from alumnus.training.recipe import load_config
 from alumnus.training.targets import store_of, tell
 
@@ -159,7 +161,10 @@ def _config(recipe: Path | None, words: Sequence[str]) -> tuple[Config, StoreSet
         raise ConfigError("out=FOLDER is missing: where the store is or shall be")
     base = config.store or StoreSettings(path=Path(str(path)))
     changed = {**base.model_dump(), **own, **({} if path is None else {"path": path})}
-    return config, StoreSettings.model_validate(changed)
+    try:
+        return config, StoreSettings.model_validate(changed)
+    except ValidationError as error:
+        raise ConfigError(explain(error, StoreSettings)) from error
 
 
 def _store(config: Config, settings: StoreSettings) -> Store:
