@@ -20,7 +20,7 @@ from alumnus.teachers.spec import Channels
 from alumnus.types import Features
 
 # Below this, libraries take other kernels, whose last digits differ, and an image's features would depend on how many others there are.
-# Measured on two convolutional networks of three at 32 to 96 px (torch 2.15, CPU): batches of 2 to 15 differ, 16 to 64 do not.
+# Measured by benchmarks/claims/batch_sizes.py (torch 2.15, CPU): for some networks batches of 1 to 15 differ, for none those of 16 to 64.
 SMALLEST_BATCH = 16
 
 
