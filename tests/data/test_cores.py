@@ -24,6 +24,11 @@ def test_a_gpu_leaves_the_cores_to_the_readers() -> None:
     assert [pick_workers("cuda", cores=cores) for cores in (1, 2, 8, 64)] == [1, 1, 7, MOST_WORKERS]
 
 
+def test_on_a_cpu_half_of_the_cores_read() -> None:
+    """And both of two."""
+    assert [pick_workers("cpu", cores=cores) for cores in (1, 2, 8, 64)] == [1, 2, 4, MOST_WORKERS]
+
+
 def test_processes_of_one_machine_share_its_cores() -> None:
     """Eight of them on 64 cores have 8 each."""
     assert pick_workers("cuda", cores=64, processes=8) == pick_workers("cuda", cores=8)

@@ -1,7 +1,7 @@
 """How the cores of this machine are shared by the step and by the processes that read images.
 
 A step on the CPU can use every core, and whoever reads beside it takes a part of one away; a step on a GPU needs one core to launch its
-work, and all others may read. What reading and a small student's step cost is in docs/lab/2026-11-27-data-speed.md.
+work, and all others may read. Measured in docs/lab/2026-11-27-readers.md.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ CGROUP = Path("/sys/fs/cgroup")
 def pick_workers(device: str, *, processes: int = 1, cores: int | None = None) -> int:
     """Returns the reading processes of one training process.
 
-    On a GPU all cores but one read. On a CPU a quarter of them do, at least one: a picture takes a small part of what a student's step
-    on it takes, so a reader mostly waits. Never none: the step would wait for every batch.
+    On a GPU all cores but one read. On a CPU half of them do, at least two of them where there are two, at the lowest priority: a
+    step keeps its cores, and while it has to wait for a batch the readers have them.
 
     Args:
         device: "cpu", "cuda" or "auto", where the student's step runs.
@@ -30,7 +30,7 @@ def pick_workers(device: str, *, processes: int = 1, cores: int | None = None) -
     """
     mine = max(1, (count_cores() if cores is None else cores) // processes)
     on_gpu = device == "cuda" or (device == "auto" and has_gpu())
-    return max(1, min(MOST_WORKERS, mine - 1 if on_gpu else mine // 4))
+    return max(1, min(MOST_WORKERS, mine - 1 if on_gpu else max(min(2, mine), mine // 2)))
 
 
 def has_gpu() -> bool:
