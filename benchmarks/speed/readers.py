@@ -1,8 +1,9 @@
 """How many processes read beside a step on the CPU, and at which priority: python benchmarks/speed/readers.py FOLDER [--rounds 3]
 
-The folder holds images (`train.py` leaves one of JPEG files and a packed one in .cache/speed). A bare step of mobilenetv3_small_100, 96 px, batch 64, all cores,
-runs on data in memory, then on batches from 1, 2 and 3 readers at the lowest priority and 2 at the step's own, in turns in one process. The steps that
-drain the queue of batches read beforehand are not timed. Prints the mean time of a step, for steps differ that wait.
+The folder holds images (`train.py` leaves one of JPEG files and a packed one in .cache/speed). A bare step of mobilenetv3_small_100, 96 px,
+batch 64, on all cores, runs on data in memory, then on batches from 1, 2 and 3 readers at the lowest priority and from 2 at the step's
+own, in turns in one process. The steps that drain the queue of batches read beforehand are not timed. Prints the mean time of a step,
+for steps that wait differ.
 """
 
 from __future__ import annotations
