@@ -23,6 +23,7 @@ from alumnus.training.build import pick_device
 from alumnus.training.checkpoint import TrainState, load_together, save_checkpoint
 from alumnus.training.config import Config
 from alumnus.training.data import sampler_of, training_data
+from alumnus.training.lock import held
 from alumnus.training.memory import keep_freed_memory
 from alumnus.training.moments import moments_of
 from alumnus.training.optim import set_lr
@@ -39,12 +40,15 @@ def train(config: Config) -> Run:
     With `students`, each has a run of its own in `out/students/NAME`, the same as if it were trained alone.
 
     Raises:
-        UserError: something given is wrong; nothing was changed.
+        UserError: something given is wrong, or another run works in the folder; nothing was changed.
         NonFiniteError: a term became NaN or infinite; the last checkpoint stays.
     """
     each = config.each_student
-    for configs in [each] if config.together else [(one,) for one in each]:
-        _train(configs)
+    with ExitStack() as stack:
+        for folder in dict.fromkeys([config.out, *(one.out for one in each)]):
+            stack.enter_context(held(folder))
+        for configs in [each] if config.together else [(one,) for one in each]:
+            _train(configs)
     return Run(config.out)
 
 
