@@ -30,6 +30,7 @@ from alumnus.training.optim import set_lr
 from alumnus.training.plan import read_plan
 from alumnus.training.pupil import Pupil, make_pupil, step_seed
 from alumnus.training.run import Run, open_run
+from alumnus.training.stop import signals_noted
 from alumnus.training.targets import choose_speakers
 from alumnus.types import Batch, Targets, Terms
 
@@ -38,6 +39,9 @@ def train(config: Config) -> Run:
     """Trains the student of a configuration, or each of its students; continues where an earlier run of it stopped.
 
     With `students`, each has a run of its own in `out/students/NAME`, the same as if it were trained alone.
+
+    Ctrl-C and SIGTERM are noted: the step is finished, a checkpoint is written, and then KeyboardInterrupt or whatever the signal does
+    comes. The same call goes on from there, to the bytes of a run that was not stopped.
 
     Raises:
         UserError: something given is wrong, or another run works in the folder; nothing was changed.
@@ -110,6 +114,7 @@ def _fit(
         for pupil in pupils
     ]
     with ExitStack() as stack:
+        stop = stack.enter_context(signals_noted())
         metrics = [
             stack.enter_context(
                 closing(MetricsFile(pupil.run.folder / "metrics.jsonl", keep_before_step=start))
@@ -118,7 +123,9 @@ def _fit(
         ]
         line = stack.enter_context(bar(config.out.name, total=config.steps))
         line.advance(start)
-        for step, loaded in enumerate(_batches(config, dataset, sampler, source, start=start), start=start):
+        done = start
+        reading = stop.before(_batches(config, dataset, sampler, source, start=start))
+        for step, loaded in enumerate(reading, start=start):
             for row, reason in loaded.bad:
                 for quarantine in quarantines:
                     quarantine.add(dataset.file_names[row], reason)
@@ -133,6 +140,10 @@ def _fit(
             if (step + 1) % config.log_every == 0:
                 line.say(", ".join(f"loss {pupil.meter.last_loss:.3f}" for pupil in pupils))
             line.advance()
+            done = step + 1
+        if stop.is_asked:
+            for pupil in pupils:
+                _leave(pupil, done)
 
 
 def _learn(pupil: Pupil, batch: Batch, targets: Targets, *, step: int) -> Terms:
@@ -175,6 +186,13 @@ def _note(pupil: Pupil, terms: Terms, metrics: MetricsFile, *, step: int, images
         metrics.write(pupil.meter.line(step=step, lr=lr))
     if (step + 1) % config.checkpoint_every == 0 and step + 1 < config.steps:
         save_checkpoint(pupil.run.checkpoints, state, step=step + 1, fingerprint=pupil.fingerprint)
+
+
+def _leave(pupil: Pupil, done: int) -> None:
+    """Saves what is not saved yet."""
+    if done and not (pupil.run.checkpoints / f"step-{done}").is_dir():
+        save_checkpoint(pupil.run.checkpoints, pupil.state, step=done, fingerprint=pupil.fingerprint)
+    pupil.run.say(f"stopped after step {done}; it is saved")
 
 
 def _batches(
