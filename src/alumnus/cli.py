@@ -23,6 +23,7 @@ from alumnus import cli_cache, cli_teachers
 from alumnus import words as read
 from alumnus.cli_words import AS_WORDS, PLAIN_WIDTH, Words, table
 from alumnus.errors import RunError, UserError
+from alumnus.faults import explained
 from alumnus.log import console
 
 app = typer.Typer(
@@ -67,6 +68,11 @@ def run(arguments: Sequence[str]) -> int:
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 0
         return _say(STOPPED, code=code) if code == 128 + signal.SIGINT else code
+    except (OSError, MemoryError, RuntimeError) as error:
+        limit = explained(error)
+        if limit is None:
+            raise
+        return _say(f"failed: {limit}", code=1)
     return 0
 
 

@@ -16,6 +16,7 @@ from alumnus.data.loader import Loaded, train_batches
 from alumnus.data.read import Quarantine
 from alumnus.data.sampler import Sampler
 from alumnus.errors import NonFiniteError
+from alumnus.faults import told
 from alumnus.licences import licence_kind, licence_warning
 from alumnus.log import MetricsFile, bar, console
 from alumnus.teachers.targets import TargetSource
@@ -46,9 +47,11 @@ def train(config: Config) -> Run:
     Raises:
         UserError: something given is wrong, or another run works in the folder; nothing was changed.
         NonFiniteError: a term became NaN or infinite; the last checkpoint stays.
+        ResourceError: memory, disk or shared memory ran out; the last checkpoint stays.
     """
     each = config.each_student
     with ExitStack() as stack:
+        stack.enter_context(told())
         for folder in dict.fromkeys([config.out, *(one.out for one in each)]):
             stack.enter_context(held(folder))
         for configs in [each] if config.together else [(one,) for one in each]:
