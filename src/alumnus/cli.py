@@ -102,6 +102,23 @@ def train(words: Words = None) -> None:
 
 
 @app.command(context_settings=AS_WORDS)
+def replay(words: Words = None) -> None:
+    """Do again the step at which a run met NaN or Inf: alumnus replay runs/demo"""
+    (folder,), _ = read.plain(words or [], "RUN")
+    from alumnus.training.replay import COLUMNS
+    from alumnus.training.replay import replay as do_again
+
+    found = do_again(folder)
+    print(f"step {found.failure.step}: {found.failure.why}")
+    table(COLUMNS, found.rows)
+    print(
+        "finite now: not the run itself, but the machine or a library differs"
+        if found.is_finite
+        else "not finite again"
+    )
+
+
+@app.command(context_settings=AS_WORDS)
 def evaluate(words: Words = None) -> None:
     """Score a model: alumnus evaluate runs/demo/student data=dataset/"""
     (model,), settings = read.plain(words or [], "MODEL")
