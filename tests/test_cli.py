@@ -48,6 +48,7 @@ def test_every_verb_has_help(capsys: pytest.CaptureFixture[str]) -> None:
     verbs = [
         "demo",
         "train",
+        "replay",
         "evaluate",
         "bench",
         "adapt",
@@ -92,6 +93,7 @@ def test_a_misspelt_setting_exits_2_without_traceback() -> None:
         (["evaluate"], "MODEL is missing"),
         (["embed", "student/"], "IMAGES is missing"),
         (["report"], "RUN is missing"),
+        (["replay"], "RUN is missing"),
         (["data", "info"], "NAME is missing"),
         (["data", "pack", "out=x"], "IMAGES is missing"),
         (["demo", "outt=x"], "did you mean 'out'"),

@@ -18,6 +18,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "losses",
             "distributed",
             "log",
+            "faults",
             "archives",
             "clients",
             "packages",

@@ -23,6 +23,7 @@ from alumnus import cli_cache, cli_teachers
 from alumnus import words as read
 from alumnus.cli_words import AS_WORDS, PLAIN_WIDTH, Words, table
 from alumnus.errors import RunError, UserError
+from alumnus.faults import explained
 from alumnus.log import console
 
 app = typer.Typer(
@@ -67,6 +68,11 @@ def run(arguments: Sequence[str]) -> int:
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 0
         return _say(STOPPED, code=code) if code == 128 + signal.SIGINT else code
+    except (OSError, MemoryError, RuntimeError) as error:
+        limit = explained(error)
+        if limit is None:
+            raise
+        return _say(f"failed: {limit}", code=1)
     return 0
 
 
@@ -93,6 +99,23 @@ def train(words: Words = None) -> None:
     from alumnus.training.recipe import load_config
 
     print(run_training(load_config(paths[0] if paths else None, settings)).folder)
+
+
+@app.command(context_settings=AS_WORDS)
+def replay(words: Words = None) -> None:
+    """Do again the step at which a run met NaN or Inf: alumnus replay runs/demo"""
+    (folder,), _ = read.plain(words or [], "RUN")
+    from alumnus.training.replay import COLUMNS
+    from alumnus.training.replay import replay as do_again
+
+    found = do_again(folder)
+    print(f"step {found.failure.step}: {found.failure.why}")
+    table(COLUMNS, found.rows)
+    print(
+        "finite now: not the run itself, but the machine or a library differs"
+        if found.is_finite
+        else "not finite again"
+    )
 
 
 @app.command(context_settings=AS_WORDS)

@@ -139,9 +139,9 @@ def embed(
     """
     encoder, dataset, out = load(model), open_dataset(images), Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    quarantine = Quarantine(
-        out.with_name("quarantine.jsonl"), total=len(dataset), max_bad_fraction=max_bad_fraction
-    )
+    listed = out.with_name("quarantine.jsonl")
+    # Vectors are always made anew: what the file holds of an earlier call does not count.
+    quarantine = Quarantine(listed, total=len(dataset), max_bad_fraction=max_bad_fraction, names=())
     with bar("embed", total=len(dataset)) as line:
         vectors, unreadable = encoder.encode_paths(
             dataset.paths, batch_size=batch_size, workers=workers, advance=line.advance

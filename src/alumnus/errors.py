@@ -10,15 +10,16 @@ AlumnusError
 │   ├── ArtifactError         a student or run folder
 │   └── MissingExtra          an optional package that is not installed
 └── RunError                  also a RuntimeError
-    ├── NonFiniteError        NaN or Inf in a term
+    ├── NonFiniteError        NaN or Inf in a target, term or gradient
     ├── CheckpointError       torn, or from another run
+    ├── ResourceError         memory, disk or shared memory ran out
     └── FetchError            a package that could not be had
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 
 class AlumnusError(Exception):
@@ -71,11 +72,23 @@ class RunError(AlumnusError, RuntimeError):
 
 
 class NonFiniteError(RunError):
-    """A loss term became NaN or infinite."""
+    """A target, loss term or gradient became NaN or infinite.
+
+    Args:
+        terms: name -> value of each term of the step, as far as it came.
+    """
+
+    def __init__(self, message: str, *, terms: Mapping[str, float] | None = None) -> None:
+        super().__init__(message)
+        self.terms = dict(terms or {})
 
 
 class CheckpointError(RunError):
     """A checkpoint is torn or belongs to another run."""
+
+
+class ResourceError(RunError):
+    """Memory, disk space, shared memory or open files ran out, or a folder was closed to us; see `faults`."""
 
 
 class FetchError(RunError):

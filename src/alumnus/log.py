@@ -1,4 +1,4 @@
-"""What a person sees while something runs: progress bars, short lines, and `metrics.jsonl`.
+"""What a person sees while something runs: progress bars, short lines, and the files `log.txt` and `metrics.jsonl`.
 
 On a terminal a progress bar is drawn; elsewhere one line is printed every few seconds, so that a log file stays readable.
 """
@@ -21,6 +21,7 @@ console = Console(stderr=True, highlight=False, soft_wrap=True)
 T = TypeVar("T")
 
 LINE_EVERY_S = 10.0  # without a terminal
+LOG_BYTES = 1 << 20  # of log.txt; one older file of that size is kept
 
 
 class Bar:
@@ -84,6 +85,18 @@ def progress(items: Iterable[T], label: str, *, total: int | None = None) -> Ite
             line.advance()
 
 
+def append_line(path: Path, text: str, *, limit: int = LOG_BYTES) -> None:
+    """Adds a line to a log; one that has grown beyond `limit` bytes becomes NAME.1.SUFFIX first, in place of an older one.
+
+    logging.handlers.RotatingFileHandler does as much, but holds the file open, prints a full disk's traceback in place of raising it, and
+    glues a line to one that a kill tore.
+    """
+    if path.exists() and path.stat().st_size > limit:
+        os.replace(path, path.with_suffix(f".1{path.suffix}"))
+    with path.open("ab") as file:
+        file.write(_line_end(path) + text.encode() + b"\n")
+
+
 class MetricsFile:
     """`metrics.jsonl`: one JSON object a line, the same keys every time, flushed so that a kill loses at most a line."""
 
@@ -92,6 +105,7 @@ class MetricsFile:
         if keep_before_step is not None and path.exists():
             _truncate(path, keep_before_step)
         self._file: IO[str] = path.open("a", encoding="utf-8")
+        self._file.write(_line_end(path).decode())
 
     def write(self, values: Mapping[str, float | int | str]) -> None:
         """Appends one line."""
@@ -104,14 +118,23 @@ class MetricsFile:
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Returns the lines of a `metrics.jsonl`; a torn last line is left out."""
+    """Returns the lines of a `metrics.jsonl`; a torn one is left out."""
     lines: list[dict[str, float]] = []
-    for text in path.read_text(encoding="utf-8").splitlines():
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             lines.append(json.loads(text))
         except json.JSONDecodeError:
             continue
     return lines
+
+
+def _line_end(path: Path) -> bytes:
+    """What a file lacks for its last line to be whole: a line that a kill tore must not be glued to the next."""
+    with path.open("rb") as file:
+        if file.seek(0, os.SEEK_END) == 0:
+            return b""
+        file.seek(-1, os.SEEK_END)
+        return b"" if file.read() == b"\n" else b"\n"
 
 
 def _truncate(path: Path, step: int) -> None:

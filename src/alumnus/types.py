@@ -57,6 +57,14 @@ class Terms(NamedTuple):
     report: Mapping[str, Tensor]  # name -> detached scalar, for the log
     per_sample: Tensor  # (B,) detached, what the sampler may observe
 
+    @property
+    def values(self) -> dict[str, float]:
+        """The loss and all that is reported, as plain numbers."""
+        return {
+            "loss": float(self.loss.detach()),
+            **{name: float(each) for name, each in self.report.items()},
+        }
+
 
 class Encode(Protocol):
     """All that an evaluator may know of a model: images in, vectors out."""

@@ -57,6 +57,41 @@ def test_it_stops_exactly_above_the_fraction(total: int, fraction: float) -> Non
     assert quarantine.count == allowed + 1
 
 
+def test_what_an_earlier_part_of_the_run_noted_counts(tmp_path: Path) -> None:
+    """A run that was stopped by too many bad images does not pass when it is started again, and the message says how it would."""
+    path = tmp_path / "q.jsonl"
+    first = Quarantine(path, total=10, max_bad_fraction=0.1)
+    first.add("a", "torn")
+    with pytest.raises(TooManyBadImages):
+        first.add("b", "torn")
+    with pytest.raises(TooManyBadImages, match="delete that file"):
+        Quarantine(path, total=10, max_bad_fraction=0.1)
+    assert Quarantine(path, total=10, max_bad_fraction=0.2).count == 2
+
+
+def test_an_image_that_is_known_already_is_refused_above_the_limit(tmp_path: Path) -> None:
+    """Not only new ones: the next report after the limit was passed raises again."""
+    quarantine = Quarantine(tmp_path / "q.jsonl", total=10, max_bad_fraction=0.1)
+    quarantine.add("a", "torn")
+    with pytest.raises(TooManyBadImages):
+        quarantine.add("b", "torn")
+    with pytest.raises(TooManyBadImages):
+        quarantine.add("a", "torn")
+
+
+def test_rows_about_other_images_do_not_count(tmp_path: Path) -> None:
+    """A store's file is about every data set that was ever built into it; one that is reported now counts, wherever it stands."""
+    path = tmp_path / "q.jsonl"
+    first = Quarantine(path, total=100, max_bad_fraction=1)
+    for name in ("a", "b", "c"):
+        first.add(name, "torn")
+    second = Quarantine(path, total=10, max_bad_fraction=0.1, names=["c", "d"])
+    assert second.count == 1
+    with pytest.raises(TooManyBadImages, match="2 of 10"):
+        second.add("a", "torn")
+    assert len(path.read_text().splitlines()) == 3
+
+
 def test_a_fraction_outside_0_to_1_is_refused() -> None:
     """5 is not 5 percent."""
     with pytest.raises(ConfigError, match=r"\[0, 1\]"):

@@ -73,6 +73,33 @@ def test_one_flipped_byte_is_noticed(tmp_path: Path) -> None:
     assert load_checkpoint(tmp_path, _state(0), fingerprint="f") == 0
 
 
+@pytest.mark.parametrize(
+    "about", ["[]", "{", "7", '{"step": 4, "sha256": "0"}', '{"step": "4", "config": "f", "sha256": 0}']
+)
+def test_a_description_that_is_none_is_skipped(tmp_path: Path, about: str) -> None:
+    """state.json is JSON, but says something else."""
+    path = save_checkpoint(tmp_path, _state(0), step=4, fingerprint="f")
+    (path / "state.json").write_text(about)
+    assert load_checkpoint(tmp_path, _state(0), fingerprint="f") == 0
+
+
+def test_a_renamed_checkpoint_is_not_taken_for_another_step(tmp_path: Path) -> None:
+    """The run would begin at the wrong step."""
+    save_checkpoint(tmp_path, _state(0), step=4, fingerprint="f").rename(tmp_path / "step-9")
+    assert load_checkpoint(tmp_path, _state(0), fingerprint="f") == 0
+
+
+def test_torn_ones_of_later_steps_do_not_take_the_place_of_good_ones(tmp_path: Path) -> None:
+    """Both of the last two are torn: the run begins again, and what it saves stays."""
+    for step in (8, 9):
+        (save_checkpoint(tmp_path, _state(0), step=step, fingerprint="f") / "state.json").write_text("{")
+    assert load_checkpoint(tmp_path, _state(0), fingerprint="f") == 0
+    for step in (1, 2, 3):
+        save_checkpoint(tmp_path, _state(0), step=step, fingerprint="f")
+        assert load_checkpoint(tmp_path, _state(0), fingerprint="f") == step
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-2", "step-3"]
+
+
 def test_another_configurations_checkpoint_is_refused(tmp_path: Path) -> None:
     """A fingerprint that differs is an error, not a fresh start."""
     save_checkpoint(tmp_path, _state(0), step=4, fingerprint="f")
@@ -81,6 +108,8 @@ def test_another_configurations_checkpoint_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_a_kill_left_half_written_is_ignored(tmp_path: Path) -> None:
-    """A temporary folder is no checkpoint."""
+    """A temporary folder is no checkpoint, and the next one that is written removes it."""
     (tmp_path / ".step-9.new").mkdir()
     assert load_checkpoint(tmp_path, _state(0), fingerprint="f") == 0
+    save_checkpoint(tmp_path, _state(0), step=3, fingerprint="f")
+    assert [path.name for path in tmp_path.iterdir()] == ["step-3"]

@@ -8,6 +8,7 @@ on seed, row and view), for evaluation it is left out; either way it is reported
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -199,12 +200,25 @@ def _stack(crops: Sequence[Mapping[int, np.ndarray]], side: int) -> Tensor:
     return torch.from_numpy(np.stack([crop[side] for crop in crops]))
 
 
+class _Told(TorchDataset):  # type: ignore[type-arg]
+    """Items of another; in place of one that ends the run comes its error, without the traceback that torch would put into its message."""
+
+    def __init__(self, items: TorchDataset) -> None:  # type: ignore[type-arg]
+        self.items = items
+
+    def __getitem__(self, number: int) -> object:
+        try:
+            return self.items[number]
+        except DataError as error:
+            return error
+
+
 def _in_workers(items: TorchDataset, numbers: range, workers: int) -> Iterator:  # type: ignore[type-arg]
     if not numbers:
         return
     workers = min(workers, len(numbers))
-    yield from DataLoader(
-        items,
+    loader = DataLoader(
+        _Told(items),
         batch_size=None,  # an item is a batch already
         sampler=numbers,
         num_workers=workers,
@@ -212,12 +226,19 @@ def _in_workers(items: TorchDataset, numbers: range, workers: int) -> Iterator: 
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=give_way if workers else None,
     )
+    for item in loader:
+        if isinstance(item, DataError):
+            raise item
+        yield item
 
 
 def give_way(worker: int) -> None:
-    """Lets a reading process run where a step leaves a core idle.
+    """Lets a reading process run where a step leaves a core idle, and leaves Ctrl-C to the process that it reads for.
 
     The threads of a step on the CPU wait for one another some hundred times: one that loses its core to a reader for a few milliseconds
     holds up all of them. A reader that is late is waited for, and then has the cores to itself, so it never starves.
+
+    Ctrl-C in a terminal reaches readers too. (So does SIGTERM from many a batch system, but that is how a reader is told to go at the end.)
     """
     os.nice(NICENESS)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

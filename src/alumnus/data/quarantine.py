@@ -1,13 +1,14 @@
 """The images that could not be read, with reasons, in `quarantine.jsonl`; too many of them stop the run.
 
 One JSON object a line, `{"file_name": ..., "reason": ...}`, in ASCII so that any file name survives. A resumed run appends to the
-file and writes no image twice.
+file and writes no image twice; what an earlier part of it noted counts.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from alumnus.data.names import printable
@@ -21,18 +22,28 @@ class Quarantine:
         path: the JSONL file, made with the first row; None keeps rows in memory only.
         total: images in the dataset.
         max_bad_fraction: in [0, 1]; more distinct bad images than this part of `total` stop the run.
+        names: of the dataset's images; rows of the file about others do not count. All rows count by default, none with ().
+
+    Raises:
+        TooManyBadImages: the file holds more of them already.
     """
 
-    def __init__(self, path: Path | None, *, total: int, max_bad_fraction: float) -> None:
+    def __init__(
+        self, path: Path | None, *, total: int, max_bad_fraction: float, names: Iterable[str] | None = None
+    ) -> None:
         if not 0 <= max_bad_fraction <= 1:
             raise ConfigError(f"max_bad_fraction is {max_bad_fraction}; it must lie in [0, 1]")
         self.path, self.total, self.max_bad_fraction = path, total, max_bad_fraction
         self._reasons: dict[str, str] = {} if path is None else _read(path)
+        self._bad = dict(self._reasons)  # those that count
+        if names is not None and self._reasons:
+            self._bad = {name: self._reasons[name] for name in names if name in self._reasons}
+        self._check()
 
     @property
     def count(self) -> int:
         """Distinct bad images."""
-        return len(self._reasons)
+        return len(self._bad)
 
     @property
     def rows(self) -> list[dict[str, str]]:
@@ -43,22 +54,25 @@ class Quarantine:
         """Notes a bad image, once.
 
         Raises:
-            TooManyBadImages: if there are now more than `max_bad_fraction` of `total`.
+            TooManyBadImages: there are more than `max_bad_fraction` of `total`.
         """
-        if file_name in self._reasons:
-            return
-        self._reasons[file_name] = reason
-        if self.path is not None:
-            _append(self.path, {"file_name": file_name, "reason": reason})
-        if self.count > self.max_bad_fraction * self.total:
-            raise TooManyBadImages(self._complaint(file_name, reason))
+        if file_name not in self._reasons:
+            self._reasons[file_name] = reason
+            if self.path is not None:
+                _append(self.path, {"file_name": file_name, "reason": reason})
+        self._bad.setdefault(file_name, reason)
+        self._check()
 
-    def _complaint(self, file_name: str, reason: str) -> str:
+    def _check(self) -> None:
+        if self.count <= self.max_bad_fraction * self.total:
+            return
+        file_name, reason = next(reversed(self._bad.items()))
         where = "" if self.path is None else f"; all of them are in {self.path}"
-        return (
+        again = "" if self.path is None else "; if they can be read again, delete that file"
+        raise TooManyBadImages(
             f"{self.count} of {self.total} images could not be read, more than "
             f"max_bad_fraction={self.max_bad_fraction} allows; the last is '{printable(file_name)}': {reason}{where}. "
-            f"Mend or remove them, or raise max_bad_fraction"
+            f"Mend or remove them, or raise max_bad_fraction{again}"
         )
 
 

@@ -222,7 +222,8 @@ def _note_bad(
     data: Dataset, rows: Ids, bad: Mapping[int, str], out: Path | None, max_bad_fraction: float
 ) -> None:
     path = None if out is None else out / "quarantine.jsonl"
-    quarantine = Quarantine(path, total=len(data), max_bad_fraction=max_bad_fraction)
+    # An evaluation continues nothing: what the file holds, of another one or of the run, does not count.
+    quarantine = Quarantine(path, total=len(data), max_bad_fraction=max_bad_fraction, names=())
     for place, reason in sorted(bad.items()):
         quarantine.add(data.file_names[rows[place]], reason)
 

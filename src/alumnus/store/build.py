@@ -90,6 +90,9 @@ def fill(
     before = missing(folder, entries)
     if not len(before):
         return
+    for key, reason in folder.refreshed().index.bad.items():  # a kill may have come between shard and note
+        if key in names:
+            quarantine.add(names[key], reason)
     with bar(f"store {teacher.name}", total=len(before)) as line:
 
         def compute(part: Entries) -> bool:

@@ -106,9 +106,11 @@ class Store:
             TooManyBadImages: more than 5 % of the images cannot be read.
         """
         precision = self.choose_precision(estimates)
-        quarantine = Quarantine(
-            self.path / "quarantine.jsonl", total=len(self.wanted.data), max_bad_fraction=0.05
-        )
+        data, is_whole = self.wanted.data, not any(estimate.num_missing for estimate in estimates)
+        # Of a store that lacks nothing, what could not be read is no matter any more.
+        names = () if is_whole else data.file_names
+        listed = self.path / "quarantine.jsonl"
+        quarantine = Quarantine(listed, total=len(data), max_bad_fraction=0.05, names=names)
         made = []
         for estimate, spec in zip(estimates, specs, strict=True):
             about = _kept_as(estimate, precision)

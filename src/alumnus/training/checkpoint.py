@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
@@ -69,16 +70,25 @@ def save_checkpoint(folder: Path, state: TrainState, *, step: int, fingerprint: 
         fingerprint: of the configuration; a checkpoint of another one is refused.
     """
     temporary, final = folder / f".step-{step}.new", folder / f"step-{step}"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    for left in folder.glob(".step-*.new"):  # by a kill
+        shutil.rmtree(left, ignore_errors=True)
     data = safetensors.torch.save(state.tensors())
     about = {"step": step, "config": fingerprint, "sha256": hashlib.sha256(data).hexdigest()}
-    _write(temporary / "state.safetensors", data)
-    _write(temporary / "state.json", json.dumps(about).encode())
+    try:
+        temporary.mkdir(parents=True)
+        _write(temporary / "state.safetensors", data)
+        _write(temporary / "state.json", json.dumps(about).encode())
+        _sync_folder(temporary)
+    except OSError:
+        shutil.rmtree(temporary, ignore_errors=True)  # a full disk has no room for half a checkpoint
+        raise
     shutil.rmtree(final, ignore_errors=True)
     os.replace(temporary, final)
     _sync_folder(folder)
-    for old in list(_newest_first(folder))[KEEP:]:
+    found = list(_newest_first(folder))
+    # One of a later step was torn when this run began, or it would have begun there; it must not take a good one's place.
+    kept = [path for path in found if _steps(path.name) <= step][:KEEP]
+    for old in set(found) - set(kept):
         shutil.rmtree(old, ignore_errors=True)
     return final
 
@@ -121,11 +131,11 @@ def _good(saved: Saved, name: str) -> dict[str, Tensor] | None:
     """Returns a checkpoint's tensors, or None if it is torn."""
     path = saved.folder / name
     try:
-        about, tensors = _read(path)
-    except (OSError, ValueError, KeyError) as error:
-        console.print(f"checkpoint {path.name} is torn and is skipped: {error}")
+        config, tensors = _read(path)
+    except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
+        console.print(f"checkpoint {path.name} is torn and is skipped: {error}", markup=False)
         return None
-    if about["config"] != saved.fingerprint:
+    if config != saved.fingerprint:
         raise CheckpointError(
             f"{path} was written under another configuration; resume=never starts again, or choose another out="
         )
@@ -144,13 +154,17 @@ def _steps(name: str) -> int:
     return int(name.removeprefix("step-"))
 
 
-def _read(path: Path) -> tuple[dict[str, str | int], dict[str, Tensor]]:
+def _read(path: Path) -> tuple[str, dict[str, Tensor]]:
+    """Returns the fingerprint of a checkpoint's configuration, and its tensors."""
     about = json.loads((path / "state.json").read_text(encoding="utf-8"))
+    step, config, wanted = about["step"], about["config"], about["sha256"]
+    if step != _steps(path.name):
+        raise ValueError(f"it is of step {step}")
     data = (path / "state.safetensors").read_bytes()
     found = hashlib.sha256(data).hexdigest()
-    if found != about["sha256"]:
-        raise ValueError(f"SHA-256 is {found[:12]}…, expected {about['sha256'][:12]}…")
-    return about, safetensors.torch.load(data)
+    if found != wanted:
+        raise ValueError(f"SHA-256 is {found[:12]}…, expected {wanted[:12]}…")
+    return config, safetensors.torch.load(data)
 
 
 def _newest_first(folder: Path) -> Iterator[Path]:

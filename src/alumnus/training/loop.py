@@ -1,21 +1,22 @@
-"""Training: `train` puts everything together, `_fit` is the loop, and the step is `_learn`."""
+"""Training: `prepare` puts everything together, `_fit` is the loop, and the step is `learn`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from alumnus.data.dataset import Dataset
 from alumnus.data.loader import Loaded, train_batches
 from alumnus.data.read import Quarantine
 from alumnus.data.sampler import Sampler
 from alumnus.errors import NonFiniteError
+from alumnus.faults import told
 from alumnus.licences import licence_kind, licence_warning
 from alumnus.log import MetricsFile, bar, console
 from alumnus.teachers.targets import TargetSource
@@ -23,12 +24,15 @@ from alumnus.training.build import pick_device
 from alumnus.training.checkpoint import TrainState, load_together, save_checkpoint
 from alumnus.training.config import Config
 from alumnus.training.data import sampler_of, training_data
+from alumnus.training.failure import failure_kept, not_finite
+from alumnus.training.lock import held
 from alumnus.training.memory import keep_freed_memory
 from alumnus.training.moments import moments_of
 from alumnus.training.optim import set_lr
 from alumnus.training.plan import read_plan
 from alumnus.training.pupil import Pupil, make_pupil, step_seed
 from alumnus.training.run import Run, open_run
+from alumnus.training.stop import signals_noted
 from alumnus.training.targets import choose_speakers
 from alumnus.types import Batch, Targets, Terms
 
@@ -38,13 +42,21 @@ def train(config: Config) -> Run:
 
     With `students`, each has a run of its own in `out/students/NAME`, the same as if it were trained alone.
 
+    Ctrl-C and SIGTERM are noted: the step is finished, a checkpoint is written, and then KeyboardInterrupt or whatever the signal does
+    comes. The same call goes on from there, to the bytes of a run that was not stopped.
+
     Raises:
-        UserError: something given is wrong; nothing was changed.
-        NonFiniteError: a term became NaN or infinite; the last checkpoint stays.
+        UserError: something given is wrong, or another run works in the folder; nothing was changed.
+        NonFiniteError: a target, term or gradient became NaN or infinite; the last checkpoint stays.
+        ResourceError: memory, disk or shared memory ran out; the last checkpoint stays.
     """
     each = config.each_student
-    for configs in [each] if config.together else [(one,) for one in each]:
-        _train(configs)
+    with ExitStack() as stack:
+        stack.enter_context(told())
+        for folder in dict.fromkeys([config.out, *(one.out for one in each)]):
+            stack.enter_context(held(folder))
+        for configs in [each] if config.together else [(one,) for one in each]:
+            _train(configs)
     return Run(config.out)
 
 
@@ -57,7 +69,37 @@ def _train(configs: Sequence[Config]) -> None:
     opened = [(config, run) for config, run in opened if not run.is_done]
     if not opened:
         return
-    config, run = opened[0]  # what is shared is the same in all of them
+    config, pupils, dataset, source, start, device = prepare(opened)
+    for pupil in pupils:
+        pupil.begin()
+        pupil.run.say(
+            f"{len(dataset):,} images of {len(np.unique(dataset.domain))} domains, {pupil.plan.summary}, "
+            f"steps {start} to {config.steps} on {device}"
+        )
+    _fit(config, pupils, dataset, source, start=start, device=device)
+    for pupil in pupils:
+        pupil.finish()
+
+
+class Course(NamedTuple):
+    """All that the loop needs."""
+
+    config: Config  # of the first student; what is shared is the same in all of them
+    pupils: list[Pupil]
+    dataset: Dataset
+    source: TargetSource
+    start: int  # steps that are done
+    device: torch.device
+
+
+def prepare(opened: Sequence[tuple[Config, Run]]) -> Course:
+    """Returns all that the loop needs, with everything as the last checkpoint has it; nothing is written.
+
+    Raises:
+        UserError: something given is wrong.
+        CheckpointError: the last checkpoint belongs to another configuration.
+    """
+    config, run = opened[0]
     device = pick_device(config.device)
     if device.type == "cpu":
         keep_freed_memory()
@@ -75,15 +117,7 @@ def _train(configs: Sequence[Config]) -> None:
     ]
     begun = [pupil.saved for pupil in pupils if not pupil.run.is_stale]
     start = load_together(begun) if len(begun) == len(pupils) else 0
-    for pupil in pupils:
-        pupil.begin()
-        pupil.run.say(
-            f"{len(dataset):,} images of {len(np.unique(dataset.domain))} domains, {pupil.plan.summary}, "
-            f"steps {start} to {config.steps} on {device}"
-        )
-    _fit(config, pupils, dataset, source, start=start, device=device)
-    for pupil in pupils:
-        pupil.finish()
+    return Course(config, pupils, dataset, source, start, device)
 
 
 def _fit(
@@ -102,10 +136,12 @@ def _fit(
             pupil.run.folder / "quarantine.jsonl",
             total=len(dataset),
             max_bad_fraction=config.max_bad_fraction,
+            names=dataset.file_names,
         )
         for pupil in pupils
     ]
     with ExitStack() as stack:
+        stop = stack.enter_context(signals_noted())
         metrics = [
             stack.enter_context(
                 closing(MetricsFile(pupil.run.folder / "metrics.jsonl", keep_before_step=start))
@@ -114,32 +150,46 @@ def _fit(
         ]
         line = stack.enter_context(bar(config.out.name, total=config.steps))
         line.advance(start)
-        for step, loaded in enumerate(_batches(config, dataset, sampler, source, start=start), start=start):
+        done = start
+        reading = stop.before(batches(config, dataset, sampler, source, start=start, steps=config.steps))
+        for step, loaded in enumerate(reading, start=start):
             for row, reason in loaded.bad:
                 for quarantine in quarantines:
                     quarantine.add(dataset.file_names[row], reason)
-            batch = _to_device(loaded.batch, device)
-            targets = source(batch)
+            batch = to_device(loaded.batch, device)
+            with failure_kept(pupils, loaded.batch, step=step):
+                targets = source(batch)
             losses = []
             for pupil, log in zip(pupils, metrics, strict=True):
-                terms = _learn(pupil, batch, targets, step=step)
+                with failure_kept([pupil], loaded.batch, step=step):
+                    terms = learn(pupil, batch, targets, step=step)
                 losses.append(terms.per_sample)
                 _note(pupil, terms, log, step=step, images=len(batch.row))
             sampler.observe(loaded.batch.domain.numpy(), torch.stack(losses).mean(0).cpu().numpy())
             if (step + 1) % config.log_every == 0:
                 line.say(", ".join(f"loss {pupil.meter.last_loss:.3f}" for pupil in pupils))
             line.advance()
+            done = step + 1
+        if stop.is_asked:
+            for pupil in pupils:
+                _leave(pupil, done)
 
 
-def _learn(pupil: Pupil, batch: Batch, targets: Targets, *, step: int) -> Terms:
+def learn(pupil: Pupil, batch: Batch, targets: Targets, *, step: int) -> Terms:
     """One step of one student."""
     config, state = pupil.config, pupil.state
-    progress = step / config.steps
+    terms = terms_of(pupil, batch, targets, step=step)
+    _update(terms, state, step=step, clip_norm=config.optim.clip_norm)
+    return terms
+
+
+def terms_of(pupil: Pupil, batch: Batch, targets: Targets, *, step: int) -> Terms:
+    """The first half of a step: what one student has to learn from a batch."""
+    config, progress = pupil.config, step / pupil.config.steps
     torch.manual_seed(step_seed(config.seed, step))
-    set_lr(state.optimizer, config.optim, progress=progress)
+    set_lr(pupil.state.optimizer, config.optim, progress=progress)
     with torch.autocast(batch.image.device.type, torch.bfloat16, enabled=pupil.plan.precision == "bfloat16"):
         terms: Terms = pupil.objective(pupil.student, batch, targets, progress)
-    _update(terms, state, step=step, clip_norm=config.optim.clip_norm)
     return terms
 
 
@@ -148,15 +198,20 @@ def _update(terms: Terms, state: TrainState, *, step: int, clip_norm: float) -> 
     if not torch.isfinite(terms.loss):
         broken = [name for name, value in terms.report.items() if not torch.isfinite(value)]
         raise NonFiniteError(
-            f"step {step}: the loss is {float(terms.loss.detach())} (not finite: {', '.join(broken) or 'the total'}); "
-            "a lower lr or precision=float32 usually helps; the last checkpoint is kept"
+            f"the loss is {float(terms.loss.detach())} (not finite: {', '.join(broken) or 'the total'}); "
+            "a lower lr or precision=float32 usually helps",
+            terms=terms.values,
         )
     state.optimizer.zero_grad(set_to_none=True)
     terms.loss.backward()  # type: ignore[no-untyped-call]
     parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
-    norm = clip_grad_norm_(parameters, clip_norm)
+    norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
     if not torch.isfinite(norm):
-        raise NonFiniteError(f"step {step}: the gradient's norm is {float(norm)} though the loss is finite")
+        raise NonFiniteError(
+            f"the gradient's norm is {float(norm)} though the loss is finite; not finite: {not_finite(state)}",
+            terms=terms.values,
+        )
+    clip_grads_with_norm_(parameters, clip_norm, norm)
     state.optimizer.step()
     if state.ema is not None:
         state.ema.update(state.student, step=step)
@@ -173,9 +228,17 @@ def _note(pupil: Pupil, terms: Terms, metrics: MetricsFile, *, step: int, images
         save_checkpoint(pupil.run.checkpoints, state, step=step + 1, fingerprint=pupil.fingerprint)
 
 
-def _batches(
-    config: Config, dataset: Dataset, sampler: Sampler, source: TargetSource, *, start: int
+def _leave(pupil: Pupil, done: int) -> None:
+    """Saves what is not saved yet."""
+    if done and not (pupil.run.checkpoints / f"step-{done}").is_dir():
+        save_checkpoint(pupil.run.checkpoints, pupil.state, step=done, fingerprint=pupil.fingerprint)
+    pupil.run.say(f"stopped after step {done}; it is saved")
+
+
+def batches(
+    config: Config, dataset: Dataset, sampler: Sampler, source: TargetSource, *, start: int, steps: int
 ) -> Iterator[Loaded]:
+    """Yields the batches of steps `start` to `steps` - 1."""
     return train_batches(
         dataset,
         sampler,
@@ -183,7 +246,7 @@ def _batches(
         size=config.size,
         teacher_sizes=source.sizes,
         start=start,
-        steps=config.steps,
+        steps=steps,
         workers=config.num_workers,
     )
 
@@ -195,7 +258,9 @@ def _warn_of_licences(manifest: Sequence[Mapping[str, Any]]) -> None:
             console.print(f"[yellow]warning[/]: teacher {teacher['name']}: {said}")
 
 
-def _to_device(batch: Batch, device: torch.device) -> Batch:
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """Returns a batch on a device."""
+
     def move(tensor: Tensor) -> Tensor:
         return tensor.to(device, non_blocking=True)
 

@@ -25,6 +25,7 @@ import torch
 from alumnus.errors import ConfigError
 from alumnus.models.student import Student
 from alumnus.store.settings import show_bytes
+from alumnus.training.files import replace_text
 
 Mode = Literal["live", "offloaded", "stored"]
 StudentPrecision = Literal["float32", "bfloat16"]
@@ -54,7 +55,7 @@ class Plan:
 
     def save(self, folder: Path) -> None:
         """Writes plan.json."""
-        (folder / FILE).write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+        replace_text(folder / FILE, json.dumps(asdict(self), indent=1) + "\n")
 
 
 def read_plan(folder: Path) -> Plan | None:

@@ -61,6 +61,7 @@ class Pupil:
             self.student.load_state_dict(self.state.ema.tensors)
         about = provenance(self.config, self.dataset, self._manifest)
         save_student(self.student, self.run.student, provenance=about, card=_card(self.config))
+        (self.run.folder / "replay.json").unlink(missing_ok=True)  # of a step that failed once
         self.run.say(f"student written to {self.run.student}")
 
     @property

@@ -1,7 +1,7 @@
 """The run folder: what a run leaves behind, and whether an older one may be continued.
 
 config.yaml       the resolved configuration
-log.txt           what was said
+log.txt           what was said; log.1.txt before that, if it was much
 metrics.jsonl     losses, learning rate and images/s, a line every `log_every` steps
 teachers.json     id, source, fingerprint and licence of every teacher
 plan.json         which teachers speak live, offloaded or out of a store, the student's precision, and why
@@ -9,6 +9,8 @@ quarantine.jsonl  images that could not be read
 moments/          of each teacher's features, if the method fits its normalisers to them
 checkpoints/      the last two
 student/          the result, written at the end
+replay.json       the step that failed, if one did: see `failure`
+.lock             while somebody trains here: see `lock`
 """
 
 from __future__ import annotations
@@ -23,22 +25,28 @@ from typing import Any
 import yaml
 
 from alumnus.errors import ConfigError
-from alumnus.log import console
+from alumnus.log import append_line, console
+from alumnus.training import lock
 from alumnus.training.config import STUDENTS, Config, differences, dump
+from alumnus.training.files import new_name, replace_text
 
 FILES = (
-    "config.yaml",
     "log.txt",
+    "log.1.txt",
     "metrics.jsonl",
     "teachers.json",
     "plan.json",
     "quarantine.jsonl",
+    "replay.json",
     "results.json",
     "report.html",
+    "config.yaml",  # last: a folder without it is taken for somebody else's
 )
 MOMENTS = "moments"
 FOLDERS = ("checkpoints", "student", MOMENTS)
 STAGES = "stages"  # runs that this one builds on may stand inside its folder
+# May be in a folder that holds no run: the lock, and what a kill at the very beginning left.
+NO_RUN = frozenset({STAGES, lock.NAME, new_name("config.yaml")})
 
 
 @dataclass(frozen=True)
@@ -71,23 +79,21 @@ class Run:
     def say(self, text: str) -> None:
         """Prints a line and keeps it in log.txt."""
         console.print(text)
-        with (self.folder / "log.txt").open("a", encoding="utf-8") as file:
-            file.write(text + "\n")
+        append_line(self.folder / "log.txt", text)
 
     def begin(self, config: Config, teachers: Sequence[Mapping[str, Any]]) -> None:
         """Makes the folder and writes config.yaml and teachers.json; called when everything given was found right."""
         if self.is_stale:
             self._clear()
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "config.yaml").write_text(dump(config), encoding="utf-8")
-        text = json.dumps(list(teachers), indent=2) + "\n"
-        (self.folder / "teachers.json").write_text(text, encoding="utf-8")
+        replace_text(self.folder / "config.yaml", dump(config))
+        replace_text(self.folder / "teachers.json", json.dumps(list(teachers), indent=2) + "\n")
 
     def _clear(self) -> None:
-        for name in FILES:
-            (self.folder / name).unlink(missing_ok=True)
         for name in FOLDERS:
             shutil.rmtree(self.folder / name, ignore_errors=True)
+        for name in FILES:
+            (self.folder / name).unlink(missing_ok=True)
 
 
 def open_run(config: Config) -> Run:
@@ -101,7 +107,7 @@ def open_run(config: Config) -> Run:
     if config.out.exists() and not config.out.is_dir():
         raise ConfigError(f"out={config.out} is a file; give a folder")
     if not recorded.is_file():
-        if config.out.is_dir() and any(path.name != STAGES for path in config.out.iterdir()):
+        if config.out.is_dir() and any(path.name not in NO_RUN for path in config.out.iterdir()):
             raise ConfigError(f"out={config.out} is not empty and holds no run; choose another folder")
         return run
     if config.resume == "never" or not (run.is_done or run.checkpoints.is_dir()):

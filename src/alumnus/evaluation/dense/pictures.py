@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from alumnus.data.loader import Bad
+from alumnus.data.loader import Bad, give_way
 from alumnus.data.read import BadImage, read_image
 from alumnus.evaluation.dense.letterbox import Letterbox, letterbox, placed
 from alumnus.log import bar
@@ -51,7 +51,13 @@ def pictures(
     """
     chunks = _Chunks(paths, size, batch_size)
     workers = min(workers, len(chunks))
-    loader = DataLoader(chunks, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None)
+    loader = DataLoader(
+        chunks,
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+        worker_init_fn=give_way,
+    )
     with bar(label, total=len(paths)) as line:
         for batch in loader if len(chunks) else ():
             yield batch

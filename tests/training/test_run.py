@@ -1,0 +1,52 @@
+"""The run folder: what may be in one that is new, and what a kill at the very beginning leaves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from alumnus.errors import ConfigError
+from alumnus.training.config import Config
+from alumnus.training.lock import NAME, held
+from alumnus.training.recipe import load_config
+from alumnus.training.run import open_run
+
+
+def _config(out: Path, **settings: object) -> Config:
+    return load_config(out=out, data="images", student="timm/resnet10t", **settings)
+
+
+def test_a_kill_before_the_first_file_is_whole_leaves_a_folder_that_can_be_used(tmp_path: Path) -> None:
+    """There is the lock of the dead run, and a configuration that was not yet in its place."""
+    (tmp_path / NAME).write_text("")
+    (tmp_path / ".config.yaml.new").write_text("out: ru")
+    assert not open_run(_config(tmp_path)).is_stale
+    (tmp_path / "letter.txt").write_text("dear")
+    with pytest.raises(ConfigError, match="holds no run"):
+        open_run(_config(tmp_path))
+
+
+def test_what_is_thrown_away_is_known_for_a_run_to_the_last(tmp_path: Path) -> None:
+    """Killed while an older run was cleared away, the same command does not take the rest for somebody else's."""
+    config = _config(tmp_path / "run")
+    with held(config.out):
+        open_run(config).begin(config, [])
+        (config.out / "results.json").mkdir()  # cannot be unlinked, so that clearing stops there
+        (config.out / "results.json" / "x").write_text("")
+        with pytest.raises(OSError, match="results"):
+            open_run(config).begin(config, [])
+    assert (config.out / "config.yaml").is_file()
+    assert open_run(config).is_stale
+
+
+def test_files_that_are_written_again_are_never_half_there(tmp_path: Path) -> None:
+    """Where the new one cannot be written, the old one stays."""
+    config = _config(tmp_path / "run")
+    open_run(config).begin(config, [])
+    (config.out / "checkpoints").mkdir()
+    (config.out / ".config.yaml.new").mkdir()  # nothing can be written there
+    before = (config.out / "config.yaml").read_text()
+    with pytest.raises(OSError, match=r"config\.yaml"):
+        open_run(config).begin(_config(tmp_path / "run", workers=3), [])
+    assert (config.out / "config.yaml").read_text() == before
