@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,23 @@ from alumnus.data.dataset import Dataset
 from alumnus.data.loader import Loaded, train_batches
 from alumnus.data.read import Quarantine
 from alumnus.data.sampler import Sampler
-from alumnus.errors import NonFiniteError
+from alumnus.distributed import (
+    decided,
+    gathered,
+    is_main,
+    joined,
+    main_first,
+    rank,
+    sum_gradients,
+    wait,
+    world_size,
+)
+from alumnus.errors import ConfigError, NonFiniteError
 from alumnus.licences import licence_kind, licence_warning
 from alumnus.log import MetricsFile, bar, console
 from alumnus.teachers.targets import TargetSource
 from alumnus.training.build import pick_device
-from alumnus.training.checkpoint import TrainState, load_together, save_checkpoint
+from alumnus.training.checkpoint import TrainState, load_together, save_checkpoint, share_state
 from alumnus.training.config import Config
 from alumnus.training.data import sampler_of, training_data
 from alumnus.training.memory import keep_freed_memory
@@ -30,38 +42,43 @@ from alumnus.training.plan import read_plan
 from alumnus.training.pupil import Pupil, make_pupil, step_seed
 from alumnus.training.run import Run, open_run
 from alumnus.training.targets import choose_speakers
+from alumnus.training.whole import whole
 from alumnus.types import Batch, Targets, Terms
 
 
 def train(config: Config) -> Run:
     """Trains the student of a configuration, or each of its students; continues where an earlier run of it stopped.
 
-    With `students`, each has a run of its own in `out/students/NAME`, the same as if it were trained alone.
+    With `students`, each has a run of its own in `out/students/NAME`, the same as if it were trained alone. Started by torchrun, several
+    processes train together, on the batches that one would see (see `whole.py`); the first one writes.
 
     Raises:
         UserError: something given is wrong; nothing was changed.
         NonFiniteError: a term became NaN or infinite; the last checkpoint stays.
     """
     each = config.each_student
-    for configs in [each] if config.together else [(one,) for one in each]:
-        _train(configs)
+    with joined():
+        for configs in [each] if config.together else [(one,) for one in each]:
+            _train(configs)
+            wait()  # for the student to be written
     return Run(config.out)
 
 
 def _train(configs: Sequence[Config]) -> None:
     """Trains several students that differ in nothing but their networks on the same batches and targets."""
-    opened = [(config, open_run(config)) for config in configs]
-    for _, run in opened:
-        if run.is_done:
-            run.say(f"{run.student} is done already")
-    opened = [(config, run) for config, run in opened if not run.is_done]
+    opened = _open(configs)
     if not opened:
         return
     config, run = opened[0]  # what is shared is the same in all of them
     device = pick_device(config.device)
     if device.type == "cpu":
         keep_freed_memory()
-    dataset = training_data(config)
+    if config.batch_size < world_size():
+        raise ConfigError(
+            f"batch_size={config.batch_size} gives {world_size()} processes less than an image each; raise it, or start fewer processes"
+        )
+    with main_first():
+        dataset = training_data(config)
     began = None if run.is_stale else read_plan(run.folder)
     teachers, modes, why = choose_speakers(
         config, dataset, device=device, began=None if began is None else began.modes
@@ -74,16 +91,33 @@ def _train(configs: Sequence[Config]) -> None:
         for config, run in opened
     ]
     begun = [pupil.saved for pupil in pupils if not pupil.run.is_stale]
-    start = load_together(begun) if len(begun) == len(pupils) else 0
+    start = decided(lambda: load_together(begun) if len(begun) == len(pupils) else 0)
+    several = f", {world_size()} processes" if world_size() > 1 else ""
     for pupil in pupils:
+        share_state(pupil.state)
         pupil.begin()
-        pupil.run.say(
+        _say(
+            pupil.run,
             f"{len(dataset):,} images of {len(np.unique(dataset.domain))} domains, {pupil.plan.summary}, "
-            f"steps {start} to {config.steps} on {device}"
+            f"steps {start} to {config.steps} on {device}{several}",
         )
     _fit(config, pupils, dataset, source, start=start, device=device)
     for pupil in pupils:
         pupil.finish()
+
+
+def _open(configs: Sequence[Config]) -> list[tuple[Config, Run]]:
+    """Returns the runs that are not done yet; the first process looks."""
+
+    def look() -> list[tuple[bool, bool]]:
+        runs = [open_run(config) for config in configs]
+        for run in runs:
+            if run.is_done:
+                run.say(f"{run.student} is done already")
+        return [(run.is_stale, run.is_done) for run in runs]
+
+    found = zip(configs, decided(look), strict=True)
+    return [(config, Run(config.out, is_stale)) for config, (is_stale, is_done) in found if not is_done]
 
 
 def _fit(
@@ -97,35 +131,36 @@ def _fit(
 ) -> None:
     """The training loop: steps `start` to `config.steps` - 1."""
     sampler = sampler_of(config, dataset)
+    writing = pupils if is_main() else []
     quarantines = [
         Quarantine(
             pupil.run.folder / "quarantine.jsonl",
             total=len(dataset),
             max_bad_fraction=config.max_bad_fraction,
         )
-        for pupil in pupils
+        for pupil in writing
     ]
     with ExitStack() as stack:
         metrics = [
             stack.enter_context(
                 closing(MetricsFile(pupil.run.folder / "metrics.jsonl", keep_before_step=start))
             )
-            for pupil in pupils
+            for pupil in writing
         ]
         line = stack.enter_context(bar(config.out.name, total=config.steps))
         line.advance(start)
         for step, loaded in enumerate(_batches(config, dataset, sampler, source, start=start), start=start):
-            for row, reason in loaded.bad:
+            for row, reason in gathered(loaded.bad):
                 for quarantine in quarantines:
                     quarantine.add(dataset.file_names[row], reason)
-            batch = _to_device(loaded.batch, device)
-            targets = source(batch)
+            share = _to_device(loaded.batch, device)
+            batch, targets = whole(share, source(share), total=config.batch_size)
             losses = []
-            for pupil, log in zip(pupils, metrics, strict=True):
+            for pupil, log in zip_longest(pupils, metrics):
                 terms = _learn(pupil, batch, targets, step=step)
                 losses.append(terms.per_sample)
                 _note(pupil, terms, log, step=step, images=len(batch.row))
-            sampler.observe(loaded.batch.domain.numpy(), torch.stack(losses).mean(0).cpu().numpy())
+            sampler.observe(batch.domain.cpu().numpy(), torch.stack(losses).mean(0).cpu().numpy())
             if (step + 1) % config.log_every == 0:
                 line.say(", ".join(f"loss {pupil.meter.last_loss:.3f}" for pupil in pupils))
             line.advance()
@@ -153,6 +188,7 @@ def _update(terms: Terms, state: TrainState, *, step: int, clip_norm: float) -> 
         )
     state.optimizer.zero_grad(set_to_none=True)
     terms.loss.backward()  # type: ignore[no-untyped-call]
+    sum_gradients(state.student.parameters(), state.objective.parameters())
     parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
     norm = clip_grad_norm_(parameters, clip_norm)
     if not torch.isfinite(norm):
@@ -162,13 +198,17 @@ def _update(terms: Terms, state: TrainState, *, step: int, clip_norm: float) -> 
         state.ema.update(state.student, step=step)
 
 
-def _note(pupil: Pupil, terms: Terms, metrics: MetricsFile, *, step: int, images: int) -> None:
-    """Counts a step, writes a line and a checkpoint when their time has come."""
+def _note(pupil: Pupil, terms: Terms, metrics: MetricsFile | None, *, step: int, images: int) -> None:
+    """Counts a step, writes a line and a checkpoint when their time has come; without a file to write to, only counts."""
     config, state = pupil.config, pupil.state
     pupil.meter.count(terms, images)
     if (step + 1) % config.log_every == 0 or step + 1 == config.steps:
         lr = max(group["lr"] for group in state.optimizer.param_groups)
-        metrics.write(pupil.meter.line(step=step, lr=lr))
+        line = pupil.meter.line(step=step, lr=lr)
+        if metrics is not None:
+            metrics.write(line)
+    if metrics is None:
+        return
     if (step + 1) % config.checkpoint_every == 0 and step + 1 < config.steps:
         save_checkpoint(pupil.run.checkpoints, state, step=step + 1, fingerprint=pupil.fingerprint)
 
@@ -185,7 +225,14 @@ def _batches(
         start=start,
         steps=config.steps,
         workers=config.num_workers,
+        rank=rank(),
+        world_size=world_size(),
     )
+
+
+def _say(run: Run, text: str) -> None:
+    if is_main():
+        run.say(text)
 
 
 def _warn_of_licences(manifest: Sequence[Mapping[str, Any]]) -> None:
