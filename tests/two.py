@@ -123,7 +123,7 @@ def gradients(images: Path, method: str, *, model: str) -> dict[str, Tensor]:
     ).train()
     if world_size() > 1:
         synchronise(student, device=CPU)
-        gather_outputs(student, total=settings.batch_size)
+        gather_outputs(student, total=settings.batch_size, device=CPU)
     loader = train_batches(
         dataset,
         sampler_of(settings, dataset),
@@ -158,7 +158,7 @@ def draws() -> dict[str, Tensor]:
             return StudentOutput(Features(kept), kept)
 
     student = Dropping()
-    gather_outputs(student, total=5)  # type: ignore[arg-type]
+    gather_outputs(student, total=5, device=CPU)  # type: ignore[arg-type]
     image, kept, own = torch.zeros(len(range(rank(), 5, world_size())), 1), [], []
     for step in range(2):
         torch.manual_seed(step)

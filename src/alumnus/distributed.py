@@ -25,7 +25,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
 
-from alumnus.errors import ConfigError
+from alumnus.errors import ConfigError, RunError
 from alumnus.log import console
 
 T = TypeVar("T")
@@ -33,6 +33,7 @@ T = TypeVar("T")
 # How long one process waits for another that lives but does not come: one may load a large teacher, or finish its part of a store.
 # A process that dies is noticed at once, by torchrun and by a closed connection.
 TIMEOUT = timedelta(hours=1)
+LOST = "by peer"  # gloo: "Connection closed by peer"
 BUCKET = 1 << 24  # numbers that travel together: 64 MiB in float32
 
 
@@ -70,6 +71,7 @@ def joined() -> Iterator[None]:
 
     Raises:
         ConfigError: WORLD_SIZE is set, but not what else torchrun sets.
+        RunError: another process is gone and did not say why.
     """
     if not is_launched() or _group.is_joined:
         yield
@@ -82,6 +84,11 @@ def joined() -> Iterator[None]:
         if not _group.is_first_to_fail():
             raise SystemExit(1) from error
         console.quiet = False
+        if isinstance(error, RuntimeError) and LOST in str(error):
+            raise RunError(
+                "another process of this run is gone, perhaps killed (torchrun says which); the last checkpoint is kept, and the same "
+                "command goes on from it"
+            ) from error
         raise
     finally:
         _group.is_joined = False

@@ -73,9 +73,10 @@ def test_the_gradients_are_those_of_one_process(both: Path, images: Path, method
     found = safetensors.torch.load_file(both / f"{method}-{model}.safetensors")
     wanted = two.gradients(images, method, model=model)
     assert found.keys() == wanted.keys()
+    # Some gradients are zero but for rounding (of a bias before another batch norm): what is compared is the size of a difference.
+    largest = max(float(tensor.norm()) for name, tensor in wanted.items() if name.startswith("student/"))
     for name, tensor in wanted.items():
-        scale = float(tensor.abs().max())
-        torch.testing.assert_close(found[name], tensor, rtol=1e-3, atol=1e-4 * scale + 1e-7, msg=name)
+        assert float((found[name] - tensor).norm()) <= 1e-3 * float(tensor.norm()) + 1e-6 * largest, name
 
 
 @pytest.mark.parametrize("name", ["plain", "stored", "supervised", "fitted"])

@@ -93,7 +93,7 @@ def make_pupil(
     precision, measured = _precision(config, student, None if run.is_stale else read_plan(run.folder))
     if world_size() > 1:
         synchronise(student, device=device)
-        gather_outputs(student, total=config.batch_size)
+        gather_outputs(student, total=config.batch_size, device=device)
     objective = _objective(config, dataset, student, teachers, moments).to(device)
     optimizer = make_optimizer(student, objective, config.optim, lr=config.lr)
     ema = Ema(student, decay=config.optim.ema) if config.optim.ema else None

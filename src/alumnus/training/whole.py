@@ -45,10 +45,10 @@ def whole(batch: Batch, targets: Targets, *, total: int) -> tuple[Batch, Targets
     }
 
 
-def gather_outputs(student: Student, *, total: int) -> None:
+def gather_outputs(student: Student, *, total: int, device: torch.device) -> None:
     """From now on `student(image)` gives the outputs (B, ...) of all processes from the images (b, ...) of each."""
     if world_size() > 1:
-        gathering = _Gathering(total)
+        gathering = _Gathering(total, device)
         student.register_forward_pre_hook(gathering.before)
         student.register_forward_hook(gathering.after)
 
@@ -60,28 +60,27 @@ class _Gathering:
     generator of its own, which begins anew with each step.
     """
 
-    def __init__(self, total: int) -> None:
-        self._total = total
+    def __init__(self, total: int, device: torch.device) -> None:
+        self._total, self._generators = total, _generators(device)
         self._seed: int | None = None  # of the step
         self._own: list[Tensor] = []  # states of the generators for the student
         self._common: list[Tensor] = []  # and for everything else
 
     def before(self, student: nn.Module, images: tuple[Any, ...]) -> None:
         """Changes to the student's draws."""
-        generators, seed = _generators(images[0].device), torch.initial_seed()
-        self._common = [each.get_state() for each in generators]
+        seed = torch.initial_seed()
+        self._common = self._states()
         if seed == self._seed:
-            _set(generators, self._own)
+            self._set(self._own)
             return
         self._seed = seed
-        for each in generators:
+        for each in self._generators:
             each.manual_seed((seed + rank() * 0x9E3779B97F4A7C15) % 2**63)  # splitmix64's step: far apart
 
     def after(self, student: nn.Module, images: tuple[Any, ...], output: StudentOutput) -> StudentOutput:
         """Changes back, and gathers."""
-        generators = _generators(images[0].device)
-        self._own = [each.get_state() for each in generators]
-        _set(generators, self._common)
+        self._own = self._states()
+        self._set(self._common)
         if len(output.embedding) != share_of(self._total):
             raise ValueError(
                 f"the student was given {len(output.embedding)} images, this process's share of a batch is {share_of(self._total)}; "
@@ -90,6 +89,13 @@ class _Gathering:
         summary, patches = output.features
         features = Features(self._all(summary), None if patches is None else self._all(patches))
         return StudentOutput(features, self._all(output.embedding))
+
+    def _states(self) -> list[Tensor]:
+        return [each.get_state() for each in self._generators]
+
+    def _set(self, states: list[Tensor]) -> None:
+        for each, state in zip(self._generators, states, strict=True):
+            each.set_state(state)
 
     def _all(self, share: Tensor) -> Tensor:
         rows: Tensor = _Gather.apply(share, self._total)  # type: ignore[no-untyped-call]
@@ -125,8 +131,3 @@ def _whole_target(target: Target, *, share: int, total: int) -> Target:
 def _generators(device: torch.device) -> list[torch.Generator]:
     gpu = [torch.cuda.default_generators[device.index]] if device.type == "cuda" else []
     return [torch.default_generator, *gpu]
-
-
-def _set(generators: list[torch.Generator], states: list[Tensor]) -> None:
-    for each, state in zip(generators, states, strict=True):
-        each.set_state(state)
