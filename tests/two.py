@@ -139,7 +139,7 @@ def gradients(images: Path, method: str, *, model: str) -> dict[str, Tensor]:
     share = next(loader).batch
     batch, targets = whole(share, source(share), total=settings.batch_size)
     terms = objective(student, batch, targets, 0.5)
-    terms.loss.backward()  # type: ignore[no-untyped-call]
+    terms.loss.backward()
     sum_gradients(student.parameters(), objective.parameters())
     modules = {"student": student, "objective": objective}
     found = {"loss": terms.loss.detach(), "per_sample": terms.per_sample}

@@ -18,7 +18,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -173,7 +173,7 @@ def gather_rows(share: Tensor, *, total: int) -> Tensor:
 
 def summed(x: Tensor) -> Tensor:
     """Returns the sum over all processes, with gradient where all have the same loss."""
-    total: Tensor = _Sum.apply(x)  # type: ignore[no-untyped-call]
+    total: Tensor = _Sum.apply(x)
     return total
 
 
@@ -196,8 +196,9 @@ def sum_gradients(parted: Iterable[nn.Parameter], whole: Iterable[nn.Parameter])
     for bucket in _buckets([*gradients, *same]):
         flat = torch.cat([gradient.flatten() for gradient in bucket])
         dist.all_reduce(flat)
-        for gradient, summed in zip(bucket, flat.split([g.numel() for g in bucket]), strict=True):
-            gradient.copy_(summed.view(gradient.shape))
+        parts = torch.split(flat, [gradient.numel() for gradient in bucket])
+        for gradient, part in zip(bucket, parts, strict=True):
+            gradient.copy_(part.view(gradient.shape))
 
 
 class _Sum(torch.autograd.Function):
@@ -215,12 +216,18 @@ class _Sum(torch.autograd.Function):
         return _Sum.forward(ctx, gradients[0])
 
 
+class _Store(Protocol):
+    """What is used of torch's key-value store."""
+
+    def add(self, key: str, amount: int, /) -> int: ...
+
+
 class _Group:
     """The connection of this process to the others, once in its life."""
 
     def __init__(self) -> None:
         self.is_joined = self._has_failed = False
-        self._store: dist.Store | None = None
+        self._store: _Store | None = None
 
     def connect(self) -> None:
         """Connects, if nobody has done so."""
@@ -232,9 +239,10 @@ class _Group:
                 f"WORLD_SIZE={os.environ['WORLD_SIZE']} asks for several processes, but {', '.join(missing)} not set; start them by "
                 "torchrun, or unset WORLD_SIZE"
             )
-        self._store, rank, world_size = next(rendezvous("env://", timeout=TIMEOUT))  # type: ignore[no-untyped-call]
+        store, rank, world_size = next(rendezvous("env://", timeout=TIMEOUT))
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        dist.init_process_group(backend, store=self._store, rank=rank, world_size=world_size, timeout=TIMEOUT)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=TIMEOUT)
+        self._store = store
         atexit.register(self._leave)
 
     def is_first_to_fail(self) -> bool:

@@ -9,7 +9,7 @@ Names of parameters and buffers stay, so a student or checkpoint does not tell h
 from __future__ import annotations
 
 import torch
-from timm.layers import BatchNormAct2d, convert_sync_batchnorm
+from timm.layers.norm_act import BatchNormAct2d, convert_sync_batchnorm
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -20,7 +20,8 @@ def synchronise(module: nn.Module, *, device: torch.device) -> None:
     """Replaces the batch norms inside a module (not itself) by those of the global batch; weights stay the same tensors."""
     for name, child in module.named_children():
         if isinstance(child, _BatchNorm):
-            new = convert_sync_batchnorm(child) if device.type == "cuda" else GlobalBatchNorm(child)
+            on_gpu = device.type == "cuda"
+            new = convert_sync_batchnorm(child) if on_gpu else GlobalBatchNorm(child)  # type: ignore[no-untyped-call]
             module.register_module(name, new)
         else:
             synchronise(child, device=device)

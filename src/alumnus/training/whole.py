@@ -98,7 +98,7 @@ class _Gathering:
             each.set_state(state)
 
     def _all(self, share: Tensor) -> Tensor:
-        rows: Tensor = _Gather.apply(share, self._total)  # type: ignore[no-untyped-call]
+        rows: Tensor = _Gather.apply(share, self._total)
         return rows
 
 
