@@ -95,10 +95,14 @@ def train(words: Words = None) -> None:
     paths, settings = read.split(words or [])
     if len(paths) > 1:
         raise UserError(f"unexpected word {paths[1]!r}; after the recipe come key=value words")
+    from alumnus.distributed import is_main, joined
     from alumnus.training.loop import train as run_training
     from alumnus.training.recipe import load_config
 
-    print(run_training(load_config(paths[0] if paths else None, settings)).folder)
+    with joined():
+        run = run_training(load_config(paths[0] if paths else None, settings))
+        if is_main():
+            print(run.folder)
 
 
 @app.command(context_settings=AS_WORDS)

@@ -94,6 +94,20 @@ class Moments:
         if other.count:
             self._merge(other.count, other.mean, other._squares)
 
+    def packed(self) -> bytes:
+        """Returns these moments as bytes, for another process."""
+        counts = torch.tensor([self.count, -1 if self.limit is None else self.limit])
+        return safetensors.torch.save({"mean": self.mean, "squares": self._squares, "counts": counts})
+
+    @classmethod
+    def unpacked(cls, data: bytes) -> Moments:
+        """Returns the moments that were `packed`."""
+        tensors = safetensors.torch.load(data)
+        count, limit = tensors["counts"].tolist()
+        found = cls(len(tensors["mean"]), limit=None if limit < 0 else limit)
+        found._merge(count, tensors["mean"], tensors["squares"])
+        return found
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes a safetensors file, whole or not at all."""
         tensors = {"mean": self.mean, "squares": self._squares}

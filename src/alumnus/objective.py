@@ -58,6 +58,11 @@ class Objective(nn.Module, ABC):
     """A loss and the training-only modules that it needs (projectors, classifiers, queues): saved in checkpoints, not in the student.
 
     A subclass says in its docstring where gradients stop.
+
+    It is written as for one process. Where several train, batch, targets and what `student(batch.image)` returns are of the global batch in
+    each of them (see training/whole.py), so that any mean, contrast or statistic is global; only the images are a process's own. So an
+    objective gives the batch's images to the student, once for each view, and otherwise works on what that returns and on modules of its
+    own: a part of the student that it called by itself would count several times.
     """
 
     @abstractmethod

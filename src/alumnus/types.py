@@ -37,7 +37,10 @@ Targets = Mapping[str, Target]  # teacher name -> Target, in the order of the re
 
 
 class Batch(NamedTuple):
-    """One training batch. Images stay uint8 until they are on the device."""
+    """One training batch. Images stay uint8 until they are on the device.
+
+    Where several processes train, an objective gets the columns of the global batch, and the images of its own process's share of it.
+    """
 
     image: Tensor  # (B, 3, S, S) uint8, the student's view
     teacher_images: Mapping[

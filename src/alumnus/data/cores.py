@@ -33,6 +33,11 @@ def pick_workers(device: str, *, processes: int = 1, cores: int | None = None) -
     return max(1, min(MOST_WORKERS, mine - 1 if on_gpu else max(min(2, mine), mine // 2)))
 
 
+def local_processes() -> int:
+    """Returns how many training processes torchrun started on this machine; 1 without it."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
 def has_gpu() -> bool:
     """Whether torch would find one."""
     import torch

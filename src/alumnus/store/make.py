@@ -98,14 +98,23 @@ class Store:
         """
         return [self._estimate(spec, refuse_changed=refuse_changed) for spec in specs]
 
-    def fill(self, estimates: Sequence[Estimate], specs: Sequence[TeacherSpec]) -> list[Folder]:
+    def fill(
+        self,
+        estimates: Sequence[Estimate],
+        specs: Sequence[TeacherSpec],
+        *,
+        precision: Precision | None = None,
+    ) -> list[Folder]:
         """Computes all that is missing; returns each teacher's folder.
+
+        Args:
+            precision: of new outputs, where several processes have agreed on it; by default it is chosen here.
 
         Raises:
             StoreError: the budget is too small, or something is damaged.
             TooManyBadImages: more than 5 % of the images cannot be read.
         """
-        precision = self.choose_precision(estimates)
+        precision = precision or self.choose_precision(estimates)
         data, is_whole = self.wanted.data, not any(estimate.num_missing for estimate in estimates)
         # Of a store that lacks nothing, what could not be read is no matter any more.
         names = () if is_whole else data.file_names

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from alumnus.data.dataset import Dataset
+from alumnus.distributed import is_launched, local_rank
 from alumnus.errors import ConfigError
 from alumnus.models.artifact import load_student
 from alumnus.models.backbone import create_backbone, input_statistics
@@ -20,10 +21,24 @@ from alumnus.training.config import Config, StudentSpec
 
 
 def pick_device(name: str) -> torch.device:
-    """Returns the device; `auto` is the GPU where there is one."""
+    """Returns the device; `auto` is the GPU where there is one. Of several processes on a machine, each has a GPU of its own.
+
+    Raises:
+        ConfigError: there is no GPU, or none for this process.
+    """
     if name == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device=cuda, and torch sees no GPU; device=auto uses what there is")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+    if name == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    if not is_launched():
+        return torch.device("cuda")
+    if local_rank() >= torch.cuda.device_count():
+        raise ConfigError(
+            f"process {local_rank()} of this machine has no GPU, torch sees {torch.cuda.device_count()}; start no more processes than "
+            "GPUs (torchrun --nproc-per-node gpu), or device=cpu"
+        )
+    torch.cuda.set_device(local_rank())
+    return torch.device("cuda", local_rank())
 
 
 def build_student(config: Config) -> Student:

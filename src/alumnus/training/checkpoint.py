@@ -21,6 +21,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from alumnus.distributed import from_main, is_main, world_size
 from alumnus.errors import CheckpointError
 from alumnus.log import console
 from alumnus.training.optim import Ema
@@ -60,6 +61,15 @@ class TrainState:
             moments.setdefault(int(number), {})[name] = _laid_out_as(parameters[int(number)], value)
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+
+
+def share_state(state: TrainState) -> None:
+    """Gives every process the state of the first."""
+    if world_size() == 1:
+        return
+    data = from_main(lambda: safetensors.torch.save(state.tensors()))
+    if not is_main():
+        state.restore(safetensors.torch.load(data))
 
 
 def save_checkpoint(folder: Path, state: TrainState, *, step: int, fingerprint: str) -> Path:

@@ -23,7 +23,7 @@ from pydantic import (
     model_validator,
 )
 
-from alumnus.data.cores import pick_workers
+from alumnus.data.cores import local_processes, pick_workers
 from alumnus.data.sampler import SamplerName
 from alumnus.data.views import ViewSettings
 from alumnus.errors import ConfigError, nearest
@@ -162,7 +162,9 @@ class Config(BaseModel):
     views: ViewSettings = ViewSettings()
     seed: int = Field(0, ge=0)
     workers: int | None = Field(
-        None, ge=0, description="image-reading processes; chosen from the machine's cores by default"
+        None,
+        ge=0,
+        description="image-reading processes of each training process; chosen from the machine's cores by default",
     )
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["float32", "bfloat16", "auto"] = Field(
@@ -210,8 +212,10 @@ class Config(BaseModel):
 
     @property
     def num_workers(self) -> int:
-        """Image-reading processes."""
-        return pick_workers(self.device) if self.workers is None else self.workers
+        """Image-reading processes of this training process."""
+        if self.workers is not None:
+            return self.workers
+        return pick_workers(self.device, processes=local_processes())
 
 
 # May differ between a run and its continuation: they change nothing that is learnt.

@@ -63,16 +63,17 @@ def read_failure(folder: Path) -> Failure:
 
 
 @contextmanager
-def failure_kept(pupils: Sequence[Pupil], batch: Batch, *, step: int) -> Iterator[None]:
+def failure_kept(pupils: Sequence[Pupil], batch: Batch, *, step: int, writes: bool = True) -> Iterator[None]:
     """Writes replay.json into the runs of some students if a block meets NaN or Inf, and says so.
 
     Args:
-        batch: as it was loaded, on the CPU.
+        batch: the rows that the block worked on.
+        writes: false in all but one of several processes that fail alike.
     """
     try:
         yield
     except NonFiniteError as error:
-        for pupil in pupils:
+        for pupil in pupils if writes else ():
             _failure(pupil, batch, error, step=step).save(pupil.run.folder)
         raise NonFiniteError(
             f"step {step}: {error}. The last checkpoint is kept; `alumnus replay {pupils[0].run.folder}` does the step again and shows "

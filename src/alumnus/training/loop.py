@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,13 +16,24 @@ from alumnus.data.dataset import Dataset
 from alumnus.data.loader import Loaded, train_batches
 from alumnus.data.read import Quarantine
 from alumnus.data.sampler import Sampler
-from alumnus.errors import NonFiniteError
+from alumnus.distributed import (
+    decided,
+    gathered,
+    is_main,
+    joined,
+    main_first,
+    rank,
+    sum_gradients,
+    wait,
+    world_size,
+)
+from alumnus.errors import ConfigError, NonFiniteError
 from alumnus.faults import told
 from alumnus.licences import licence_kind, licence_warning
 from alumnus.log import MetricsFile, bar, console
 from alumnus.teachers.targets import TargetSource
 from alumnus.training.build import pick_device
-from alumnus.training.checkpoint import TrainState, load_together, save_checkpoint
+from alumnus.training.checkpoint import TrainState, load_together, save_checkpoint, share_state
 from alumnus.training.config import Config
 from alumnus.training.data import sampler_of, training_data
 from alumnus.training.failure import failure_kept, not_finite
@@ -34,13 +46,15 @@ from alumnus.training.pupil import Pupil, make_pupil, step_seed
 from alumnus.training.run import Run, open_run
 from alumnus.training.stop import signals_noted
 from alumnus.training.targets import choose_speakers
+from alumnus.training.whole import whole
 from alumnus.types import Batch, Targets, Terms
 
 
 def train(config: Config) -> Run:
     """Trains the student of a configuration, or each of its students; continues where an earlier run of it stopped.
 
-    With `students`, each has a run of its own in `out/students/NAME`, the same as if it were trained alone.
+    With `students`, each has a run of its own in `out/students/NAME`, the same as if it were trained alone. Started by torchrun, several
+    processes train together, on the batches that one would see (see `whole.py`); the first one writes.
 
     Ctrl-C and SIGTERM are noted: the step is finished, a checkpoint is written, and then KeyboardInterrupt or whatever the signal does
     comes. The same call goes on from there, to the bytes of a run that was not stopped.
@@ -51,30 +65,28 @@ def train(config: Config) -> Run:
         ResourceError: memory, disk or shared memory ran out; the last checkpoint stays.
     """
     each = config.each_student
-    with ExitStack() as stack:
-        stack.enter_context(told())
-        for folder in dict.fromkeys([config.out, *(one.out for one in each)]):
+    with joined(), told(), ExitStack() as stack:
+        for folder in dict.fromkeys([config.out, *(one.out for one in each)]) if is_main() else ():
             stack.enter_context(held(folder))
         for configs in [each] if config.together else [(one,) for one in each]:
             _train(configs)
+            wait()  # for the student to be written
     return Run(config.out)
 
 
 def _train(configs: Sequence[Config]) -> None:
     """Trains several students that differ in nothing but their networks on the same batches and targets."""
-    opened = [(config, open_run(config)) for config in configs]
-    for _, run in opened:
-        if run.is_done:
-            run.say(f"{run.student} is done already")
-    opened = [(config, run) for config, run in opened if not run.is_done]
+    opened = _open(configs)
     if not opened:
         return
     config, pupils, dataset, source, start, device = prepare(opened)
+    several = f", {world_size()} processes" if world_size() > 1 else ""
     for pupil in pupils:
         pupil.begin()
-        pupil.run.say(
+        _say(
+            pupil.run,
             f"{len(dataset):,} images of {len(np.unique(dataset.domain))} domains, {pupil.plan.summary}, "
-            f"steps {start} to {config.steps} on {device}"
+            f"steps {start} to {config.steps} on {device}{several}",
         )
     _fit(config, pupils, dataset, source, start=start, device=device)
     for pupil in pupils:
@@ -103,7 +115,12 @@ def prepare(opened: Sequence[tuple[Config, Run]]) -> Course:
     device = pick_device(config.device)
     if device.type == "cpu":
         keep_freed_memory()
-    dataset = training_data(config)
+    if config.batch_size < world_size():
+        raise ConfigError(
+            f"batch_size={config.batch_size} gives {world_size()} processes less than an image each; raise it, or start fewer processes"
+        )
+    with main_first():
+        dataset = training_data(config)
     began = None if run.is_stale else read_plan(run.folder)
     teachers, modes, why = choose_speakers(
         config, dataset, device=device, began=None if began is None else began.modes
@@ -116,8 +133,24 @@ def prepare(opened: Sequence[tuple[Config, Run]]) -> Course:
         for config, run in opened
     ]
     begun = [pupil.saved for pupil in pupils if not pupil.run.is_stale]
-    start = load_together(begun) if len(begun) == len(pupils) else 0
+    start = decided(lambda: load_together(begun) if len(begun) == len(pupils) else 0)
+    for pupil in pupils:
+        share_state(pupil.state)
     return Course(config, pupils, dataset, source, start, device)
+
+
+def _open(configs: Sequence[Config]) -> list[tuple[Config, Run]]:
+    """Returns the runs that are not done yet; the first process looks."""
+
+    def look() -> list[tuple[bool, bool]]:
+        runs = [open_run(config) for config in configs]
+        for run in runs:
+            if run.is_done:
+                run.say(f"{run.student} is done already")
+        return [(run.is_stale, run.is_done) for run in runs]
+
+    found = zip(configs, decided(look), strict=True)
+    return [(config, Run(config.out, is_stale)) for config, (is_stale, is_done) in found if not is_done]
 
 
 def _fit(
@@ -131,6 +164,7 @@ def _fit(
 ) -> None:
     """The training loop: steps `start` to `config.steps` - 1."""
     sampler = sampler_of(config, dataset)
+    writing = pupils if is_main() else []
     quarantines = [
         Quarantine(
             pupil.run.folder / "quarantine.jsonl",
@@ -138,7 +172,7 @@ def _fit(
             max_bad_fraction=config.max_bad_fraction,
             names=dataset.file_names,
         )
-        for pupil in pupils
+        for pupil in writing
     ]
     with ExitStack() as stack:
         stop = stack.enter_context(signals_noted())
@@ -146,32 +180,33 @@ def _fit(
             stack.enter_context(
                 closing(MetricsFile(pupil.run.folder / "metrics.jsonl", keep_before_step=start))
             )
-            for pupil in pupils
+            for pupil in writing
         ]
         line = stack.enter_context(bar(config.out.name, total=config.steps))
         line.advance(start)
         done = start
         reading = stop.before(batches(config, dataset, sampler, source, start=start, steps=config.steps))
         for step, loaded in enumerate(reading, start=start):
-            for row, reason in loaded.bad:
+            for row, reason in gathered(loaded.bad):
                 for quarantine in quarantines:
                     quarantine.add(dataset.file_names[row], reason)
-            batch = to_device(loaded.batch, device)
+            share = to_device(loaded.batch, device)
             with failure_kept(pupils, loaded.batch, step=step):
-                targets = source(batch)
+                targets = source(share)
+            batch, targets = whole(share, targets, total=config.batch_size)
             losses = []
-            for pupil, log in zip(pupils, metrics, strict=True):
-                with failure_kept([pupil], loaded.batch, step=step):
+            for pupil, log in zip_longest(pupils, metrics):
+                with failure_kept([pupil], batch, step=step, writes=is_main()):
                     terms = learn(pupil, batch, targets, step=step)
                 losses.append(terms.per_sample)
                 _note(pupil, terms, log, step=step, images=len(batch.row))
-            sampler.observe(loaded.batch.domain.numpy(), torch.stack(losses).mean(0).cpu().numpy())
+            sampler.observe(batch.domain.cpu().numpy(), torch.stack(losses).mean(0).cpu().numpy())
             if (step + 1) % config.log_every == 0:
                 line.say(", ".join(f"loss {pupil.meter.last_loss:.3f}" for pupil in pupils))
             line.advance()
             done = step + 1
-        if stop.is_asked:
-            for pupil in pupils:
+        if stop.is_agreed():
+            for pupil in writing:
                 _leave(pupil, done)
 
 
@@ -204,6 +239,7 @@ def _update(terms: Terms, state: TrainState, *, step: int, clip_norm: float) -> 
         )
     state.optimizer.zero_grad(set_to_none=True)
     terms.loss.backward()  # type: ignore[no-untyped-call]
+    sum_gradients(state.student.parameters(), state.objective.parameters())
     parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
     norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
     if not torch.isfinite(norm):
@@ -217,13 +253,17 @@ def _update(terms: Terms, state: TrainState, *, step: int, clip_norm: float) -> 
         state.ema.update(state.student, step=step)
 
 
-def _note(pupil: Pupil, terms: Terms, metrics: MetricsFile, *, step: int, images: int) -> None:
-    """Counts a step, writes a line and a checkpoint when their time has come."""
+def _note(pupil: Pupil, terms: Terms, metrics: MetricsFile | None, *, step: int, images: int) -> None:
+    """Counts a step, writes a line and a checkpoint when their time has come; without a file to write to, only counts."""
     config, state = pupil.config, pupil.state
     pupil.meter.count(terms, images)
     if (step + 1) % config.log_every == 0 or step + 1 == config.steps:
         lr = max(group["lr"] for group in state.optimizer.param_groups)
-        metrics.write(pupil.meter.line(step=step, lr=lr))
+        line = pupil.meter.line(step=step, lr=lr)
+        if metrics is not None:
+            metrics.write(line)
+    if metrics is None:
+        return
     if (step + 1) % config.checkpoint_every == 0 and step + 1 < config.steps:
         save_checkpoint(pupil.run.checkpoints, state, step=step + 1, fingerprint=pupil.fingerprint)
 
@@ -248,7 +288,14 @@ def batches(
         start=start,
         steps=steps,
         workers=config.num_workers,
+        rank=rank(),
+        world_size=world_size(),
     )
+
+
+def _say(run: Run, text: str) -> None:
+    if is_main():
+        run.say(text)
 
 
 def _warn_of_licences(manifest: Sequence[Mapping[str, Any]]) -> None:

@@ -8,10 +8,12 @@ Axes: D width of a teacher's summary.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from alumnus.data.dataset import Dataset
 from alumnus.data.loader import train_batches
+from alumnus.distributed import decided, each_bytes, from_main, rank, world_size
 from alumnus.log import bar
 from alumnus.moments import Moments
 from alumnus.store.read import Stored
@@ -36,10 +38,10 @@ def moments_of(
     found, live = dict[str, Moments](), list[Speaker]()
     for speaker in speakers:
         kept = run.folder / MOMENTS / f"{speaker.name}.safetensors"
-        if kept.is_file() and not run.is_stale:
-            found[speaker.name] = Moments.load(kept)
+        if not run.is_stale and decided(kept.is_file):
+            found[speaker.name] = _of_main(partial(Moments.load, kept))
         elif isinstance(speaker, Stored):
-            found[speaker.name] = speaker.moments()
+            found[speaker.name] = _of_main(speaker.moments)
         else:
             live.append(speaker)
     return found | (_gathered(config, dataset, live, source) if live else {})
@@ -55,7 +57,7 @@ def save_moments(run: Run, found: Mapping[str, Moments]) -> None:
 def _gathered(
     config: Config, dataset: Dataset, live: Sequence[Speaker], source: TargetSource
 ) -> dict[str, Moments]:
-    """Asks live teachers about the views of the first steps."""
+    """Asks live teachers about the views of the first steps; each process about its share."""
     asking = TargetSource(live, domains=dataset.domains, device=source.device)
     found = {speaker.name: Moments(speaker.num_features) for speaker in live}
     rows = max(LIVE_ROWS, *(LIVE_ROWS_PER_DIM * speaker.num_features for speaker in live))
@@ -70,6 +72,8 @@ def _gathered(
         start=0,
         steps=steps,
         workers=config.num_workers,
+        rank=rank(),
+        world_size=world_size(),
     )
     with bar("moments", total=steps) as line:
         for loaded in loader:
@@ -77,4 +81,19 @@ def _gathered(
             for name, target in asking(batch).items():
                 found[name].update(target.features.summary.cpu())
             line.advance()
-    return found
+    return {name: _merged(moments) for name, moments in found.items()}
+
+
+def _of_main(make: Callable[[], Moments]) -> Moments:
+    """Returns the moments that the first process makes."""
+    return make() if world_size() == 1 else Moments.unpacked(from_main(lambda: make().packed()))
+
+
+def _merged(share: Moments) -> Moments:
+    """Returns the moments of all processes' rows."""
+    if world_size() == 1:
+        return share
+    whole = Moments(share.num_features)
+    for part in each_bytes(share.packed()):
+        whole.merge(Moments.unpacked(part))
+    return whole

@@ -22,6 +22,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
+from alumnus.distributed import decided
 from alumnus.errors import ConfigError
 from alumnus.models.student import Student
 from alumnus.store.settings import show_bytes
@@ -59,10 +60,15 @@ class Plan:
 
 
 def read_plan(folder: Path) -> Plan | None:
-    """Returns the plan by which a run began, or None."""
+    """Returns the plan by which a run began, or None; of several processes, the first reads it."""
+    values = decided(lambda: _values(folder))
+    return None if values is None else Plan(**values)
+
+
+def _values(folder: Path) -> dict[str, Any] | None:
     try:
         values: dict[str, Any] = json.loads((folder / FILE).read_text(encoding="utf-8"))
-        return Plan(**values)
+        return asdict(Plan(**values))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError) as error:

@@ -6,12 +6,16 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 
 from alumnus.data.dataset import Dataset
+from alumnus.distributed import decided, gathered, is_main, main_first, share_of, world_size
+from alumnus.errors import ConfigError
 from alumnus.models.artifact import save_student
+from alumnus.models.batch_norm import synchronise
 from alumnus.models.student import Student
 from alumnus.moments import Moments
 from alumnus.objective import Objective, Setup, TeacherWidth
@@ -24,6 +28,7 @@ from alumnus.training.moments import save_moments
 from alumnus.training.optim import Ema, make_optimizer
 from alumnus.training.plan import Mode, Plan, StudentPrecision, fastest_precision, read_plan
 from alumnus.training.run import Run
+from alumnus.training.whole import gather_outputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,14 +54,17 @@ class Pupil:
 
     def begin(self) -> None:
         """Makes the run's folder and sets the modules to training."""
-        self.run.begin(self.config, self._manifest)
-        self.plan.save(self.run.folder)
-        save_moments(self.run, self.moments)
+        if is_main():
+            self.run.begin(self.config, self._manifest)
+            self.plan.save(self.run.folder)
+            save_moments(self.run, self.moments)
         self.student.train()
         self.objective.train()
 
     def finish(self) -> None:
         """Writes the student folder."""
+        if not is_main():
+            return
         if self.state.ema is not None:
             self.student.load_state_dict(self.state.ema.tensors)
         about = provenance(self.config, self.dataset, self._manifest)
@@ -81,11 +89,17 @@ def make_pupil(
     device: torch.device,
 ) -> Pupil:
     """Returns the student with its first weights and everything around it; nothing is written."""
-    student = build_student(config).to(device).to(memory_format=torch.channels_last)
+    with main_first():
+        student = build_student(config).to(device).to(memory_format=torch.channels_last)
     precision, measured = _precision(config, student, None if run.is_stale else read_plan(run.folder))
+    if world_size() > 1:
+        synchronise(student, device=device)
+        gather_outputs(student, total=config.batch_size, device=device)
     objective = _objective(config, dataset, student, teachers, moments).to(device)
     optimizer = make_optimizer(student, objective, config.optim, lr=config.lr)
     ema = Ema(student, decay=config.optim.ema) if config.optim.ema else None
+    fingerprint = _fingerprint(config, dataset, [teacher.about for teacher in teachers])
+    _refuse_strangers(fingerprint)
     return Pupil(
         config=config,
         run=run,
@@ -96,7 +110,7 @@ def make_pupil(
         student=student,
         objective=objective,
         state=TrainState(student, objective, optimizer, ema),
-        fingerprint=_fingerprint(config, dataset, [teacher.about for teacher in teachers]),
+        fingerprint=fingerprint,
     )
 
 
@@ -114,7 +128,8 @@ def _precision(
     if began is not None:
         return began.precision, {"precision": began.why.get("precision", "")}
     device = next(student.parameters()).device
-    chosen, why = fastest_precision(student, batch_size=config.batch_size, device=device)
+    measure = partial(fastest_precision, student, batch_size=share_of(config.batch_size), device=device)
+    chosen, why = decided(measure)
     return chosen, {"precision": why}
 
 
@@ -144,6 +159,17 @@ def _fingerprint(config: Config, dataset: Dataset, teachers: Sequence[Mapping[st
     said = [[teacher["fingerprint"], *_rounded(teacher)] for teacher in teachers]
     parts = [decisive, dataset.fingerprint, said]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _refuse_strangers(fingerprint: str) -> None:
+    """Of several processes, all have to train the same."""
+    first, *rest = gathered([fingerprint])
+    others = [number for number, found in enumerate(rest, start=1) if found != first]
+    if others:
+        raise ConfigError(
+            f"processes {', '.join(map(str, others))} have another recipe, other images or other teachers than process 0: give all "
+            "machines the same recipe, and the same files under the same names"
+        )
 
 
 def _rounded(teacher: Mapping[str, Any]) -> list[str]:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, TypeVar
 
+from alumnus.distributed import gathered, world_size
 from alumnus.errors import RunError
 
 T = TypeVar("T")
@@ -32,15 +33,25 @@ class Stop:
         """True from the first signal on."""
         return self.number is not None
 
+    def is_agreed(self) -> bool:
+        """Whether somebody asked any of the processes that train together; from then on it came to all of them."""
+        numbers = gathered([] if self.number is None else [self.number])
+        if numbers and self.number is None:
+            self.number = numbers[0]
+        return bool(numbers)
+
     def before(self, items: Iterator[T]) -> Iterator[T]:
-        """Yields items until the signal comes. If it came to reading processes too, that they are gone is no error."""
-        while not self.is_asked:
+        """Yields items until the signal comes. If it came to reading processes too, that they are gone is no error.
+
+        With several processes it is: others may wait for this one's item.
+        """
+        while not self.is_agreed():
             try:
                 item = next(items)
             except StopIteration:
                 return
             except RuntimeError:
-                if self.is_asked:
+                if self.is_asked and world_size() == 1:
                     return
                 raise
             yield item

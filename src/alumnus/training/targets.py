@@ -8,6 +8,7 @@ import torch
 
 from alumnus.data.dataset import Dataset
 from alumnus.data.views import ViewSettings
+from alumnus.distributed import decided, main_first, wait
 from alumnus.errors import ConfigError, StoreError
 from alumnus.log import console
 from alumnus.store.build import BATCH, Wanted
@@ -42,15 +43,19 @@ def choose_speakers(
         speakers, modes = live_speakers(config.teachers, device=device, memory_limit=config.memory_limit)
         return speakers, modes, {}
     store = store_of(config, config.store, dataset, device=device)
-    estimates = store.estimate(config.teachers, refuse_changed=True)
+    with main_first():
+        estimates = store.estimate(config.teachers, refuse_changed=True)
+    wait()  # nobody adds to the store while another process looks at what is missing
     names = [_name(estimate, spec) for estimate, spec in zip(estimates, config.teachers, strict=True)]
     draws = [_draws(config, dataset, spec) for spec in config.teachers]
-    stored = [
-        began[name] == "stored"
-        if began and name in began
-        else config.targets == "stored" or each.num_missing <= drawn
-        for name, each, drawn in zip(names, estimates, draws, strict=True)
-    ]
+    stored = decided(
+        lambda: [
+            began[name] == "stored"
+            if began and name in began
+            else config.targets == "stored" or each.num_missing <= drawn
+            for name, each, drawn in zip(names, estimates, draws, strict=True)
+        ]
+    )
     why = {
         name: f"{each.num_missing:,} of {each.num_wanted:,} outputs are missing, the run asks for about {drawn:,}"
         for name, each, drawn in zip(names, estimates, draws, strict=True)
@@ -69,23 +74,29 @@ def live_speakers(
 ) -> tuple[list[Speaker], dict[str, Mode]]:
     """Returns the teachers themselves; on a GPU, those that do not fit together wait in main memory for their turn.
 
+    Of several processes each has all of them, and the first one's memory decides for all.
+
     Raises:
         ConfigError: they do not fit into the memory allowed.
     """
     if device.type == "cpu" and memory_limit is None:
-        teachers = [load_teacher(spec, device=device) for spec in specs]
+        with main_first():
+            teachers = [load_teacher(spec, device=device) for spec in specs]
         return [Live(each, about=describe(each)) for each in teachers], {
             each.name: "live" for each in teachers
         }
     teachers, needs = list[Teacher](), list[Need]()
-    for spec in specs:
-        before = in_use(device)
-        teacher = load_teacher(spec, device=device)
-        weights = max(0, in_use(device) - before)
-        _, cost = cost_of(lambda teacher=teacher: _try(teacher), device)  # type: ignore[misc]
-        needs.append(Need(teacher.name, weights, max(0, cost.peak_bytes - before - weights)))
-        teachers.append(teacher.to(CPU))
-    modes = arrange(needs, free=_free(device, memory_limit, needs), can_rest=device.type == "cuda")
+    with main_first():
+        for spec in specs:
+            before = in_use(device)
+            teacher = load_teacher(spec, device=device)
+            weights = max(0, in_use(device) - before)
+            _, cost = cost_of(lambda teacher=teacher: _try(teacher), device)  # type: ignore[misc]
+            needs.append(Need(teacher.name, weights, max(0, cost.peak_bytes - before - weights)))
+            teachers.append(teacher.to(CPU))
+    modes = decided(
+        lambda: arrange(needs, free=_free(device, memory_limit, needs), can_rest=device.type == "cuda")
+    )
     speakers: list[Speaker] = [
         Live(each.to(device), about=describe(each), rests_on=CPU if modes[each.name] == "offloaded" else None)
         for each in teachers
@@ -96,7 +107,7 @@ def live_speakers(
 def stored_speakers(
     store: Store, estimates: Sequence[Estimate], specs: Sequence[TeacherSpec]
 ) -> list[Speaker]:
-    """Returns teachers as the store has them; what is missing is computed first, if the settings allow it.
+    """Returns teachers as the store has them; what is missing is computed first, if the settings allow it, by all processes together.
 
     Raises:
         StoreError: the store lacks some outputs and may not be filled.
@@ -108,7 +119,9 @@ def stored_speakers(
             f"{store.path} lacks outputs ({names}); `alumnus cache build` or store.fill=true computes them"
         )
     tell(store, estimates)
-    folders = store.fill(estimates, specs)
+    precision = decided(lambda: store.choose_precision(estimates))
+    wait()  # nobody writes while another process still weighs what is there against the budget
+    folders = store.fill(estimates, specs, precision=precision)
     return [
         _stored(folder, spec, store.wanted.of(spec.domains))
         for folder, spec in zip(folders, specs, strict=True)
@@ -150,7 +163,9 @@ def open_store(
             "a store holds a fixed number of views of each image, and views.per_image=0 draws new ones for ever; set "
             "views.per_image, for example to 8 (each costs one output an image and teacher)"
         )
-    wanted = Wanted(dataset, identify(dataset, settings.path, workers=workers), views.per_image)
+    with main_first():
+        keys = identify(dataset, settings.path, workers=workers)
+    wanted = Wanted(dataset, keys, views.per_image)
     return Store(
         settings,
         wanted,
