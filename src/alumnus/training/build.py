@@ -83,6 +83,11 @@ def provenance(config: Config, dataset: Dataset, teachers: Sequence[Mapping[str,
             "fingerprint": dataset.fingerprint,
             "images": len(dataset),
             "domains": list(dataset.domains),
+            **(
+                {"roles": {name: list(roles) for name, roles in dataset.roles.items()}}
+                if dataset.roles
+                else {}
+            ),
         },
         "teachers": list(teachers),
     }

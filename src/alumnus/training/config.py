@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from alumnus.data.cores import pick_workers
+from alumnus.data.roles import DataEntry
 from alumnus.data.sampler import SamplerName
 from alumnus.data.views import ViewSettings
 from alumnus.errors import ConfigError, nearest
@@ -109,12 +110,30 @@ def _method(value: object) -> object:
         raise ConfigError(explain(error, settings)) from error
 
 
-def _paths(value: object) -> object:
-    """One path or several -> texts."""
-    several = [value] if isinstance(value, str | Path) else value
-    return (
-        [str(v) if isinstance(v, Path) else v for v in several] if isinstance(several, Sequence) else several
-    )
+def _sources(value: object) -> object:
+    """One source or several -> texts, and entries where more than a path is said."""
+    several = [value] if isinstance(value, str | Path | Mapping | DataEntry) else value
+    return [_source(each) for each in several] if isinstance(several, Sequence) else several
+
+
+def _source(value: object) -> object:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, str | DataEntry):
+        return value
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{value!r} is no source; give a path, or {{path: …, role: …, domain: …}}")
+    try:
+        return DataEntry.model_validate(dict(value))
+    except ValidationError as error:
+        raise ConfigError(explain(error, DataEntry)) from error
+
+
+def _patterns(value: object) -> object:
+    """`none` -> None, one pattern -> itself in a tuple."""
+    if value in ("none", [], ()):
+        return None
+    return (value,) if isinstance(value, str) else value
 
 
 class Config(BaseModel):
@@ -123,8 +142,8 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     out: Path = Field(description="the run's folder")
-    data: Annotated[tuple[str, ...], BeforeValidator(_paths)] = Field(
-        description="dataset folder, image folder or list file; or several, which are joined"
+    data: Annotated[tuple[str | DataEntry, ...], BeforeValidator(_sources)] = Field(
+        description="dataset folder, image folder or list file, or {path: …, role: …, domain: …}; or several, which are joined"
     )
     student: StudentSpec = Field(description="the network to train")
     students: tuple[StudentSpec, ...] = Field(
@@ -207,6 +226,11 @@ class Config(BaseModel):
             self.model_copy(update={"student": spec, "students": (), "out": self.out / STUDENTS / name})
             for name, spec in zip(names, self.students, strict=True)
         )
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Where the images are."""
+        return tuple(each.path if isinstance(each, DataEntry) else each for each in self.data)
 
     @property
     def num_workers(self) -> int:
