@@ -179,6 +179,11 @@ class Config(BaseModel):
     optim: OptimSettings = OptimSettings()
     sampler: SamplerName = Field("balanced", description="how a batch is shared by the domains")
     views: ViewSettings = ViewSettings()
+    freeze: Annotated[tuple[str, ...] | None, BeforeValidator(_patterns)] = Field(
+        None,
+        description="parts of the student that stay as they are: none, backbone, or patterns of its parameters' names such as "
+        "backbone.blocks.0.*",
+    )
     seed: int = Field(0, ge=0)
     workers: int | None = Field(
         None, ge=0, description="image-reading processes; chosen from the machine's cores by default"
