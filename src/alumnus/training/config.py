@@ -36,6 +36,8 @@ from alumnus.training.optim import OptimSettings
 
 METHODS = "alumnus.methods"
 STUDENTS = "students"  # folder of several students' runs
+STAGES = "stages"  # a recipe's list of runs, and the folder of all but the last; see stages.py
+STAGE_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"  # as in `stages.NAME.steps=50`
 
 
 class StudentSpec(BaseModel):
@@ -263,7 +265,29 @@ FREE = frozenset(
 
 def schema() -> dict[str, Any]:
     """Returns the JSON schema of a recipe, for editors."""
-    return Config.model_json_schema()
+    found = Config.model_json_schema()
+    name = {"type": "string", "pattern": STAGE_NAME, "description": "of its run, out/stages/NAME"}
+    own = {key: value for key, value in found["properties"].items() if key != "out"}
+    stage = {
+        "type": "object",
+        "properties": {"name": name, **own},
+        "required": ["name"],
+        "additionalProperties": False,
+    }
+    found["properties"][STAGES] = {
+        "type": "array",
+        "items": stage,
+        "minItems": 1,
+        "description": "runs one after another, each with settings of its own laid over those beside `stages`; the last one is `out`, "
+        "and `stage:NAME` as student or teacher is an earlier one's student",
+    }
+    # A recipe with stages may leave to them what a run needs.
+    found["anyOf"] = [
+        {"required": [key for key in found["required"] if key != "out"]},
+        {"required": [STAGES]},
+    ]
+    found["required"] = ["out"]
+    return found
 
 
 def dump(config: Config) -> str:

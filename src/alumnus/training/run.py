@@ -24,7 +24,7 @@ import yaml
 
 from alumnus.errors import ConfigError
 from alumnus.log import console
-from alumnus.training.config import STUDENTS, Config, differences, dump
+from alumnus.training.config import STAGES, STUDENTS, Config, differences, dump
 
 FILES = (
     "config.yaml",
@@ -38,7 +38,6 @@ FILES = (
 )
 MOMENTS = "moments"
 FOLDERS = ("checkpoints", "student", MOMENTS)
-STAGES = "stages"  # runs that this one builds on may stand inside its folder
 
 
 @dataclass(frozen=True)
