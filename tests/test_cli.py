@@ -48,6 +48,7 @@ def test_every_verb_has_help(capsys: pytest.CaptureFixture[str]) -> None:
     verbs = [
         "demo",
         "train",
+        "recipes",
         "replay",
         "evaluate",
         "bench",

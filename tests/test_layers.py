@@ -25,6 +25,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "licences",
             "models",
             "moments",
+            "recipes",
         }
     ),
     frozenset({"datasets", "curation", "teachers", "objective", "encoder", "index"}),

@@ -56,16 +56,16 @@ __all__ = [
 ]
 
 
-def train(recipe: str | Path | None = None, /, **settings: object) -> Run:
-    """Trains a student and returns its run folder; see `alumnus schema` for the settings.
+def train(recipe: str | Path | None = None, /, *, begin_at: str | None = None, **settings: object) -> Run:
+    """Trains a student, or the stages of a recipe, and returns its run folder; see `alumnus schema` for the settings.
 
     Args:
-        recipe: a YAML file; the keyword arguments change it.
+        recipe: a YAML file, or `recipe:NAME` of one that comes with Alumnus; the keyword arguments change it.
+        begin_at: the stage that begins anew, with all after it; see docs/stages.md.
     """
-    from alumnus.training.loop import train as fit
-    from alumnus.training.recipe import load_config
+    from alumnus.training.stages import load_stages, train_stages
 
-    return fit(load_config(recipe, **settings))
+    return train_stages(load_stages(recipe, **settings), begin_at=begin_at)
 
 
 def __getattr__(name: str) -> Any:

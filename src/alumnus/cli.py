@@ -90,19 +90,42 @@ def demo(
 
 
 @app.command(context_settings=AS_WORDS)
-def train(words: Words = None) -> None:
-    """Train a student: alumnus train recipe.yaml out=runs/x steps=2000 teachers.0.weight=2"""
+def train(
+    words: Words = None,
+    begin_at: Annotated[
+        str | None, typer.Option("--from", metavar="STAGE", help="Begin anew at this stage of the recipe.")
+    ] = None,
+) -> None:
+    """Train a student: alumnus train recipe.yaml out=runs/x steps=2000 teachers.0.weight=2
+
+    recipe:NAME is a recipe that comes with Alumnus, see `alumnus recipes`. Of a recipe with stages, finished ones are passed over.
+    """
     paths, settings = read.split(words or [])
     if len(paths) > 1:
         raise UserError(f"unexpected word {paths[1]!r}; after the recipe come key=value words")
     from alumnus.distributed import is_main, joined
-    from alumnus.training.loop import train as run_training
-    from alumnus.training.recipe import load_config
+    from alumnus.training.stages import load_stages, train_stages
 
     with joined():
-        run = run_training(load_config(paths[0] if paths else None, settings))
+        run = train_stages(load_stages(paths[0] if paths else None, settings), begin_at=begin_at)
         if is_main():
             print(run.folder)
+
+
+@app.command(context_settings=AS_WORDS)
+def recipes(words: Words = None) -> None:
+    """List the recipes that come with Alumnus, or print one: alumnus recipes experts > mine.yaml"""
+    names, settings = read.split(words or [])
+    if settings or len(names) > 1:
+        raise UserError(
+            f"unexpected word {[*settings, *names[1:]][0]!r}; wanted: the NAME of a recipe, or nothing"
+        )
+    from alumnus import recipes as shipped
+
+    if names:
+        print(shipped.text(names[0].removeprefix(shipped.PREFIX)), end="")
+    else:
+        table(("recipe", "what for"), ((name, shipped.title(name)) for name in shipped.names()))
 
 
 @app.command(context_settings=AS_WORDS)

@@ -30,9 +30,8 @@ from alumnus.report.verdict import verdict
 from alumnus.teachers import load_teacher
 from alumnus.training.build import build_student, pick_device
 from alumnus.training.config import Config
-from alumnus.training.loop import train
-from alumnus.training.recipe import load_config
-from alumnus.training.run import STAGES, Run
+from alumnus.training.run import Run
+from alumnus.training.stages import load_stages, train_stages
 
 DOMAINS = ("emoji", "logos", "flags", "earth")
 SIZE = 64  # px; the drawings are simple, and a step costs a twelfth of one at 224
@@ -104,25 +103,20 @@ def _one_seed(
     out: Path, data: Sequence[str], dataset: Dataset, *, seed: int, budget: Mapping[str, object]
 ) -> Results:
     """Experts, student, scores."""
-    for name, settings in EXPERTS.items():
-        stage = {**COMMON, **settings, "method": "supervised", "domains": [name], "seed": seed}
-        train(load_config(out=out / STAGES / name, data=data, **stage))
-    student = {**COMMON, **STUDENT, **budget}
-    config = load_config(out=out, data=data, teachers=_teachers(out), seed=seed, **student)
-    run = train(config)
-    return score(_models(config, run), dataset, out=out, knn=False)
+    experts = [
+        {"name": name, **settings, "method": "supervised", "domains": [name]}
+        for name, settings in EXPERTS.items()
+    ]
+    student = {"name": "student", **STUDENT, **budget, "teachers": _teachers()}
+    stages = load_stages(out=out, data=data, seed=seed, **COMMON, stages=[*experts, student])
+    run = train_stages(stages)
+    return score(_models(stages[-1].config, run), dataset, out=out, knn=False)
 
 
-def _teachers(out: Path) -> list[dict[str, Any]]:
+def _teachers() -> list[dict[str, Any]]:
     """The generalist, trusted everywhere, and each expert, trusted on its own domain."""
     experts = [
-        {
-            "model": f"alumnus:{out / STAGES / name / 'student'}",
-            "name": name,
-            "output": "embedding",
-            "domains": [name],
-        }
-        for name in EXPERTS
+        {"model": f"stage:{name}", "name": name, "output": "embedding", "domains": [name]} for name in EXPERTS
     ]
     return [{**LITE0, "name": "generalist", "size": SIZE}, *experts]
 

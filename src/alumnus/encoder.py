@@ -116,9 +116,13 @@ class Encoder:
 
 def load(folder: str | Path) -> Encoder:
     """Returns the encoder of a student folder, or of a run folder that holds one."""
-    folder = Path(folder)
-    inner = folder / "student"
-    return Encoder(load_student(inner if inner.is_dir() else folder))
+    return Encoder(load_student(student_folder(folder)))
+
+
+def student_folder(folder: str | Path) -> Path:
+    """Returns the student folder of a run folder; any other folder as it is."""
+    inner = Path(folder) / "student"
+    return inner if inner.is_dir() else Path(folder)
 
 
 def embed(

@@ -11,6 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 from torch import nn
@@ -31,6 +32,14 @@ class MethodSettings(BaseModel):
     def needs_moments(self) -> bool:
         """Whether `build` needs the moments of the teachers' features, which takes a pass over them."""
         return False
+
+    @property
+    def learns_from(self) -> frozenset[Literal["teachers", "labels"]] | None:
+        """What `build` refuses to do without, so that a recipe in stages is checked before its first one; None: it is found out later.
+
+        A method that learns from labels alone takes no teachers.
+        """
+        return None
 
 
 @dataclass(frozen=True)

@@ -133,8 +133,12 @@ def test_differences_ignore_what_is_not_learnt(recipe: Path) -> None:
 
 
 def test_the_schema_describes_every_setting() -> None:
-    """Editors get a JSON schema with the fields of the configuration."""
-    assert set(schema()["properties"]) == set(Config.model_fields)
+    """Editors get a JSON schema with the fields of the configuration, and stages, which have the same ones but for the folder."""
+    found = schema()
+    assert set(found["properties"]) == {*Config.model_fields, "stages"}
+    stage = found["properties"]["stages"]["items"]
+    assert set(stage["properties"]) == {*Config.model_fields, "name"} - {"out"}
+    assert stage["required"] == ["name"]
 
 
 def test_a_callable_teacher_is_written_as_its_module_path(recipe: Path, tmp_path: Path) -> None:

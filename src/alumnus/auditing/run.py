@@ -111,7 +111,7 @@ def audit(
         suggestions=suggestions,
         recipe=_recipe(config.teachers, suggestions),
         data_licences=tuple(
-            DataLicence(*each, licence_warning(each.licence)) for each in licences(config.data)
+            DataLicence(*each, licence_warning(each.licence)) for each in licences(config.paths)
         ),
         num_images=sum(domain.num_images for domain in found.domains),
         num_bad=quarantine.count,

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
@@ -27,6 +27,7 @@ from alumnus.data.locator import size_in_bytes
 from alumnus.data.names import byte_order, printable
 from alumnus.data.objects import ObjectRows, Objects
 from alumnus.data.readers.sources import Source, read_sources
+from alumnus.data.roles import DataEntry, Role, roles_of
 from alumnus.data.write import write_dataset
 from alumnus.errors import DataError, nearest
 
@@ -59,6 +60,9 @@ class Dataset:
     mask_classes: tuple[str, ...] = ()  # name of each index, if dataset.json says them
     depths: Sequence[str | None] | None = None  # N, absolute paths for data.dense.read_depth
     depth_unit: str = MILLIMETRES  # of one step of a depth file
+    roles: Mapping[str, tuple[Role, ...]] = field(
+        default_factory=dict
+    )  # of each domain's images; empty where every source is a plain path
 
     def __len__(self) -> int:
         """Number of images."""
@@ -128,7 +132,7 @@ class Dataset:
             yield found
 
 
-def open_dataset(source: Source | Sequence[Source]) -> Dataset:
+def open_dataset(source: Source | DataEntry | Sequence[Source | DataEntry]) -> Dataset:
     """Returns the images of one source or several, of any kind that docs/data.md names.
 
     Dataset folders, flat folders, class folders, folders with masks; CSV, TSV, JSONL or Parquet lists; COCO json; tar shards
@@ -136,19 +140,23 @@ def open_dataset(source: Source | Sequence[Source]) -> Dataset:
 
     Rows come in the order of the list, or in byte order of their names; sources one after another. Where a source names no domain, its
     folder's name is used. Domains of one name are one domain, also from several sources, and so are their classes of one name. With
-    several sources the root is their deepest common folder.
+    several sources the root is their deepest common folder. A `DataEntry` is a source with a role: see `data.roles`.
 
     Raises:
         DataError: saying which source, row and column is wrong; also if one image comes from two sources.
     """
-    sources = [source] if isinstance(source, (str, os.PathLike)) else list(source)
+    sources = [source] if isinstance(source, (str, os.PathLike, DataEntry)) else list(source)
     if not sources:
         raise DataError("no source of images was given; give a folder or a list of images")
-    listings = read_sources(sources)
+    listings = read_sources([each.path if isinstance(each, DataEntry) else each for each in sources])
+    entries = [each if isinstance(each, DataEntry) else None for each in sources]
+    listings = [each.applied(rows) if each else rows for each, rows in zip(entries, listings, strict=True)]
     whole = one_after_another(listings)
     if len(listings) > 1:
         _check_distinct(whole)
-    return _indexed(whole)
+    given = any(entry is not None for entry in entries)
+    roles = roles_of([each.role if each else "labelled" for each in entries], listings) if given else {}
+    return replace(_indexed(whole), roles=roles)
 
 
 def _indexed(rows: Listing) -> Dataset:

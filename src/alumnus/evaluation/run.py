@@ -18,7 +18,8 @@ import torch
 
 from alumnus.data.dataset import Dataset, open_dataset
 from alumnus.data.read import Quarantine
-from alumnus.encoder import load
+from alumnus.data.roles import generic_domains
+from alumnus.encoder import load, student_folder
 from alumnus.errors import ConfigError, DataError
 from alumnus.evaluation.arrays import Floats, Ids
 from alumnus.evaluation.assemble import Cost, columns, differences, model_scores
@@ -30,7 +31,8 @@ from alumnus.evaluation.knn import classify, make_task
 from alumnus.evaluation.results import DomainCount, Results, write_results
 from alumnus.evaluation.retrieval import Retrieval, retrieve
 from alumnus.evaluation.vectors import check_names, concatenated, encode_paths, ms_per_image
-from alumnus.log import progress
+from alumnus.log import console, progress
+from alumnus.models.artifact import read_about
 
 SPARE = "spare"  # near copies of held-out classes; scoring them would flatter
 
@@ -53,6 +55,8 @@ def evaluate(
     >>> evaluate("runs/demo/student", data="dataset/")  # doctest: +SKIP
     {'merged/R@1': 0.557, 'merged/R@1/emoji': 0.61, ..., 'separate/mMP@5': 0.41, ...}
 
+    Domains that were generic when the student was trained (see `data.roles`) are left out.
+
     Args:
         data: anything that `open_dataset` reads.
         split: which images are queries and index; `test+query` is both.
@@ -62,7 +66,7 @@ def evaluate(
     """
     results = score(
         [StudentEncode(load(model).student)],
-        open_dataset(data),
+        _without_generic(open_dataset(data), student_folder(model)),
         split=split,
         index_split=index_split,
         out=None if out is None else Path(out),
@@ -169,6 +173,21 @@ def score(
         write_results(results, out / "results.json")
         write_gallery(out / "gallery.json", reference, found[reference], data, rows, seed=seed)
     return results
+
+
+def _without_generic(data: Dataset, student: Path) -> Dataset:
+    """Leaves out the domains that were nobody's when the student was trained."""
+    roles = read_about(student)["provenance"].get("data", {}).get("roles", {})
+    generic = [domain for domain in generic_domains(roles) if domain in data.domains]
+    if not generic:
+        return data
+    rest = [domain for domain in data.domains if domain not in generic]
+    if not rest:
+        raise DataError(
+            f"nothing to score: {', '.join(generic)} was generic when {student} was trained; give data of your own domains"
+        )
+    console.print(f"left out, generic in training: {', '.join(generic)}")
+    return data.select(domains=rest)
 
 
 def _queries_and_index(data: Dataset, split: str, index_split: str | None) -> tuple[Ids, Ids]:

@@ -48,6 +48,11 @@ class Settings(MethodSettings):
         """For what is fitted."""
         return self.normalise not in ("running", "none")
 
+    @property
+    def learns_from(self) -> frozenset[Literal["teachers", "labels"]]:
+        """Teachers."""
+        return frozenset({"teachers"})
+
 
 def build(settings: Settings, setup: Setup) -> Objective:
     """Returns the objective for the teachers of the run."""

@@ -30,6 +30,11 @@ class Settings(MethodSettings):
     name: Literal["supervised"] = "supervised"
     scale: float = Field(16.0, gt=0, description="of the cosines before the softmax; 16 as in UDON")
 
+    @property
+    def learns_from(self) -> frozenset[Literal["teachers", "labels"]]:
+        """Labels alone."""
+        return frozenset({"labels"})
+
 
 def build(settings: Settings, setup: Setup) -> Objective:
     """Returns the objective for the domains that have classes."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from alumnus.data.dataset import Dataset
 from alumnus.distributed import is_launched, local_rank
 from alumnus.errors import ConfigError
 from alumnus.models.artifact import load_student
-from alumnus.models.backbone import create_backbone, input_statistics
+from alumnus.models.backbone import create_backbone, input_statistics, size_arguments
 from alumnus.models.student import Architecture, Student
 from alumnus.models.weights import load_into, load_state
 from alumnus.training.config import Config, StudentSpec
@@ -76,13 +77,32 @@ def _fresh(name: str, spec: StudentSpec, config: Config) -> Student:
 
 def _continued(folder: Path, config: Config) -> Student:
     student = load_student(folder)
-    found = (student.size, student.embed_dim)
-    if found != (config.size, config.embed_dim):
+    check_continued(student.architecture, config, source=folder)
+    if student.size == config.size:
+        return student
+    resized = Student(replace(student.architecture, size=config.size), backbone=student.backbone)
+    resized.embed.load_state_dict(student.embed.state_dict())
+    return resized.eval()
+
+
+def check_continued(found: Architecture, config: Config, *, source: object) -> None:
+    """Refuses to continue from a student whose embedding is of another width, or whose grid is fixed to another size.
+
+    Args:
+        source: what has that architecture, for the message.
+
+    Raises:
+        ConfigError: naming both.
+    """
+    if found.embed_dim != config.embed_dim:
         raise ConfigError(
-            f"{folder} has size={found[0]} and embed_dim={found[1]}, the recipe size={config.size} and "
-            f"embed_dim={config.embed_dim}; they must agree"
+            f"{source} has embed_dim={found.embed_dim}, the recipe embed_dim={config.embed_dim}; they must agree"
         )
-    return student
+    if found.size != config.size and size_arguments(found.model.partition(".")[0], found.size):
+        raise ConfigError(
+            f"{source} has size={found.size}, the recipe size={config.size}; they must agree, because {found.model} was built "
+            "for one size of grid (networks without a fixed grid may continue at another)"
+        )
 
 
 def provenance(config: Config, dataset: Dataset, teachers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -98,6 +118,11 @@ def provenance(config: Config, dataset: Dataset, teachers: Sequence[Mapping[str,
             "fingerprint": dataset.fingerprint,
             "images": len(dataset),
             "domains": list(dataset.domains),
+            **(
+                {"roles": {name: list(roles) for name, roles in dataset.roles.items()}}
+                if dataset.roles
+                else {}
+            ),
         },
         "teachers": list(teachers),
     }

@@ -52,7 +52,7 @@ def verify(
     config, _ = _config(recipe, [f"out={store}", *words])
     device = pick_device(config.device)
     specs = {load_teacher(spec, device=device).fingerprint: spec for spec in config.teachers}
-    how = Again(sample, data=config.data, specs=specs, device=device, workers=config.num_workers)
+    how = Again(sample, data=config.paths, specs=specs, device=device, workers=config.num_workers)
     return verify_store(store, how, repair=repair)
 
 

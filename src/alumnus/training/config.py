@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from alumnus.data.cores import local_processes, pick_workers
+from alumnus.data.roles import DataEntry
 from alumnus.data.sampler import SamplerName
 from alumnus.data.views import ViewSettings
 from alumnus.errors import ConfigError, nearest
@@ -35,6 +36,8 @@ from alumnus.training.optim import OptimSettings
 
 METHODS = "alumnus.methods"
 STUDENTS = "students"  # folder of several students' runs
+STAGES = "stages"  # a recipe's list of runs, and the folder of all but the last; see stages.py
+STAGE_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"  # as in `stages.NAME.steps=50`
 
 
 class StudentSpec(BaseModel):
@@ -109,12 +112,30 @@ def _method(value: object) -> object:
         raise ConfigError(explain(error, settings)) from error
 
 
-def _paths(value: object) -> object:
-    """One path or several -> texts."""
-    several = [value] if isinstance(value, str | Path) else value
-    return (
-        [str(v) if isinstance(v, Path) else v for v in several] if isinstance(several, Sequence) else several
-    )
+def _sources(value: object) -> object:
+    """One source or several -> texts, and entries where more than a path is said."""
+    several = [value] if isinstance(value, str | Path | Mapping | DataEntry) else value
+    return [_source(each) for each in several] if isinstance(several, Sequence) else several
+
+
+def _source(value: object) -> object:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, str | DataEntry):
+        return value
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{value!r} is no source; give a path, or {{path: …, role: …, domain: …}}")
+    try:
+        return DataEntry.model_validate(dict(value))
+    except ValidationError as error:
+        raise ConfigError(explain(error, DataEntry)) from error
+
+
+def _patterns(value: object) -> object:
+    """`none` -> None, one pattern -> itself in a tuple."""
+    if value in ("none", [], ()):
+        return None
+    return (value,) if isinstance(value, str) else value
 
 
 class Config(BaseModel):
@@ -123,8 +144,8 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     out: Path = Field(description="the run's folder")
-    data: Annotated[tuple[str, ...], BeforeValidator(_paths)] = Field(
-        description="dataset folder, image folder or list file; or several, which are joined"
+    data: Annotated[tuple[str | DataEntry, ...], BeforeValidator(_sources)] = Field(
+        description="dataset folder, image folder or list file, or {path: …, role: …, domain: …}; or several, which are joined"
     )
     student: StudentSpec = Field(description="the network to train")
     students: tuple[StudentSpec, ...] = Field(
@@ -160,6 +181,11 @@ class Config(BaseModel):
     optim: OptimSettings = OptimSettings()
     sampler: SamplerName = Field("balanced", description="how a batch is shared by the domains")
     views: ViewSettings = ViewSettings()
+    freeze: Annotated[tuple[str, ...] | None, BeforeValidator(_patterns)] = Field(
+        None,
+        description="parts of the student that stay as they are: none, backbone, or patterns of its parameters' names such as "
+        "backbone.blocks.0.*",
+    )
     seed: int = Field(0, ge=0)
     workers: int | None = Field(
         None,
@@ -211,6 +237,11 @@ class Config(BaseModel):
         )
 
     @property
+    def paths(self) -> tuple[str, ...]:
+        """Where the images are."""
+        return tuple(each.path if isinstance(each, DataEntry) else each for each in self.data)
+
+    @property
     def num_workers(self) -> int:
         """Image-reading processes of this training process."""
         if self.workers is not None:
@@ -238,7 +269,29 @@ FREE = frozenset(
 
 def schema() -> dict[str, Any]:
     """Returns the JSON schema of a recipe, for editors."""
-    return Config.model_json_schema()
+    found = Config.model_json_schema()
+    name = {"type": "string", "pattern": STAGE_NAME, "description": "of its run, out/stages/NAME"}
+    own = {key: value for key, value in found["properties"].items() if key != "out"}
+    stage = {
+        "type": "object",
+        "properties": {"name": name, **own},
+        "required": ["name"],
+        "additionalProperties": False,
+    }
+    found["properties"][STAGES] = {
+        "type": "array",
+        "items": stage,
+        "minItems": 1,
+        "description": "runs one after another, each with settings of its own laid over those beside `stages`; the last one is `out`, "
+        "and `stage:NAME` as student or teacher is an earlier one's student",
+    }
+    # A recipe with stages may leave to them what a run needs.
+    found["anyOf"] = [
+        {"required": [key for key in found["required"] if key != "out"]},
+        {"required": [STAGES]},
+    ]
+    found["required"] = ["out"]
+    return found
 
 
 def dump(config: Config) -> str:

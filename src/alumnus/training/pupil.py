@@ -23,6 +23,7 @@ from alumnus.teachers.targets import Speaker
 from alumnus.training.build import build_student, provenance
 from alumnus.training.checkpoint import Saved, TrainState
 from alumnus.training.config import FREE, Config, method_module
+from alumnus.training.freeze import freeze, set_training
 from alumnus.training.meter import Meter
 from alumnus.training.moments import save_moments
 from alumnus.training.optim import Ema, make_optimizer
@@ -58,7 +59,7 @@ class Pupil:
             self.run.begin(self.config, self._manifest)
             self.plan.save(self.run.folder)
             save_moments(self.run, self.moments)
-        self.student.train()
+        set_training(self.student)
         self.objective.train()
 
     def finish(self) -> None:
@@ -91,6 +92,7 @@ def make_pupil(
     """Returns the student with its first weights and everything around it; nothing is written."""
     with main_first():
         student = build_student(config).to(device).to(memory_format=torch.channels_last)
+    freeze(student, config.freeze or ())
     precision, measured = _precision(config, student, None if run.is_stale else read_plan(run.folder))
     if world_size() > 1:
         synchronise(student, device=device)
@@ -156,6 +158,8 @@ def _objective(
 
 def _fingerprint(config: Config, dataset: Dataset, teachers: Sequence[Mapping[str, Any]]) -> str:
     decisive = {key: value for key, value in config.model_dump(mode="json").items() if key not in FREE}
+    if decisive["freeze"] is None:
+        del decisive["freeze"]  # so that runs from before there was such a setting go on
     said = [[teacher["fingerprint"], *_rounded(teacher)] for teacher in teachers]
     parts = [decisive, dataset.fingerprint, said]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -27,7 +27,7 @@ import yaml
 from alumnus.errors import ConfigError
 from alumnus.log import append_line, console
 from alumnus.training import lock
-from alumnus.training.config import STUDENTS, Config, differences, dump
+from alumnus.training.config import STAGES, STUDENTS, Config, differences, dump
 from alumnus.training.files import new_name, replace_text
 
 FILES = (
@@ -44,7 +44,6 @@ FILES = (
 )
 MOMENTS = "moments"
 FOLDERS = ("checkpoints", "student", MOMENTS)
-STAGES = "stages"  # runs that this one builds on may stand inside its folder
 # May be in a folder that holds no run: the lock, and what a kill at the very beginning left.
 NO_RUN = frozenset({STAGES, lock.NAME, new_name("config.yaml")})
 

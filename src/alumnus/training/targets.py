@@ -138,7 +138,7 @@ def store_of(config: Config, settings: StoreSettings, dataset: Dataset, *, devic
         device=device,
         workers=config.num_workers,
         memory_limit=config.memory_limit,
-        sources=config.data,
+        sources=config.paths,
     )
 
 

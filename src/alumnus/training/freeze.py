@@ -1,0 +1,65 @@
+"""Freezing: parts of a student that training leaves as they are, to the bit.
+
+A frozen parameter gets no gradient, so neither a step nor weight decay moves it. A module whose parameters are all frozen is in
+eval mode too: its batch norms keep their statistics and its dropout and drop path are off.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+from torch import nn
+
+from alumnus.errors import ConfigError
+
+SHOWN = 3  # near names in a message
+
+
+def freeze(student: nn.Module, patterns: Sequence[str]) -> None:
+    """Freezes the parameters that a pattern matches.
+
+    Args:
+        patterns: of parameter names as in `named_parameters`, with `*`, `?` and `[…]`; a module's name stands for all within it.
+
+    Raises:
+        ConfigError: a pattern matches nothing, or nothing is left to train.
+    """
+    names = [name for name, _ in student.named_parameters()]
+    frozen = set[str]()
+    for pattern in patterns:
+        found = [name for name in names if _is_meant(name, pattern)]
+        if not found:
+            raise ConfigError(
+                f"freeze: {pattern!r} matches no parameter of the student; near are {', '.join(_near(pattern, names))}"
+            )
+        frozen.update(found)
+    if patterns and len(frozen) == len(names):
+        raise ConfigError(
+            f"freeze={list(patterns)} freezes all {len(names)} parameters of the student; leave some to train, such as embed"
+        )
+    for name, parameter in student.named_parameters():
+        if name in frozen:
+            parameter.requires_grad_(False)
+
+
+def set_training(student: nn.Module) -> None:
+    """Sets a student to training, and what is frozen of it to eval mode."""
+    student.train()
+    for module in student.modules():
+        parameters = list(module.parameters())
+        if parameters and not any(parameter.requires_grad for parameter in parameters):
+            module.eval()
+
+
+def _is_meant(name: str, pattern: str) -> bool:
+    return fnmatchcase(name, pattern) or name.startswith(f"{pattern}.")
+
+
+def _near(pattern: str, names: Sequence[str]) -> list[str]:
+    """The parameters and modules whose names are most like a pattern; the first parameters if none is."""
+    parts = [name.split(".") for name in names]
+    known = dict.fromkeys(".".join(part[:depth]) for part in parts for depth in range(1, len(part) + 1))
+    word = pattern.replace("*", "").rstrip(".")
+    return difflib.get_close_matches(word, list(known), n=SHOWN) or list(names[:SHOWN])

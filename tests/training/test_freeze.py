@@ -1,0 +1,105 @@
+"""Frozen parts of a student stay as they are, to the bit, through steps, checkpoints and resumption."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from alumnus.errors import ConfigError
+from alumnus.models.artifact import load_student
+from alumnus.models.student import Architecture, Student
+from alumnus.training.build import build_student
+from alumnus.training.freeze import freeze, set_training
+from alumnus.training.loop import train
+from alumnus.training.run import Run
+from tests.training.test_loop import Colours, _bytes, _config, _Stop
+
+NETWORK = Architecture("test_efficientnet", size=32, embed_dim=8)
+
+
+@pytest.fixture
+def student() -> Student:
+    """A small network with batch norms."""
+    return Student(NETWORK)
+
+
+def _open(student: nn.Module) -> set[str]:
+    return {name for name, parameter in student.named_parameters() if parameter.requires_grad}
+
+
+def test_patterns_and_names_of_modules_choose_parameters(student: Student) -> None:
+    """A module's name is all within it, and nothing beside it that only begins alike."""
+    everything = _open(student)
+    freeze(student, ["backbone"])
+    assert _open(student) == {"embed.weight", "embed.bias"}
+    other = Student(NETWORK)
+    freeze(other, ["backbone.blocks.0", "*.bias"])
+    assert _open(other) == {
+        name
+        for name in everything
+        if not name.startswith("backbone.blocks.0.") and not name.endswith(".bias")
+    }
+
+
+def test_nothing_matched_names_near_parameters(student: Student) -> None:
+    """And all frozen says what to leave."""
+    with pytest.raises(
+        ConfigError, match=r"'backbone\.blocs\.0\.\*' matches no parameter.*near are backbone\.blocks\.0"
+    ):
+        freeze(student, ["backbone.blocs.0.*"])
+    with pytest.raises(ConfigError, match=r"freezes all .* such as embed"):
+        freeze(student, ["backbone", "embed"])
+
+
+def test_frozen_modules_are_in_eval_mode_and_others_train(student: Student) -> None:
+    """Batch norms with an open parameter go on; those within a frozen part do not."""
+    freeze(student, ["backbone.blocks.0.*", "backbone.bn1.weight"])
+    set_training(student)
+    modes = {name: module.training for name, module in student.named_modules()}
+    assert not any(mode for name, mode in modes.items() if name.startswith("backbone.blocks.0."))
+    assert modes["backbone.bn1"]
+    assert modes["backbone.blocks.1"]
+    assert modes[""]
+
+
+@pytest.mark.parametrize("pattern", ["backbone", "backbone.blocks.0.*"])
+def test_a_run_leaves_frozen_tensors_bit_for_bit(pattern: str, tiny_images: Path, tmp_path: Path) -> None:
+    """Weights, batch-norm statistics and their moving averages; the rest moves, also under weight decay."""
+    config = _config(tmp_path / "run", tiny_images, student="timm/test_efficientnet", freeze=[pattern])
+    first = build_student(config).state_dict()
+    last = load_student(train(config).student).state_dict()
+    prefix = pattern.removesuffix("*")
+    same = {name for name, value in first.items() if torch.equal(value, last[name])}
+    frozen = {name for name in first if name.startswith(prefix)}
+    assert any(name.endswith("running_mean") for name in frozen)
+    assert frozen <= same
+    assert {"embed.weight", "embed.bias"} & same == set()
+    others = {name for name in first.keys() - frozen if name.endswith(("weight", "running_mean"))}
+    assert others & same == set()
+
+
+def test_a_stopped_run_with_frozen_parts_goes_on_to_the_same_bits(tiny_images: Path, tmp_path: Path) -> None:
+    """The optimiser's numbering of parameters is that of the whole student."""
+
+    def run(out: Path, calls: int | None = None) -> Run:
+        teachers = [{"model": Colours(calls), "name": "colours", "size": 32}]
+        settings = {"student": "timm/test_efficientnet", "freeze": ["backbone.blocks.0", "backbone.bn1"]}
+        return train(_config(out, tiny_images, teachers=teachers, **settings))
+
+    whole = run(tmp_path / "whole")
+    with pytest.raises(_Stop):
+        run(tmp_path / "cut", calls=6)
+    assert _bytes(run(tmp_path / "cut")) == _bytes(whole)
+
+
+def test_freezing_otherwise_is_another_run(tiny_images: Path, tmp_path: Path) -> None:
+    """`none` is what there was before; another pattern is a difference."""
+    for nothing in ("none", None, ()):
+        assert _config(tmp_path, tiny_images, freeze=nothing).freeze is None
+    assert _config(tmp_path, tiny_images, freeze="backbone").freeze == ("backbone",)
+    train(_config(tmp_path / "run", tiny_images, freeze="backbone"))
+    with pytest.raises(ConfigError, match=r"freeze: was \['backbone'\], is None"):
+        train(_config(tmp_path / "run", tiny_images))
