@@ -240,6 +240,8 @@ class _Group:
                 "torchrun, or unset WORLD_SIZE"
             )
         store, rank, world_size = next(rendezvous("env://", timeout=TIMEOUT))
+        # A restarted process must not find the addresses of those that were there before.
+        store = dist.PrefixStore(f"attempt-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=TIMEOUT)
         self._store = store
@@ -250,9 +252,8 @@ class _Group:
         self._has_failed = True
         if self._store is None:
             return True
-        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         try:
-            return self._store.add(f"alumnus/failed/{attempt}", 1) == 1
+            return self._store.add("alumnus/failed", 1) == 1
         except RuntimeError:  # who keeps the count is gone
             return True
 
