@@ -45,6 +45,8 @@ CPU = torch.device("cpu")
 class Quarters(nn.Module):
     """A teacher that sees the mean colour of each quarter; optionally one that fails in the second process."""
 
+    __module__ = "two"  # a recipe records it, and this file is `__main__` in the processes and not in the tests
+
     def __init__(self, fails_after: int | None = None) -> None:
         super().__init__()
         self.calls_left = fails_after if rank() == 1 else None
