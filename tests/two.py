@@ -45,7 +45,8 @@ CPU = torch.device("cpu")
 class Quarters(nn.Module):
     """A teacher that sees the mean colour of each quarter; optionally one that fails in the second process."""
 
-    __module__ = "two"  # a recipe records it, and this file is `__main__` in the processes and not in the tests
+    # A recipe records where a class is from, and this file is `__main__` in the processes and not in the tests.
+    __module__ = "two"
 
     def __init__(self, fails_after: int | None = None) -> None:
         super().__init__()
