@@ -1,10 +1,10 @@
 """Kills real commands at random moments and starts them again until they end: python benchmarks/faults/kill.py [--runs 20]
 
 Three commands on images that are made here (no download): `alumnus train` with a checkpoint every 1 to 3 steps, `alumnus cache build`, and
-`alumnus bench`. Each is first run undisturbed, then `--runs` times with one to three SIGKILLs: at a moment drawn evenly from the time that
-an undisturbed one takes, and for every other one while something is being written. A run that ends before it is killed does not count: it is
-done again, and killed sooner. What comes out must be the same to the last bit: the student's files; every stored feature; every
-score. Exits with 1 if one differs. About 10 s a run on two cores.
+`alumnus bench`. Each is first run undisturbed, then `--runs` times with one to three SIGKILLs: at a moment drawn evenly from the time
+that an undisturbed one takes, and for every other one while something is being written. A run that ends before it is killed does not
+count: it is done again, and killed sooner. What comes out must be the same to the last bit: the student's files; every stored feature;
+every score. Exits with 1 if one differs. About 10 s a run on two cores.
 
 Commands are forked from one process that has imported everything, so that kills meet work and not imports.
 """
