@@ -86,6 +86,23 @@ def test_an_error_in_one_process_ends_all_and_is_said_once(tiny_images: Path, tm
     assert not (tmp_path / "run" / "student").exists()
 
 
+def test_a_signal_to_one_process_stops_all_after_a_step_that_is_saved(
+    tiny_images: Path, tmp_path: Path
+) -> None:
+    """They agree on the step, and nobody is left waiting for another."""
+    recipe = _recipe(tmp_path, tiny_images, teacher={}, steps=2000, checkpoint_every=2000)
+    process = two.torchrun("alumnus", "train", recipe)
+    metrics, deadline = tmp_path / "run" / "metrics.jsonl", time.monotonic() + two.TIMEOUT_S
+    while not (metrics.exists() and metrics.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(_second(process.pid), signal.SIGTERM)
+    said = two.finished(process)
+    assert process.returncode != 0
+    assert "stopped; resume with the same command" in said
+    (saved,) = (tmp_path / "run" / "checkpoints").iterdir()
+    assert saved.name == f"step-{len(read_metrics(metrics))}"
+
+
 def _second(torchrun: int) -> int:
     """The process with rank 1 among those that torchrun started."""
     for folder in Path("/proc").iterdir():
