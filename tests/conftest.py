@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,10 @@ import torch
 from PIL import Image
 
 torch.set_num_threads(1)  # tests run side by side; more threads only wait for one another
+
+# A shell starts what runs in its background with Ctrl-C ignored, which its children inherit and Alumnus respects: tests that send it need it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 COLOURS = {
     "red": (205, 40, 45),
