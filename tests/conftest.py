@@ -14,7 +14,7 @@ from PIL import Image
 
 torch.set_num_threads(1)  # tests run side by side; more threads only wait for one another
 
-# A shell starts what runs in its background with Ctrl-C ignored, which its children inherit and Alumnus respects: tests that send it need it.
+# What a shell starts in its background has Ctrl-C ignored; children inherit that, and Alumnus respects it. Tests send Ctrl-C.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
