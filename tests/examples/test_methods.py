@@ -120,7 +120,7 @@ def _naive(said: np.ndarray, wanted: np.ndarray) -> float:
         gram = [[float(a @ b) for b in vectors] for a in vectors]
         grams.append([[value / sum(x * x for x in row) ** 0.5 for value in row] for row in gram])
     differences = [(grams[0][i][j] - grams[1][i][j]) ** 2 for i in range(count) for j in range(count)]
-    return sum(differences) / count**2
+    return float(sum(differences) / count**2)
 
 
 def _config(out: Path, data: Path, **changed: object) -> Config:
