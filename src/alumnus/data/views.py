@@ -5,8 +5,9 @@ machine, in every worker process and after every restart, and a stored teacher o
 image's bytes (see `data.read`): views stay what they are when a dataset grows, is moved, sorted anew or joined with another. Geometry
 (crop, flip) is shared by the student and all teachers; photometric change is for the student alone.
 
-UnED's training views (arXiv 2309.01858) are `ratio: image` with `scale: [0.7656, 0.7656]`: the image squeezed into 256 x 256, of which 224 x 224
-are cut out. Random-resized crop as in Szegedy et al., "Going deeper with convolutions" (arXiv 1409.4842), in the form that torchvision made common.
+UnED's training views (arXiv 2309.01858) are `ratio: image` with `scale: [0.7656, 0.7656]`: the image squeezed into 256 x 256, of which
+224 x 224 are cut out. Random-resized crop as in Szegedy et al., "Going deeper with convolutions" (arXiv 1409.4842), in the form that
+torchvision made common.
 """
 
 from __future__ import annotations
