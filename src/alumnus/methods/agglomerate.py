@@ -281,7 +281,7 @@ class Agglomerate(Objective):
     def _wanted(self, chosen: nn.Module, said: Tensor, *, is_running: bool) -> Tensor:
         if self.training and is_running:
             chosen.update(said)  # type: ignore[operator]
-        return chosen(said)  # type: ignore[no-any-return]
+        return chosen(said.detach())  # type: ignore[no-any-return]
 
     def _dropped(self, by_teacher: Mapping[str, Tensor], targets: Targets, *, drop: float) -> Tensor:
         """(B,), whose mean is the sum over what images keep, divided by how many they keep."""

@@ -72,7 +72,7 @@ class KnowledgeDistillation(Objective):
         ((name, target),) = targets.items()
         if len(target.places) == 0:
             return Terms(per_sample.sum(), {}, per_sample.detach())
-        wanted = target.features.summary.float()
+        wanted = target.features.summary.detach().float()
         guesses = (
             self.head(output.features.summary[target.places]),
             self.embedding_head(embedding[target.places]),

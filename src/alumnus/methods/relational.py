@@ -76,7 +76,7 @@ class Relational(Objective):
         for name, target in targets.items():
             if len(target.places) < FEWEST:
                 continue
-            each = self._relations(embedding[target.places], target.features.summary.float())
+            each = self._relations(embedding[target.places], target.features.summary.detach().float())
             total = total + self.shares[name] * each.mean()
             per_sample = per_sample.index_add(0, target.places, self.shares[name] * each.detach())
             report[f"loss/{name}"] = each.detach().mean()

@@ -169,11 +169,11 @@ class RepresentationConsolidation(Objective):
     @torch.no_grad()
     def _wanted(self, name: str, said: Tensor) -> Tensor:
         if name in self.of_logits:
-            return said.float()
+            return said.detach().float()
         chosen = self.normalisers[module_key(name)]
         if self.is_running and self.training:
             chosen.update(said)  # type: ignore[operator]
-        return chosen(said)  # type: ignore[no-any-return]
+        return chosen(said.detach())  # type: ignore[no-any-return]
 
     def _distance(self, name: str, heads: nn.ModuleDict, vectors: Tensor, wanted: Tensor) -> Tensor:
         """(n,) of the student's vectors (n, D) and what the teacher said, (n, C)."""
