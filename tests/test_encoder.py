@@ -11,7 +11,8 @@ from PIL import Image
 
 import alumnus
 from alumnus.data.dataset import open_dataset
-from alumnus.errors import ArtifactError, DataError
+from alumnus.errors import ArtifactError, ConfigError, DataError
+from alumnus.models.adaptors import Adaptor, AdaptorShape
 from alumnus.models.artifact import save_student
 from alumnus.models.student import Architecture, Student
 
@@ -71,3 +72,22 @@ def test_embed_writes_a_row_for_every_image(student: Path, tiny_images: Path, tm
     wanted = alumnus.load(student).encode(dataset.paths)
     assert np.allclose(np.stack(table["vector"].to_pylist()), wanted, atol=1e-6)
     assert table.schema.field("vector").type.list_size == 8
+
+
+def test_a_kept_space_is_served(student: Path, tiny_images: Path, tmp_path: Path) -> None:
+    """(N, D) of that teacher's width from paths and pictures alike; a space that was not kept is refused with those that were."""
+    made = alumnus.load(student).student
+    made.keep("faces", Adaptor(AdaptorShape("mlp", made.num_features, 5)))
+    encoder = alumnus.load(save_student(made, tmp_path / "student"))
+    assert encoder.spaces == {"faces": 5}
+    paths = sorted(tiny_images.rglob("*.png"))[:3]
+    vectors = encoder.encode(paths, space="faces")
+    assert vectors.shape == (3, 5)
+    pictures = [Image.open(path).convert("RGB") for path in paths]
+    assert np.array_equal(vectors, encoder.encode(pictures, space="faces"))
+    assert np.array_equal(encoder.encode(paths), alumnus.load(student).encode(paths))
+    assert encoder.encode([], space="faces").shape == (0, 5)
+    with pytest.raises(ConfigError, match=r"space='fces' .*did you mean 'faces'\?; kept: faces"):
+        encoder.encode(paths, space="fces")
+    with pytest.raises(ConfigError, match=r"kept: none; .*keep_adaptors: true"):
+        alumnus.load(student).encode(paths, space="faces")

@@ -26,6 +26,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "models",
             "moments",
             "recipes",
+            "weighting",
         }
     ),
     frozenset({"datasets", "curation", "teachers", "objective", "encoder", "index"}),

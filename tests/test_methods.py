@@ -35,7 +35,9 @@ def test_a_method_is_a_documented_file_with_settings_that_have_defaults(name: st
 @pytest.mark.parametrize("name", method_names())
 def test_a_method_trains_a_student(name: str, tiny_images: Path, tmp_path: Path) -> None:
     """A few steps from the defaults end with a student folder and a loss that fell."""
-    teachers = [] if name == "supervised" else [{"model": Colours(), "name": "colours", "size": 32}]
+    output = "logits" if name == "kd" else "summary"
+    teacher = {"model": Colours(), "name": "colours", "size": 32, "output": output}
+    teachers = [] if name == "supervised" else [teacher]
     config = load_config(
         out=tmp_path / name,
         data=tiny_images,

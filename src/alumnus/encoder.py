@@ -18,7 +18,7 @@ from alumnus.data.loader import center_crop_batches
 from alumnus.data.names import printable
 from alumnus.data.read import Quarantine
 from alumnus.data.views import apply_geometry, center_view
-from alumnus.errors import DataError
+from alumnus.errors import ConfigError, DataError, nearest
 from alumnus.log import bar, console
 from alumnus.models.artifact import load_student
 from alumnus.models.student import Student
@@ -47,11 +47,24 @@ class Encoder:
         """Width of the vectors."""
         return self.student.embed_dim
 
+    @property
+    def spaces(self) -> dict[str, int]:
+        """The teachers whose spaces were kept with the student, and how wide they are; see `encode`."""
+        return {name: shape.out_dim for name, shape in self.student.architecture.spaces.items()}
+
     @torch.inference_mode()
-    def encode_tensor(self, image: Tensor) -> Tensor:
-        """Returns vectors (B, E) float32 of unit length from images (B, 3, size, size), uint8 or float in [0, 1]."""
-        embedding: Tensor = self.student(image.to(self.device)).embedding
-        return embedding.cpu()
+    def encode_tensor(self, image: Tensor, *, space: str | None = None) -> Tensor:
+        """Returns vectors (B, E) float32 of unit length from images (B, 3, size, size), uint8 or float in [0, 1].
+
+        Args:
+            space: a teacher; then what the student thinks that teacher would say, (B, D) float32, of the teacher's scale.
+        """
+        if space is None:
+            embedding: Tensor = self.student(image.to(self.device)).embedding
+            return embedding.cpu()
+        self._width(space)
+        vectors: Tensor = self.student(image.to(self.device), spaces=True).spaces[space]
+        return vectors.cpu()
 
     def encode(
         self,
@@ -59,13 +72,16 @@ class Encoder:
         *,
         batch_size: int = 64,
         workers: int = 0,
+        space: str | None = None,
     ) -> np.ndarray:
         """Returns the vectors of images: (N, E) float32 of unit length, in the order given.
 
         Args:
             images: paths, PIL images, or arrays (H, W, 3) uint8.
+            space: one of `spaces`, instead of the embedding: (N, D), of the teacher's scale.
 
         Raises:
+            ConfigError: that teacher's space was not kept.
             DataError: one of them cannot be read (`embed` goes on without it), or they are of several kinds.
         """
         paths = [str(image) for image in images if isinstance(image, str | Path)]
@@ -73,8 +89,8 @@ class Encoder:
             raise DataError("encode takes paths, or PIL images and arrays, but not both in one call")
         if not paths:
             pictures = [_picture(image) for image in images]
-            return self._encode_pictures(pictures, batch_size=batch_size)
-        vectors, bad = self.encode_paths(paths, batch_size=batch_size, workers=workers)
+            return self._encode_pictures(pictures, batch_size=batch_size, space=space)
+        vectors, bad = self.encode_paths(paths, batch_size=batch_size, workers=workers, space=space)
         if bad:
             place, reason = next(iter(bad.items()))
             raise DataError(
@@ -89,28 +105,44 @@ class Encoder:
         batch_size: int = 64,
         workers: int = 0,
         advance: Callable[[int], None] | None = None,
+        space: str | None = None,
     ) -> tuple[np.ndarray, dict[int, str]]:
         """Returns vectors (N, E), rows of NaN where an image cannot be read, and those places with their reasons."""
-        vectors = np.full((len(paths), self.dim), np.nan, np.float32)
+        vectors = np.full((len(paths), self._width(space)), np.nan, np.float32)
         unreadable: dict[int, str] = {}
         for index, images, bad in center_crop_batches(
             paths, [self.size], batch_size=batch_size, workers=workers
         ):
             if len(index):
-                vectors[index] = self.encode_tensor(images[self.size]).numpy()
+                vectors[index] = self.encode_tensor(images[self.size], space=space).numpy()
             unreadable |= dict(bad)
             if advance is not None:
                 advance(len(index) + len(bad))
         return vectors, unreadable
 
-    def _encode_pictures(self, pictures: Sequence[Image.Image], *, batch_size: int) -> np.ndarray:
-        vectors = [np.empty((0, self.dim), np.float32)]
+    def _width(self, space: str | None) -> int:
+        if space is None:
+            return self.dim
+        if space not in self.spaces:
+            kept = (
+                ", ".join(self.spaces)
+                or "none; `method: {name: agglomerate, keep_adaptors: true}` keeps them"
+            )
+            raise ConfigError(
+                f"space={space!r} is no teacher whose space this student keeps{nearest(space, self.spaces)}; kept: {kept}"
+            )
+        return self.spaces[space]
+
+    def _encode_pictures(
+        self, pictures: Sequence[Image.Image], *, batch_size: int, space: str | None
+    ) -> np.ndarray:
+        vectors = [np.empty((0, self._width(space)), np.float32)]
         for first in range(0, len(pictures), batch_size):
             crops = [
                 apply_geometry(picture, center_view(picture.width / picture.height), size=self.size)
                 for picture in pictures[first : first + batch_size]
             ]
-            vectors.append(self.encode_tensor(torch.from_numpy(np.stack(crops))).numpy())
+            vectors.append(self.encode_tensor(torch.from_numpy(np.stack(crops)), space=space).numpy())
         return np.concatenate(vectors)
 
 

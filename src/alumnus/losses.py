@@ -1,10 +1,12 @@
 """Pure functions from tensors to losses, shared by the methods.
 
-Axes: B images, D width of a feature, C classes. Each returns one value an image unless it says otherwise.
+Axes: B images, D width of a feature, C classes. Each returns one value an image unless it says otherwise. Where it says (..., D), a grid
+of patches (B, N, D) gives one value a patch.
 """
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -33,3 +35,78 @@ def normalised_softmax(cosine: Tensor, label: Tensor, *, scale: float) -> Tensor
         label: (B,) int64 in [0, C).
     """
     return functional.cross_entropy(scale * cosine, label, reduction="none")
+
+
+def softened_kl(logits: Tensor, target: Tensor, *, temperature: float) -> Tensor:
+    """Returns T^2 KL(softmax(target / T) || softmax(logits / T)) (B,) of logits (B, C) and (B, C).
+
+    Knowledge distillation (Hinton et al. 2015, arXiv 1503.02531, section 2): the gradient falls as 1 / T^2, which the factor makes good.
+
+    Args:
+        temperature: T > 0.
+    """
+    guess = (logits / temperature).log_softmax(dim=-1)
+    truth = (target / temperature).log_softmax(dim=-1)
+    return temperature**2 * (truth.exp() * (truth - guess)).sum(dim=-1)
+
+
+def squared_angle(prediction: Tensor, target: Tensor) -> Tensor:
+    """Returns the squared angle (...,) in rad^2, in [0, pi^2], between (..., D) and (..., D): summary loss of C-RADIOv4 (arXiv 2601.17237).
+
+    Below 1.4 mrad it is flat, since the slope of the arc cosine is infinite at 1.
+    """
+    cosine = functional.cosine_similarity(prediction, target, dim=-1)
+    return cosine.clamp(-1 + 1e-6, 1 - 1e-6).acos().square()
+
+
+def relative_distances(x: Tensor) -> Tensor:
+    """Returns the Euclidean distances (B, B) between rows of (B, D), divided by their mean over pairs of two rows; B >= 2.
+
+    psi_D of relational knowledge distillation (Park et al. 2019, arXiv 1904.05068, eq. 5 and 6). The scale of x does not matter.
+    """
+    distance = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist")
+    mean = distance.sum() / (len(x) * (len(x) - 1))
+    return distance / mean.clamp(min=torch.finfo(x.dtype).eps)
+
+
+def distance_relations(prediction: Tensor, target: Tensor) -> Tensor:
+    """Returns the mean Huber distance (B,) of each image's relative distances to the others; (B, D) and (B, E), B >= 2.
+
+    RKD-D of Park et al. 2019 (arXiv 1904.05068, eq. 7). The two widths may differ.
+    """
+    difference = functional.smooth_l1_loss(
+        relative_distances(prediction), relative_distances(target), reduction="none"
+    )
+    return difference.sum(dim=1) / (len(prediction) - 1)
+
+
+def angle_relations(prediction: Tensor, target: Tensor) -> Tensor:
+    """Returns the mean Huber distance (B,) of the cosines of the angles that others form at each image; (B, D) and (B, E), B >= 3.
+
+    RKD-A of Park et al. 2019 (arXiv 1904.05068, eq. 8 and 9), over triples of three different images. Memory grows as B^2 (B + D).
+    """
+    count = len(prediction)
+    difference = functional.smooth_l1_loss(_angles(prediction), _angles(target), reduction="none")
+    return difference.sum(dim=(1, 2)) / ((count - 1) * (count - 2))
+
+
+def asymmetric_relations(prediction: Tensor, target: Tensor) -> Tensor:
+    """Returns the mean one-sided Huber distance (B,) of each image's relative distances to the others; (B, D) and (B, E), B >= 2.
+
+    After the asymmetric relational distillation of SigLino (Chaybouti et al. 2025, arXiv 2512.20157): pairs that are near for the teacher,
+    nearer than its median, may not be farther for the student; pairs that are far may not be nearer. The other way costs nothing.
+    """
+    guess, truth = relative_distances(prediction), relative_distances(target)
+    others = ~torch.eye(len(truth), dtype=torch.bool, device=truth.device)
+    is_near = truth < truth[others].median()
+    excess = torch.where(is_near, guess - truth, truth - guess).clamp(min=0) * others
+    return functional.smooth_l1_loss(excess, torch.zeros_like(excess), reduction="none").sum(dim=1) / (
+        len(prediction) - 1
+    )
+
+
+def _angles(x: Tensor) -> Tensor:
+    """(B, D) -> (B, B, B): at image j, the cosine between the directions to i and to k; 0 where two of the three are one."""
+    direction = functional.normalize(x[None] - x[:, None], dim=-1)  # (B at j, B to i, D)
+    cosine = direction @ direction.transpose(1, 2)
+    return cosine * ~torch.eye(len(x), dtype=torch.bool, device=x.device)

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 
+from alumnus.models.adaptors import Adaptor
+from alumnus.models.backbone import Taps
 from alumnus.models.student import Student
 from alumnus.moments import Moments
 from alumnus.types import Batch, Targets, Terms
@@ -34,6 +36,11 @@ class MethodSettings(BaseModel):
         return False
 
     @property
+    def needs_taps(self) -> bool:
+        """Whether `build` needs to know the student's grid and earlier stages, which takes a forward pass."""
+        return False
+
+    @property
     def learns_from(self) -> frozenset[Literal["teachers", "labels"]] | None:
         """What `build` refuses to do without, so that a recipe in stages is checked before its first one; None: it is found out later.
 
@@ -49,6 +56,8 @@ class TeacherWidth:
     num_features: int  # D of its summary
     weight: float  # share in the loss, relative to the others
     moments: Moments | None = None  # of its summaries, if the method's settings need them
+    output: str = "summary"  # what its summary is, as the recipe says: `logits` are of classes
+    grid: tuple[int, int] | None = None  # (N, D) of its patches
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,7 @@ class Setup:
     num_classes: Mapping[
         str, int
     ]  # domain -> classes that occur in the training data, in the dataset's order
+    taps: Taps = field(default_factory=Taps)  # of the student, if the method's settings need them
 
 
 class Objective(nn.Module, ABC):
@@ -77,3 +87,10 @@ class Objective(nn.Module, ABC):
     @abstractmethod
     def forward(self, student: Student, batch: Batch, targets: Targets, progress: float) -> Terms:
         """Returns the terms of one batch, whose tensors are on the student's device; progress is in [0, 1)."""
+
+    def hand_over(self) -> Mapping[str, Adaptor]:
+        """Returns adaptors by teacher that are to be kept: from then on they are the student's, which says them as `output.spaces`."""
+        return {}
+
+    def finish(self, student: Student) -> None:
+        """Changes what was handed over from what was trained to what is served, once, when the student has its last weights."""

@@ -7,12 +7,15 @@ import shutil
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import timm
 import torch
 from torch import Tensor
 
 from alumnus.errors import ArtifactError, ConfigError
+from alumnus.models.adaptors import Adaptor, AdaptorKind, AdaptorShape
 from alumnus.models.artifact import load_student, save_student
+from alumnus.models.backbone import taps_of
 from alumnus.models.student import Architecture, Student
 
 CNN = Architecture(model="mobilenetv3_small_050", size=32, embed_dim=8)
@@ -101,3 +104,87 @@ def test_torn_and_foreign_content_is_refused(tmp_path: Path) -> None:
         with pytest.raises(ArtifactError):
             load_student(copy)
         shutil.rmtree(copy)
+
+
+@pytest.mark.parametrize(
+    ("model", "size"),
+    [("mobilenetv3_small_050", 64), ("resnet10t", 64), ("test_vit", 160), ("pvt_v2_b0", 64)],
+)
+def test_earlier_stages_change_nothing_else(model: str, size: int) -> None:
+    """Features with and without the stages agree; all stages are on the last grid, as `taps_of` says."""
+    student = Student(Architecture(model=model, size=size, embed_dim=4)).eval()
+    image = torch.rand(2, 3, size, size)
+    bare, tapped = student(image, patches=True), student(image, patches=True, stages=True)
+    for one, other in ((bare.embedding, tapped.embedding), (bare.features.patches, tapped.features.patches)):
+        assert torch.allclose(one, other, atol=1e-5)
+    grid, dims = taps_of(student.backbone, size=size)
+    assert grid is not None
+    assert tapped.features.patches.shape == (2, grid.height * grid.width, grid.dim)
+    assert dims is not None
+    assert len(dims) > 1
+    assert [tuple(stage.shape) for stage in tapped.stages] == [(2, grid.height * grid.width, d) for d in dims]
+
+
+def test_taps_leave_the_network_as_it_is() -> None:
+    """Modules in training stay so, those in eval too, and no batch norm has seen the image."""
+    backbone = Student(CNN).backbone.train()
+    frozen = next(backbone.children()).eval()
+    before = {name: value.clone() for name, value in backbone.state_dict().items()}
+    taps_of(backbone, size=64)
+    assert backbone.training
+    assert not frozen.training
+    assert all(torch.equal(before[name], value) for name, value in backbone.state_dict().items())
+
+
+def test_a_detached_embedding_does_not_reach_the_backbone() -> None:
+    """Only the head learns from it."""
+    student = Student(CNN).eval()
+    student(_image(), detached=True).embedding[:, 0].sum().backward()
+    assert student.embed.weight.grad is not None
+    assert all(parameter.grad is None for parameter in student.backbone.parameters())
+
+
+@pytest.mark.parametrize("stage_dims", [(), None])
+def test_kept_spaces_are_saved_with_the_student(tmp_path: Path, stage_dims: tuple[int, ...] | None) -> None:
+    """Written and read back bit for bit, ladders too; an odd name of a teacher is no trouble; embeddings stay as they are."""
+    student = Student(CNN).eval()
+    without = student(_image()).embedding
+    dims = taps_of(student.backbone, size=CNN.size).stage_dims if stage_dims is None else ()
+    kind: AdaptorKind = "mlp" if stage_dims == () else "ladder"
+    for name in ("keys", "b-1"):
+        student.keep(name, Adaptor(AdaptorShape(kind, student.num_features, 5, dims or ())))
+    folder = save_student(student, tmp_path / "student")
+    found = load_student(folder)
+    assert found.architecture == student.architecture
+    ours, theirs = student(_image(), spaces=True), found(_image(), spaces=True)
+    assert list(theirs.spaces) == ["keys", "b-1"]
+    assert all(torch.equal(ours.spaces[name], theirs.spaces[name]) for name in ours.spaces)
+    assert torch.equal(theirs.embedding, ours.embedding)
+    assert torch.allclose(without, ours.embedding, atol=1e-6)
+    assert found(_image()).spaces == {}
+
+
+def test_a_student_without_spaces_is_written_as_before(tmp_path: Path) -> None:
+    """No word of them, so that older versions read it."""
+    folder = save_student(Student(CNN), tmp_path / "student")
+    assert "spaces" not in (folder / "alumnus.json").read_text()
+    assert set(safetensors.torch.load_file(folder / "heads.safetensors")) == {"embed.weight", "embed.bias"}
+
+
+@pytest.mark.parametrize(
+    "spaces",
+    [
+        {"a": {"kind": "lstm", "in_dim": 1, "out_dim": 1, "stage_dims": []}},
+        {"a": 3},
+        [1],
+        {"a": {"kind": "mlp"}},
+    ],
+)
+def test_a_damaged_description_of_spaces_is_refused(tmp_path: Path, spaces: object) -> None:
+    """As every other damage of the folder: one error that names the file."""
+    folder = save_student(Student(CNN), tmp_path / "student")
+    about = json.loads((folder / "alumnus.json").read_text())
+    about["architecture"]["spaces"] = spaces
+    (folder / "alumnus.json").write_text(json.dumps(about))
+    with pytest.raises(ArtifactError, match=r"alumnus\.json does not describe a student"):
+        load_student(folder)

@@ -50,7 +50,8 @@ class StudentEncode:
     def __init__(self, student: Student, *, name: str = "student", kind: Kind = "student") -> None:
         self.student, self.name, self.kind = student, name, kind
         self.size: int = student.size
-        self.num_parameters: int | None = num_parameters(student)
+        # Adaptors to teachers' spaces do not run for an embedding.
+        self.num_parameters: int | None = num_parameters(student) - num_parameters(student.spaces)
         self.domains: tuple[str, ...] | None = None
 
     def __call__(self, image: Tensor, /) -> Tensor:

@@ -2,7 +2,7 @@
 
     model.safetensors   the backbone under timm's names; with config.json it is a timm `local-dir:` folder,
     config.json         so timm.create_model("local-dir:FOLDER", pretrained=True) and TimmWrapper load the backbone
-    heads.safetensors   the embedding head
+    heads.safetensors   the embedding head, and adaptors to teachers' spaces if they are kept
     alumnus.json        version, architecture, preprocessing, provenance
     README.md           the model card
 
@@ -17,7 +17,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import safetensors
 import safetensors.torch
@@ -25,12 +25,13 @@ import timm
 import torch
 
 from alumnus.errors import ArtifactError, ConfigError
+from alumnus.models.adaptors import AdaptorKind, AdaptorShape
 from alumnus.models.backbone import size_arguments
 from alumnus.models.student import Architecture, Student
 
 VERSION = 1
 FILES = ("model.safetensors", "config.json", "heads.safetensors", "alumnus.json")
-BACKBONE, EMBED = "backbone.", "embed."
+BACKBONE, EMBED, SPACES = "backbone.", "embed.", "spaces."
 
 
 def save_student(
@@ -49,13 +50,12 @@ def save_student(
     safetensors.torch.save_file(
         _under(state, BACKBONE), temporary / "model.safetensors", metadata={"format": "pt"}
     )
-    safetensors.torch.save_file(
-        _under(state, EMBED, keep=True), temporary / "heads.safetensors", metadata={"format": "pt"}
-    )
+    heads = _under(state, EMBED, keep=True) | _under(state, SPACES, keep=True)
+    safetensors.torch.save_file(heads, temporary / "heads.safetensors", metadata={"format": "pt"})
     _write_json(temporary / "config.json", _timm_config(student))
     about = {
         "version": VERSION,
-        "architecture": dataclasses.asdict(student.architecture),
+        "architecture": _fields(student.architecture),
         "provenance": dict(provenance or {}),
     }
     _write_json(temporary / "alumnus.json", about)
@@ -73,7 +73,7 @@ def load_student(folder: str | Path) -> Student:
     about = read_about(folder)
     try:
         student = Student(_architecture(about["architecture"]))
-    except (KeyError, TypeError, ConfigError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
         raise ArtifactError(f"{folder / 'alumnus.json'} does not describe a student: {error!r}") from error
     tensors = {f"{BACKBONE}{name}": value for name, value in _read(folder / "model.safetensors").items()}
     tensors |= _read(folder / "heads.safetensors")
@@ -106,9 +106,24 @@ def read_about(folder: Path) -> dict[str, Any]:
     return about
 
 
+def _fields(architecture: Architecture) -> dict[str, Any]:
+    fields = dataclasses.asdict(architecture)
+    if not fields["spaces"]:
+        del fields["spaces"]  # so that a student without them is read by an Alumnus that knows none
+    return fields
+
+
 def _architecture(fields: Mapping[str, Any]) -> Architecture:
-    fields = {**fields, "mean": tuple(fields["mean"]), "std": tuple(fields["std"])}
+    spaces = {name: _shape(shape) for name, shape in fields.get("spaces", {}).items()}
+    fields = {**fields, "mean": tuple(fields["mean"]), "std": tuple(fields["std"]), "spaces": spaces}
     return Architecture(**fields)
+
+
+def _shape(fields: Mapping[str, Any]) -> AdaptorShape:
+    shape = AdaptorShape(**{**fields, "stage_dims": tuple(fields["stage_dims"])})
+    if shape.kind not in get_args(AdaptorKind):
+        raise ValueError(f"there is no adaptor {shape.kind!r}; known are {', '.join(get_args(AdaptorKind))}")
+    return shape
 
 
 def _timm_config(student: Student) -> dict[str, Any]:

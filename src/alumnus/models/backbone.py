@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import timm
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from alumnus.errors import ConfigError, nearest
-from alumnus.types import Features
+from alumnus.types import Features, Grid
 
 Channels = tuple[float, float, float]
 
@@ -92,6 +93,63 @@ def levels(backbone: nn.Module, image: Tensor, *, finest_px: float = FINEST_PX) 
     largest = image.shape[-1] / finest_px
     by_side = {stage.shape[-1]: stage for stage in stages if last.shape[-1] < stage.shape[-1] <= largest}
     return (*(by_side[side].float() for side in sorted(by_side, reverse=True)), last.float())
+
+
+class Taps(NamedTuple):
+    """The shapes of what a network says beside its summary."""
+
+    grid: Grid | None = None  # of its patches; None if it ends in no grid
+    stage_dims: tuple[int, ...] | None = None  # of the stages before the last; None if it has none to tap
+
+
+def taps_of(backbone: nn.Module, *, size: int) -> Taps:
+    """Returns what can be tapped, found out by one image of `size` px; the network stays as it is."""
+    device = next(backbone.parameters()).device
+    was_training = [(module, module.training) for module in backbone.modules()]
+    backbone.eval()
+    try:
+        with torch.no_grad():
+            return _taps(backbone, torch.zeros(1, 3, size, size, device=device))
+    finally:
+        for module, training in was_training:
+            module.training = training
+
+
+def _taps(backbone: nn.Module, image: Tensor) -> Taps:
+    try:
+        last = _grid(backbone, backbone.forward_features(image))  # type: ignore[operator]
+    except ConfigError:
+        return Taps()
+    grid = Grid(*last.shape[1:])
+    if not isinstance(backbone, _Tapped):
+        return Taps(grid)
+    _, stages = extract_stages(backbone, image)
+    return Taps(grid, tuple(stage.shape[2] for stage in stages))
+
+
+def extract_stages(
+    backbone: nn.Module, image: Tensor, *, patches: bool = False
+) -> tuple[Features, tuple[Tensor, ...]]:
+    """Returns what `extract` does, and every stage before the last, pooled to the last grid: each (B, N, D_s) float32, first to last.
+
+    A stage is a block of a vision transformer, and what narrows the grid in a network that does.
+
+    Args:
+        image: as for `extract`.
+
+    Raises:
+        ConfigError: the network gives no stages, or ends in no grid.
+    """
+    if not isinstance(backbone, _Tapped):
+        raise ConfigError(
+            f"{type(backbone).__name__} gives its last features alone, no earlier stages; use adaptor=mlp"
+        )
+    output, stages = backbone.forward_intermediates(image)
+    summary = backbone.forward_head(output, pre_logits=True)  # type: ignore[operator]
+    last = _grid(backbone, output)
+    pooled = (functional.adaptive_avg_pool2d(stage.float(), last.shape[2:]) for stage in stages[:-1])
+    tokens = last.flatten(2).transpose(1, 2).float() if patches else None
+    return Features(summary.float(), tokens), tuple(stage.flatten(2).transpose(1, 2) for stage in pooled)
 
 
 def feature_dim(backbone: nn.Module, *, size: int) -> int:

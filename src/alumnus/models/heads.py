@@ -33,6 +33,11 @@ def projector(in_dim: int, out_dim: int, *, kind: ProjectorKind, hidden_dim: int
     )
 
 
+def module_key(name: str) -> str:
+    """Returns the key of a teacher's module in a ModuleDict, which has names of its own, such as `keys`."""
+    return f"teacher_{name}"
+
+
 def _isometry(in_dim: int, out_dim: int) -> nn.Linear:
     """An affine layer with orthonormal rows or columns; inputs of unit variance give outputs of unit variance."""
     layer = nn.Linear(in_dim, out_dim)

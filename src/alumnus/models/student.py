@@ -5,15 +5,26 @@ Axes: B images, S side in px, D width of the backbone's summary, E width of the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from alumnus.models.backbone import IMAGENET_MEAN, IMAGENET_STD, create_backbone, extract, feature_dim, levels
+from alumnus.models.adaptors import Adaptor, AdaptorShape
+from alumnus.models.backbone import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    create_backbone,
+    extract,
+    extract_stages,
+    feature_dim,
+    levels,
+)
+from alumnus.models.heads import module_key
 from alumnus.types import Features
 
 
@@ -22,6 +33,10 @@ class StudentOutput(NamedTuple):
 
     features: Features  # of the backbone
     embedding: Tensor  # (B, E) float32 of unit length, the universal embedding
+    stages: tuple[
+        Tensor, ...
+    ] = ()  # (B, N, D_s) float32, of earlier stages, pooled to the last grid, if asked for
+    spaces: Mapping[str, Tensor] = MappingProxyType({})  # teacher -> (B, D_t) float32, if asked for
 
 
 @dataclass(frozen=True)
@@ -34,10 +49,16 @@ class Architecture:
     model_args: Mapping[str, Any] = field(default_factory=dict)  # for timm.create_model
     mean: tuple[float, float, float] = IMAGENET_MEAN  # of channels in [0, 1]
     std: tuple[float, float, float] = IMAGENET_STD
+    spaces: Mapping[str, AdaptorShape] = field(
+        default_factory=dict
+    )  # of the adaptors that are kept, by teacher
 
 
 class Student(nn.Module):
-    """Backbone, input normalisation and the universal embedding head (one affine layer, then unit length, as in UDON)."""
+    """Backbone, input normalisation and the universal embedding head (one affine layer, then unit length, as in UDON).
+
+    Beside the embedding it may keep adaptors, each of which says what one teacher would say: see `keep`.
+    """
 
     mean: Tensor
     std: Tensor
@@ -53,6 +74,9 @@ class Student(nn.Module):
         self.backbone = backbone
         self.num_features = feature_dim(backbone, size=architecture.size)
         self.embed = nn.Linear(self.num_features, architecture.embed_dim)
+        self.spaces = nn.ModuleDict(
+            {module_key(name): Adaptor(shape) for name, shape in architecture.spaces.items()}
+        )
         self.register_buffer("mean", torch.tensor(architecture.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(architecture.std).view(1, 3, 1, 1), persistent=False)
 
@@ -66,10 +90,46 @@ class Student(nn.Module):
         """Width E of the embedding."""
         return self.architecture.embed_dim
 
-    def forward(self, image: Tensor, *, patches: bool = False) -> StudentOutput:
-        """Returns features and embedding of images (B, 3, S, S), uint8 or float in [0, 1]; the patches if asked for."""
-        features = extract(self.backbone, self._normalised(image), patches=patches)
-        return StudentOutput(features, functional.normalize(self.embed(features.summary), dim=-1))
+    def forward(
+        self,
+        image: Tensor,
+        *,
+        patches: bool = False,
+        stages: bool = False,
+        spaces: bool = False,
+        detached: bool = False,
+    ) -> StudentOutput:
+        """Returns features and embedding of images (B, 3, S, S), uint8 or float in [0, 1].
+
+        Args:
+            patches, stages: also give the patches, and what earlier stages say.
+            spaces: also give what the adaptors that are kept say.
+            detached: what the embedding learns stops at the summary, and does not train the backbone.
+        """
+        earlier: tuple[Tensor, ...] = ()
+        if stages or (spaces and any(shape.stage_dims for shape in self.architecture.spaces.values())):
+            features, earlier = extract_stages(self.backbone, self._normalised(image), patches=patches)
+        else:
+            features = extract(self.backbone, self._normalised(image), patches=patches)
+        embedded = features.summary.detach() if detached else features.summary
+        return StudentOutput(
+            features,
+            functional.normalize(self.embed(embedded), dim=-1),
+            earlier if stages else (),
+            self._spaces(features.summary, earlier) if spaces else {},
+        )
+
+    def keep(self, name: str, adaptor: Adaptor) -> None:
+        """Takes an adaptor from the summary to a teacher's space; it is saved with the student."""
+        self.spaces[module_key(name)] = adaptor
+        kept = {**self.architecture.spaces, name: adaptor.shape}
+        self.architecture = replace(self.architecture, spaces=kept)
+
+    def _spaces(self, summary: Tensor, stages: Sequence[Tensor]) -> dict[str, Tensor]:
+        means = [stage.mean(dim=1) for stage in stages]
+        return {
+            name: self.spaces[module_key(name)](summary, means).float() for name in self.architecture.spaces
+        }
 
     def levels(self, image: Tensor) -> tuple[Tensor, ...]:
         """Returns the backbone's grids (B, D, h, w) float32, fine to coarse, of images as for `forward`."""

@@ -26,7 +26,8 @@ from alumnus.teachers.network import Loaded, Network, pool
 from alumnus.teachers.spec import TeacherSpec, check_output, describe_object, refuse, short_name
 from alumnus.types import Features
 
-OUTPUTS = ("summary", "patches")
+# `logits` says that what it returns, (n, C), is of classes; methods that take a softmax of it want to know.
+OUTPUTS = ("summary", "patches", "logits")
 
 
 def load(path: str, spec: TeacherSpec) -> Loaded:

@@ -245,6 +245,18 @@ class Unchanged(nn.Module):
         return x.float()
 
 
+def inverse_map(chosen: nn.Module) -> tuple[Tensor, Tensor] | None:
+    """Returns what `inverse` of a normaliser does to a vector: a matrix (D, D), then an addend (D,), float64; None if it does nothing."""
+    match chosen:
+        case Standardise():
+            return chosen.deviation.diag(), chosen.mean
+        case Whiten():
+            return chosen.axes.T @ (chosen.deviation[:, None] * chosen.axes), chosen.mean
+        case PhiS():
+            return chosen.rotation.T * chosen.scale, chosen.mean
+    return None
+
+
 _FITTED = {"standardise": Standardise.fitted, "whiten": Whiten.fitted, "phi_s": PhiS.fitted}
 
 

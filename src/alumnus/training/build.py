@@ -78,9 +78,10 @@ def _fresh(name: str, spec: StudentSpec, config: Config) -> Student:
 def _continued(folder: Path, config: Config) -> Student:
     student = load_student(folder)
     check_continued(student.architecture, config, source=folder)
-    if student.size == config.size:
+    if student.size == config.size and not student.architecture.spaces:
         return student
-    resized = Student(replace(student.architecture, size=config.size), backbone=student.backbone)
+    # Adaptors that an earlier run kept are left behind: this run would train the network away from under them.
+    resized = Student(replace(student.architecture, size=config.size, spaces={}), backbone=student.backbone)
     resized.embed.load_state_dict(student.embed.state_dict())
     return resized.eval()
 

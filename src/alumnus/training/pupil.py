@@ -15,6 +15,7 @@ from alumnus.data.dataset import Dataset
 from alumnus.distributed import decided, gathered, is_main, main_first, share_of, world_size
 from alumnus.errors import ConfigError
 from alumnus.models.artifact import save_student
+from alumnus.models.backbone import Taps, taps_of
 from alumnus.models.batch_norm import synchronise
 from alumnus.models.student import Student
 from alumnus.moments import Moments
@@ -68,6 +69,7 @@ class Pupil:
             return
         if self.state.ema is not None:
             self.student.load_state_dict(self.state.ema.tensors)
+        self.objective.finish(self.student)
         about = provenance(self.config, self.dataset, self._manifest)
         save_student(self.student, self.run.student, provenance=about, card=_card(self.config))
         (self.run.folder / "replay.json").unlink(missing_ok=True)  # of a step that failed once
@@ -98,6 +100,8 @@ def make_pupil(
         synchronise(student, device=device)
         gather_outputs(student, total=config.batch_size, device=device)
     objective = _objective(config, dataset, student, teachers, moments).to(device)
+    for name, adaptor in objective.hand_over().items():
+        student.keep(name, adaptor)
     optimizer = make_optimizer(student, objective, config.optim, lr=config.lr)
     ema = Ema(student, decay=config.optim.ema) if config.optim.ema else None
     fingerprint = _fingerprint(config, dataset, [teacher.about for teacher in teachers])
@@ -148,8 +152,14 @@ def _objective(
     setup = Setup(
         num_features=student.num_features,
         embed_dim=student.embed_dim,
-        teachers={t.name: TeacherWidth(t.num_features, t.weight, moments.get(t.name)) for t in teachers},
+        teachers={
+            t.name: TeacherWidth(
+                t.num_features, t.weight, moments.get(t.name), str(t.about.get("output", "summary")), t.grid
+            )
+            for t in teachers
+        },
         num_classes=dict(zip(dataset.domains, counts, strict=True)),
+        taps=taps_of(student.backbone, size=student.size) if config.method.needs_taps else Taps(),
     )
     torch.manual_seed(step_seed(config.seed, -1))
     objective: Objective = method_module(config.method.name).build(config.method, setup)

@@ -88,7 +88,12 @@ class _Gathering:
             )
         summary, patches = output.features
         features = Features(self._all(summary), None if patches is None else self._all(patches))
-        return StudentOutput(features, self._all(output.embedding))
+        return StudentOutput(
+            features,
+            self._all(output.embedding),
+            tuple(self._all(stage) for stage in output.stages),
+            {name: self._all(vectors) for name, vectors in output.spaces.items()},
+        )
 
     def _states(self) -> list[Tensor]:
         return [each.get_state() for each in self._generators]

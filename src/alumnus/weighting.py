@@ -1,0 +1,127 @@
+"""How much each teacher counts: one controller for all methods that learn from several.
+
+The loss is `sum_k w_k l_k`, of each term k (a teacher, or a teacher's patches) its share in the recipe times
+
+- `constant`: 1.
+- `initial`, `running`: 1 / the term's loss when it was first seen, or its running mean: terms of different scale then pull alike, and what
+  counts is how far each has come (loss-driven, as UDON's sampler is for domains).
+- `angle`: 1 / Disp^2, the mean squared angle between a teacher's summaries and their mean direction, so that a teacher whose vectors all
+  lie in a narrow cone is not drowned by one whose vectors spread: the balance of C-RADIOv4's summary loss (Ranzinger et al. 2026, arXiv
+  2601.17237), which has the squared angle for l_k. Difference: the statistics are cumulative, so those of the first batches,
+  whose mean direction was still rough, fade. A teacher's patches are not balanced.
+- `uncertainty`: exp(-s_k), with s_k learnt and added to the loss: homoscedastic uncertainty (Kendall, Gal, Cipolla 2018, arXiv 1705.07115,
+  eq. 7 with s = log sigma^2). Difference: twice theirs, so that it begins as `constant`.
+
+Gradients stop at the weights; only `uncertainty` learns, its s_k. All state is in buffers and parameters, so it is in the checkpoint.
+
+Axes: n images, D width of a teacher's summary, K terms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+WeightingKind = Literal["constant", "initial", "running", "angle", "uncertainty"]
+MOMENTUM = 0.01  # of the running mean: about the last hundred steps
+SMALLEST = 1e-8  # of a loss or a dispersion that is divided by; rounding is below it
+
+
+class Weighting(nn.Module):
+    """Turns the mean losses of the terms of a batch into one loss."""
+
+    shares: Tensor
+    level: Tensor
+    seen: Tensor
+
+    def __init__(
+        self, kind: WeightingKind, shares: Mapping[str, float], *, dims: Mapping[str, int] | None = None
+    ) -> None:
+        """Builds it with nothing seen.
+
+        Args:
+            shares: term -> its share, positive, as the recipe has it; they are divided by their sum.
+            dims: term -> D, of those whose directions are balanced by `angle`.
+        """
+        super().__init__()
+        self.kind = kind
+        self._place = {name: place for place, name in enumerate(shares)}
+        values = torch.tensor(list(shares.values()), dtype=torch.float64)
+        self.register_buffer("shares", values / values.sum(), persistent=False)
+        self.register_buffer("level", torch.zeros(len(values), dtype=torch.float64))  # what is divided by
+        self.register_buffer(
+            "seen", torch.zeros(len(values), dtype=torch.float64)
+        )  # batches; `angle`: images
+        for name, dim in (dims or {}).items() if kind == "angle" else ():  # of unit vectors
+            self.register_buffer(f"sum_{self._place[name]}", torch.zeros(dim, dtype=torch.float64))
+        self.log_variance = nn.Parameter(torch.zeros(len(values))) if kind == "uncertainty" else None
+
+    def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """Returns the weighted sum of scalar losses, by term; those of silent teachers are left out."""
+        weights = self.weights(losses)
+        return _total([weights[name] * loss for name, loss in losses.items()]) + self.regulariser(losses)
+
+    def weights(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Returns the weight, a scalar, of each term; in training the losses are taken into the statistics first."""
+        if self.training and self.kind in ("initial", "running"):
+            for name, loss in losses.items():
+                self._note(self._place[name], loss.detach().double())
+        return {name: self._weight(self._place[name]).to(loss.dtype) for name, loss in losses.items()}
+
+    def regulariser(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """Returns what is added to the weighted sum of these terms, a scalar."""
+        if self.log_variance is None:
+            return torch.zeros((), device=self.shares.device)
+        return _total(
+            [self.shares[p].float() * self.log_variance[p] for p in (self._place[n] for n in losses)]
+        )
+
+    @torch.no_grad()
+    def observe(self, name: str, summary: Tensor) -> None:
+        """Takes a teacher's summaries (n, D), as they are compared, into the statistics; only `angle` in training needs them."""
+        if self.kind != "angle" or not self.training or len(summary) == 0:
+            return
+        place = self._place[name]
+        unit, total = functional.normalize(summary.double(), dim=-1), self.get_buffer(f"sum_{place}")
+        total += unit.sum(dim=0)
+        cosine = unit @ functional.normalize(total, dim=0)
+        self.seen[place] += len(unit)
+        self.level[place] += (cosine.clamp(-1, 1).acos().square() - self.level[place]).sum() / self.seen[
+            place
+        ]
+
+    def _note(self, place: int, loss: Tensor) -> None:
+        self.seen[place] += 1
+        step = 1 / self.seen[place]
+        step = step.clamp(min=MOMENTUM) if self.kind == "running" else (step == 1).double()
+        self.level[place] += step * (loss - self.level[place])
+
+    def _weight(self, place: int) -> Tensor:
+        share = self.shares[place]
+        if self.log_variance is not None:
+            return share * torch.exp(-self.log_variance[place].double())
+        return torch.where(self.seen[place] == 0, share, share / self.level[place].clamp(min=SMALLEST))
+
+
+def keep_hardest(losses: Tensor, speaks: Tensor, draw: Tensor, *, drop: float) -> Tensor:
+    """Returns coefficients (B, T), 1 or 0: each image keeps the teacher with its largest loss, and drops each other with a probability.
+
+    Teacher dropping of UNIC (Sariyildiz et al. 2024, arXiv 2408.05088), which then divides by the sum of all coefficients of the batch.
+
+    Args:
+        losses: (B, T) of images and teachers.
+        speaks: (B, T) bool, where the teacher speaks about the image; elsewhere the coefficient is 0.
+        draw: (B, T), uniform in [0, 1).
+        drop: the probability.
+    """
+    hardest = losses.masked_fill(~speaks, -torch.inf).argmax(dim=1, keepdim=True)
+    kept = (draw >= drop).scatter(1, hardest, True)
+    return (kept & speaks).to(losses.dtype)
+
+
+def _total(parts: list[Tensor]) -> Tensor:
+    return torch.stack(parts).sum()

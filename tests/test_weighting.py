@@ -1,0 +1,142 @@
+"""The controller of the teachers' weights: each kind against a naive reference, its state, and what it leaves alone."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from alumnus.weighting import Weighting, WeightingKind, keep_hardest
+
+SHARES = {"faces": 1.0, "keys": 3.0}
+
+
+def _losses(faces: float, keys: float) -> dict[str, Tensor]:
+    return {
+        name: torch.tensor(float(loss), requires_grad=True)
+        for name, loss in (("faces", faces), ("keys", keys))
+    }
+
+
+def test_constant_weights_are_the_shares() -> None:
+    """1 and 3 become a quarter and three quarters."""
+    assert Weighting("constant", SHARES)(_losses(2, 4)).item() == pytest.approx(0.25 * 2 + 0.75 * 4)
+
+
+def test_initial_divides_by_the_first_loss_of_each_term() -> None:
+    """So the first total is 1, whatever the scales, and then says how far each has come."""
+    weighting = Weighting("initial", SHARES)
+    assert weighting(_losses(200, 0.01)).item() == pytest.approx(1.0)
+    assert weighting(_losses(100, 0.01)).item() == pytest.approx(0.25 * 0.5 + 0.75)
+
+
+def test_a_term_that_comes_late_begins_then() -> None:
+    """A teacher that was silent at first is measured against its own first loss."""
+    weighting = Weighting("initial", SHARES)
+    weighting({"keys": torch.tensor(4.0)})
+    assert weighting(_losses(10, 2)).item() == pytest.approx(0.25 + 0.75 * 0.5)
+
+
+def test_running_divides_by_the_running_mean() -> None:
+    """Of 2, 4 and 6 the mean is 4; the loss of this very step is in it."""
+    weighting = Weighting("running", {"faces": 1.0})
+    for loss in (2.0, 4.0):
+        weighting({"faces": torch.tensor(loss)})
+    assert weighting({"faces": torch.tensor(6.0)}).item() == pytest.approx(6 / 4)
+    for _ in range(2000):  # older ones fade
+        last = weighting({"faces": torch.tensor(50.0)})
+    assert last.item() == pytest.approx(1.0, abs=1e-4)
+
+
+def test_angle_divides_by_the_mean_squared_angle_to_the_mean_direction() -> None:
+    """All at once, by a naive loop; a narrow cone weighs more than a wide one."""
+    generator = torch.Generator().manual_seed(0)
+    wide, narrow = torch.randn(50, 6, generator=generator), torch.randn(50, 6, generator=generator) * 0.1 + 1
+    weighting = Weighting("angle", SHARES, dims={"faces": 6, "keys": 6})
+    weighting.observe("faces", wide)
+    weighting.observe("keys", narrow)
+    found = weighting.weights(_losses(1, 1))
+    for name, vectors in (("faces", wide), ("keys", narrow)):
+        unit = [v / v.norm() for v in vectors.double()]
+        mean = sum(unit) / len(unit)
+        angles = [math.acos(torch.dot(u, mean / mean.norm()).item()) ** 2 for u in unit]
+        share = SHARES[name] / 4
+        assert found[name].item() == pytest.approx(share / (sum(angles) / len(angles)), rel=1e-5)
+    assert found["keys"] / 3 > found["faces"]
+
+
+def test_uncertainty_learns_the_variance_that_fits() -> None:
+    """At its best exp(s) is the loss, where the derivative of exp(-s) l + s is zero; at the start it is `constant`."""
+    weighting = Weighting("uncertainty", SHARES)
+    first = weighting(_losses(2, 4))
+    assert first.item() == pytest.approx(3.5)
+    optimizer = torch.optim.SGD(weighting.parameters(), lr=0.5)
+    for _ in range(200):
+        optimizer.zero_grad()
+        weighting(_losses(2, 4)).backward()
+        optimizer.step()
+    assert weighting.log_variance is not None
+    assert weighting.log_variance.exp().tolist() == pytest.approx([2, 4], rel=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["constant", "initial", "running", "angle"])
+def test_no_gradient_goes_through_a_weight(kind: WeightingKind) -> None:
+    """The gradient of a loss is its weight, as if that were a number."""
+    weighting, losses = Weighting(kind, SHARES), _losses(2, 4)
+    weights = {name: weight.item() for name, weight in weighting.weights(losses).items()}
+    weighting.eval()(losses).backward()
+    assert {name: loss.grad.item() for name, loss in losses.items() if loss.grad is not None} == weights
+
+
+@pytest.mark.parametrize("kind", ["constant", "initial", "running", "angle", "uncertainty"])
+def test_all_state_is_in_the_state_dict(kind: WeightingKind) -> None:
+    """One that was stopped and restored goes on to the same bits."""
+    one, other = (Weighting(kind, SHARES, dims={"faces": 4, "keys": 4}) for _ in range(2))
+    for step in range(3):
+        one.observe("faces", torch.randn(5, 4))
+        one(_losses(1 + step, 2))
+    other.load_state_dict(one.state_dict())
+    vectors = torch.randn(5, 4)
+    for each in (one, other):
+        each.observe("faces", vectors)
+    assert torch.equal(one(_losses(3, 5)), other(_losses(3, 5)))
+
+
+def test_evaluation_changes_nothing() -> None:
+    """Statistics are of training alone."""
+    weighting = Weighting("running", SHARES, dims={}).eval()
+    before = {name: value.clone() for name, value in weighting.state_dict().items()}
+    weighting(_losses(3, 4))
+    assert all(torch.equal(before[name], value) for name, value in weighting.state_dict().items())
+
+
+def test_dropping_by_hand() -> None:
+    """Three teachers; the hardest of each image stays whatever is drawn, others by the draw, one that does not speak never."""
+    losses = torch.tensor([[3.0, 1.0, 2.0], [1.0, 9.0, 2.0], [1.0, 2.0, 3.0]])
+    speaks = torch.tensor([[True, True, True], [True, False, True], [True, True, True]])
+    draw = torch.tensor([[0.1, 0.4, 0.6], [0.7, 0.9, 0.1], [0.5, 0.49, 0.0]])
+    kept = keep_hardest(losses, speaks, draw, drop=0.5)
+    assert kept.tolist() == [[1, 0, 1], [1, 0, 1], [1, 0, 1]]
+
+
+def test_dropping_nothing_keeps_all_that_speak() -> None:
+    """A probability of 0."""
+    speaks = torch.tensor([[True, False]])
+    assert keep_hardest(torch.ones(1, 2), speaks, torch.zeros(1, 2), drop=0.0).tolist() == [[1, 0]]
+
+
+def test_an_image_that_no_teacher_knows_keeps_none() -> None:
+    """There is no hardest then."""
+    assert keep_hardest(torch.ones(1, 2), torch.zeros(1, 2).bool(), torch.ones(1, 2), drop=0.5).sum() == 0
+
+
+def test_directions_are_normalised_before_they_are_summed() -> None:
+    """A vector a thousand times as long counts as one."""
+    vectors = torch.randn(20, 5) + 2
+    one, other = (Weighting("angle", {"a": 1.0}, dims={"a": 5}) for _ in range(2))
+    one.observe("a", vectors)
+    other.observe("a", torch.cat([vectors[:1] * 1000, vectors[1:]]))
+    a, b = (each.weights({"a": torch.tensor(1.0)})["a"].item() for each in (one, other))
+    assert a == pytest.approx(b)
