@@ -1,6 +1,6 @@
 """The student: a timm backbone and the heads that are kept, in one module that normalises its own input.
 
-Axes: B images, S side in px, D width of the backbone's summary, E width of the embedding.
+Axes: B images, S side in px, D width of the backbone's summary, E width of the embedding, C classes.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ class StudentOutput(NamedTuple):
 
     features: Features  # of the backbone
     embedding: Tensor  # (B, E) float32 of unit length, the universal embedding
+    logits: Tensor | None = None  # (B, C) float32; None without a classifier
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,10 @@ class Architecture:
 
 
 class Student(nn.Module):
-    """Backbone, input normalisation and the universal embedding head (one affine layer, then unit length, as in UDON)."""
+    """Backbone, input normalisation and the universal embedding head (one affine layer, then unit length, as in UDON).
+
+    A method that teaches classes gives it a classifier too: one affine layer on the backbone's summary, see `classify`.
+    """
 
     mean: Tensor
     std: Tensor
@@ -53,6 +57,8 @@ class Student(nn.Module):
         self.backbone = backbone
         self.num_features = feature_dim(backbone, size=architecture.size)
         self.embed = nn.Linear(self.num_features, architecture.embed_dim)
+        self.classes: dict[str, int] = {}
+        self.classifier: nn.Linear | None = None
         self.register_buffer("mean", torch.tensor(architecture.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(architecture.std).view(1, 3, 1, 1), persistent=False)
 
@@ -66,10 +72,25 @@ class Student(nn.Module):
         """Width E of the embedding."""
         return self.architecture.embed_dim
 
+    def classify(self, classes: Mapping[str, int]) -> None:
+        """Gives it a classifier of groups of classes side by side, group -> how many; takes it away if there are none.
+
+        A classifier of the same groups stays as it is, another one starts from torch's random weights.
+        """
+        if list(classes.items()) == list(self.classes.items()):
+            return
+        self.classes = dict(classes)
+        device = self.embed.weight.device
+        self.classifier = (
+            nn.Linear(self.num_features, sum(classes.values()), device=device) if classes else None
+        )
+
     def forward(self, image: Tensor, *, patches: bool = False) -> StudentOutput:
-        """Returns features and embedding of images (B, 3, S, S), uint8 or float in [0, 1]; the patches if asked for."""
+        """Returns features, embedding and logits of images (B, 3, S, S), uint8 or float in [0, 1]; the patches if asked for."""
         features = extract(self.backbone, self._normalised(image), patches=patches)
-        return StudentOutput(features, functional.normalize(self.embed(features.summary), dim=-1))
+        embedding = functional.normalize(self.embed(features.summary), dim=-1)
+        logits = None if self.classifier is None else self.classifier(features.summary).float()
+        return StudentOutput(features, embedding, logits)
 
     def levels(self, image: Tensor) -> tuple[Tensor, ...]:
         """Returns the backbone's grids (B, D, h, w) float32, fine to coarse, of images as for `forward`."""

@@ -64,6 +64,7 @@ class Stored(Speaker):
                 "weight": weight,
                 "stored": about.precision,
             },
+            grid=about.grid,
         )
         self.folder, self._entries = folder, entries
         self._index, self._shards = folder.index, folder.shards

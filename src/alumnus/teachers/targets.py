@@ -32,10 +32,12 @@ class Speaker(ABC):
         num_features: int,
         size: int | None,
         about: Mapping[str, Any],
+        grid: tuple[int, int] | None = None,
     ) -> None:
         self.name, self.source, self.domains, self.weight = name, source, domains, weight
         self.num_features, self.size = num_features, size  # size: px of the view that it needs; None: none
         self.about = about  # its entry in teachers.json
+        self.grid = grid  # (N, D) of its patches, if it gives them
 
     @abstractmethod
     def speak(self, batch: Batch, index: Tensor) -> Features:
@@ -62,6 +64,7 @@ class Live(Speaker):
             num_features=teacher.num_features,
             size=teacher.size,
             about=about,
+            grid=teacher.grid,
         )
         self._teacher, self._runs_on, self._rests_on = teacher, teacher.device, rests_on
         if rests_on is not None:

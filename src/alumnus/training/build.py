@@ -82,6 +82,7 @@ def _continued(folder: Path, config: Config) -> Student:
         return student
     resized = Student(replace(student.architecture, size=config.size), backbone=student.backbone)
     resized.embed.load_state_dict(student.embed.state_dict())
+    resized.classes, resized.classifier = student.classes, student.classifier
     return resized.eval()
 
 

@@ -15,6 +15,7 @@ from alumnus.data.dataset import Dataset
 from alumnus.distributed import decided, gathered, is_main, main_first, share_of, world_size
 from alumnus.errors import ConfigError
 from alumnus.models.artifact import save_student
+from alumnus.models.backbone import grid_shape
 from alumnus.models.batch_norm import synchronise
 from alumnus.models.student import Student
 from alumnus.moments import Moments
@@ -92,12 +93,13 @@ def make_pupil(
     """Returns the student with its first weights and everything around it; nothing is written."""
     with main_first():
         student = build_student(config).to(device).to(memory_format=torch.channels_last)
+    objective = _objective(config, dataset, student, teachers, moments).to(device)
+    student.classify(objective.classes)
     freeze(student, config.freeze or ())
     precision, measured = _precision(config, student, None if run.is_stale else read_plan(run.folder))
     if world_size() > 1:
         synchronise(student, device=device)
         gather_outputs(student, total=config.batch_size, device=device)
-    objective = _objective(config, dataset, student, teachers, moments).to(device)
     optimizer = make_optimizer(student, objective, config.optim, lr=config.lr)
     ema = Ema(student, decay=config.optim.ema) if config.optim.ema else None
     fingerprint = _fingerprint(config, dataset, [teacher.about for teacher in teachers])
@@ -148,8 +150,14 @@ def _objective(
     setup = Setup(
         num_features=student.num_features,
         embed_dim=student.embed_dim,
-        teachers={t.name: TeacherWidth(t.num_features, t.weight, moments.get(t.name)) for t in teachers},
+        teachers={
+            t.name: TeacherWidth(
+                t.num_features, t.weight, moments.get(t.name), output=str(t.about["output"]), grid=t.grid
+            )
+            for t in teachers
+        },
         num_classes=dict(zip(dataset.domains, counts, strict=True)),
+        grid=grid_shape(student.backbone, size=student.size) if any(t.grid for t in teachers) else None,
     )
     torch.manual_seed(step_seed(config.seed, -1))
     objective: Objective = method_module(config.method.name).build(config.method, setup)
