@@ -264,6 +264,11 @@ def test_dimensions_that_points_fill() -> None:
         ({}, {}, "two teachers or more, and there are 0 of features and 0 of logits"),
         (["faces", "faces_logits"], {}, "there are 1 of features and 1 of logits.*method=plain"),
         (["faces_logits", "keys_logits"], {}, "needs the features.*once more under another name"),
+        (
+            TEACHERS,
+            {"common": 0, "reconstruction": 0},
+            "the features of 'faces', 'keys' have no part; remove",
+        ),
         (["faces", "keys"], {}, "no teacher gives logits.*method.paired=1"),
         (TEACHERS, {"features": "patches"}, "'faces' has output=summary; give it output=patches"),
         (TEACHERS, {"logits": ["faze"]}, "'faze', which is no teacher"),
@@ -296,3 +301,13 @@ def test_without_classifiers_the_paired_term_carries_the_images() -> None:
     assert student.classifier is None
     assert "soft" not in terms.report
     assert terms.loss.item() > 0
+
+
+@torch.no_grad()
+def test_without_terms_of_features_it_is_distillation_of_the_classes() -> None:
+    """The baseline: classifiers alone, no common space."""
+    chosen = {name: TEACHERS[name] for name in ("faces_logits", "keys_logits")}
+    objective = _objective(chosen, common=0, reconstruction=0)
+    terms = objective(_student(objective), _batch(), _targets(chosen), 0.0)
+    assert terms.loss.item() == pytest.approx(terms.report["soft"].item(), rel=1e-6)
+    assert not list(objective.normalisers)

@@ -85,6 +85,11 @@ class Settings(MethodSettings):
     )
 
     @property
+    def uses_features(self) -> bool:
+        """Whether a term is of features; without one what is left is distillation of the classes side by side."""
+        return self.common != 0 or self.reconstruction != 0 or self.paired != 0
+
+    @property
     def learns_from(self) -> frozenset[Literal["teachers", "labels"]]:
         """Teachers."""
         return frozenset({"teachers"})
@@ -103,10 +108,15 @@ def build(settings: Settings, setup: Setup) -> Objective:
             f"method=cfl amalgamates two teachers or more, and there are {len(featured)} of features and {len(groups)} of logits; "
             "give more `teachers`, or method=plain for one"
         )
-    if not featured:
+    if not featured and settings.uses_features:
         raise ConfigError(
             "method=cfl needs the features of teachers, and all give logits; list each network once more under another name, with "
-            "output=summary (or patches)"
+            "output=summary (or patches), or set method.common=0 and method.reconstruction=0 to distil the classes alone"
+        )
+    if featured and not settings.uses_features:
+        raise ConfigError(
+            f"method=cfl: common, reconstruction and paired are 0, so the features of {', '.join(map(repr, featured))} have no part; "
+            "remove these teachers"
         )
     if not groups and not settings.paired:
         raise ConfigError(
@@ -189,7 +199,8 @@ class CommonFeatures(Objective):
             report[f"loss/{name}"] = loss.detach()
             for term, value in parts._asdict().items():
                 sums[term] += share * value.detach().mean()
-        report |= sums | {"rank": spanned(common.detach().flatten(1))}
+        if self.shares:
+            report |= sums | {"rank": spanned(common.detach().flatten(1))}
         return Terms(total, report, per_sample)
 
     def _of_student(self, output: StudentOutput) -> Tensor:
