@@ -246,7 +246,7 @@ def spanned(rows: Tensor) -> Tensor:
 
     The participation ratio of the eigenvalues of their covariance, (sum)^2 / sum of squares, which takes two traces and no eigenvalue.
     """
-    centred = (rows - rows.mean(0)).double()
+    centred = rows.double() - rows.double().mean(0)
     gram = centred @ centred.T if len(rows) < rows.shape[1] else centred.T @ centred
     return (gram.trace().square() / gram.square().sum().clamp(min=torch.finfo(torch.float64).tiny)).float()
 
