@@ -103,6 +103,14 @@ def configs(folder: Path, images: Path) -> dict[str, Config]:
             method={"name": "plain", "normalise": "phi_s"},
             steps=3,
         ),
+        "cfl": config(
+            folder / "cfl",
+            images,
+            student=VIT,
+            teachers=[*quarters, RANDOM, {**quarters[0], "name": "classes", "domains": ["discs", "crosses"]}],
+            method={"name": "cfl", "logits": ["classes"]},
+            steps=8,
+        ),
     }
 
 

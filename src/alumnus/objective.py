@@ -56,8 +56,8 @@ class TeacherWidth:
     num_features: int  # D of its summary
     weight: float  # share in the loss, relative to the others
     moments: Moments | None = None  # of its summaries, if the method's settings need them
-    output: str = "summary"  # what its summary is, as the recipe says: `logits` are of classes
-    grid: tuple[int, int] | None = None  # (N, D) of its patches
+    output: str = "summary"  # what its summary is: as a recipe says it, such as logits
+    grid: tuple[int, int] | None = None  # (N, D) of its patches, if it gives them
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,15 @@ class Objective(nn.Module, ABC):
     objective gives the batch's images to the student, once for each view, and otherwise works on what that returns and on modules of its
     own: a part of the student that it called by itself would count several times.
     """
+
+    @property
+    def classes(self) -> Mapping[str, int]:
+        """The classes that the student shall tell apart, group -> how many; none by default.
+
+        With some, `student(image).logits` are of all of them side by side, and the classifier is a part of the student: it is trained,
+        saved and averaged with it.
+        """
+        return {}
 
     @abstractmethod
     def forward(self, student: Student, batch: Batch, targets: Targets, progress: float) -> Terms:

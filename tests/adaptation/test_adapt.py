@@ -125,6 +125,30 @@ def test_an_adapted_model_comes_back_from_its_folder_as_it_was(
     assert (loaded.about.num_train, loaded.about.num_test) == (18, 12)
 
 
+@pytest.mark.parametrize("method", ["linear", "finetune", "prototype"])
+def test_a_linear_classifier_is_the_students_own(
+    method: str, student: Path, discs: Path, tmp_path: Path
+) -> None:
+    """So the folder teaches logits, those that it predicts with; class means are no linear classifier, and an older one is not kept."""
+    older = load_student(student)
+    older.classify({"old": 3})
+    save_student(older, tmp_path / "older")
+    settings = FAST if method == "finetune" else {}
+    adapted = adapt(
+        tmp_path / "older", data=discs, out=tmp_path / "out", method=method, workers=0, **settings
+    )  # type: ignore[arg-type]
+    found = load_student(tmp_path / "out")
+    if method == "prototype":
+        assert found.classes == {}
+        return
+    assert isinstance(adapted, AdaptedClassifier)
+    image = torch.randint(0, 256, (3, 3, 16, 16), dtype=torch.uint8)
+    with torch.no_grad():
+        logits = found(image).logits
+        torch.testing.assert_close(logits, adapted.model(image), rtol=1e-4, atol=1e-4)
+    assert list(found.classes.values()) == [len(adapted.about.classes)]
+
+
 def test_only_finetuning_moves_the_backbone(student: Path, discs: Path, tmp_path: Path) -> None:
     """And the folder is a student folder in every case."""
     before = load_student(student).state_dict()

@@ -67,6 +67,47 @@ def test_timm_loads_the_backbone_from_the_folder(architecture: Architecture, tmp
     assert torch.allclose(backbone(normalised), wanted, atol=1e-5)
 
 
+def test_a_classifier_is_kept(tmp_path: Path) -> None:
+    """Its groups and its logits come back from the folder; without one there are no logits and no word of it in alumnus.json."""
+    student = Student(CNN).eval()
+    assert student(_image()).logits is None
+    assert "classes" not in json.loads(
+        (save_student(student, tmp_path / "bare") / "alumnus.json").read_text()
+    )
+    student.classify({"digits": 3, "clothes": 2})
+    found = load_student(save_student(student, tmp_path / "student"))
+    logits = found(_image()).logits
+    assert logits is not None
+    assert found.classes == {"digits": 3, "clothes": 2}
+    assert logits.shape == (2, 5)
+    assert torch.equal(logits, student(_image()).logits)
+
+
+def test_a_classifier_of_the_same_groups_stays() -> None:
+    """Asked for again it is the same; of other groups, or of the same in another order, it is a new one; of none it is gone."""
+    student = Student(CNN)
+    student.classify({"a": 3, "b": 2})
+    first = student.classifier
+    student.classify({"a": 3, "b": 2})
+    assert student.classifier is first
+    student.classify({"b": 2, "a": 3})
+    assert student.classifier is not first
+    student.classify({})
+    assert student.classifier is None
+    assert not any(name.startswith("classifier") for name in student.state_dict())
+
+
+@pytest.mark.parametrize("classes", [["a"], {"a": 0}, {"a": "2"}, {"a": 4}])
+def test_a_classifier_that_does_not_fit_is_refused(classes: object, tmp_path: Path) -> None:
+    """Groups that are none, and numbers that are not those of the tensors."""
+    student = Student(CNN)
+    student.classify({"a": 3})
+    about = save_student(student, tmp_path / "student") / "alumnus.json"
+    about.write_text(json.dumps({**json.loads(about.read_text()), "classes": classes}))
+    with pytest.raises(ArtifactError):
+        load_student(tmp_path / "student")
+
+
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
     """A misspelt architecture names the one that was meant."""
     with pytest.raises(ConfigError, match=r"did you mean 'resnet18'"):

@@ -185,6 +185,20 @@ def test_a_student_can_teach(output: str, folder: str, tmp_path: Path) -> None:
     torch.testing.assert_close(teacher(image).summary, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_a_student_with_a_classifier_teaches_logits(tmp_path: Path) -> None:
+    """Those of all its classes; one without a classifier says how students get one."""
+    student, image = _student(), torch.rand(2, 3, 32, 32)
+    save_student(student, tmp_path / "bare")
+    with pytest.raises(TeacherError, match="no classifier; those of method=cfl or dmc have one"):
+        _load(f"alumnus:{tmp_path / 'bare'}", output="logits", size=None)
+    student.classify({"a": 3, "b": 2})
+    save_student(student, tmp_path / "both")
+    teacher = _load(f"alumnus:{tmp_path / 'both'}", output="logits", size=None)
+    with torch.no_grad():
+        torch.testing.assert_close(teacher(image).summary, student(image).logits, rtol=1e-4, atol=1e-5)
+    assert teacher.num_features == 5
+
+
 @pytest.mark.parametrize(
     ("setting", "says"),
     [({"size": 64}, "size=64, and the student was made for 32"), ({"mean": (0, 0, 0)}, "its own input")],

@@ -1,6 +1,6 @@
 """The adapted model folder: written and read here, and nowhere else.
 
-    the student's files   as in `models.artifact`; the backbone is another one after fine-tuning
+    the student's files   as in `models.artifact`; the backbone is another one after fine-tuning, and a linear head is its classifier
     head.safetensors      what was learnt on it
     adapted.json          version, task, classes, method, settings, scores, provenance
     test.csv              classification: what is said of each test image
@@ -11,6 +11,7 @@ Tensors are safetensors, the rest is text: nothing is unpickled and nothing is e
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import math
@@ -118,7 +119,7 @@ def save_adapted(
     """
     new, old = (folder.with_name(f".{folder.name}.{word}") for word in ("adapted", "before"))
     folder.parent.mkdir(parents=True, exist_ok=True)
-    save_student(student, new, provenance=about.provenance, card=card)
+    save_student(_classifying(student, head, about), new, provenance=about.provenance, card=card)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in head.items()}
     safetensors.torch.save_file(tensors, new / HEAD, metadata={"format": "pt"})
     for name, text in {**texts, ABOUT: about.to_json()}.items():
@@ -129,6 +130,17 @@ def save_adapted(
     os.replace(new, folder)
     shutil.rmtree(old, ignore_errors=True)
     return folder
+
+
+def _classifying(student: Student, head: Mapping[str, Tensor], about: About) -> Student:
+    """A copy that holds a linear classifier as its own, so that the folder can teach logits; or none, as an older one is stale."""
+    made = copy.deepcopy(student)
+    made.classify({})
+    if about.head.get("kind") == "linear" and about.task == "classification":
+        made.classify({about.domain or "classes": len(about.classes)})
+        assert made.classifier is not None
+        made.classifier.load_state_dict(dict(head))
+    return made
 
 
 def read_adapted(folder: Path) -> tuple[Student, dict[str, Tensor], About]:

@@ -2,8 +2,8 @@
 
     model.safetensors   the backbone under timm's names; with config.json it is a timm `local-dir:` folder,
     config.json         so timm.create_model("local-dir:FOLDER", pretrained=True) and TimmWrapper load the backbone
-    heads.safetensors   the embedding head, and adaptors to teachers' spaces if they are kept
-    alumnus.json        version, architecture, preprocessing, provenance
+    heads.safetensors   the embedding head; the classifier, and adaptors to teachers' spaces, if there are some
+    alumnus.json        version, architecture, preprocessing, groups of classes, provenance
     README.md           the model card
 
 Tensors are safetensors, the rest is JSON: nothing is unpickled and nothing is executed on loading.
@@ -31,7 +31,7 @@ from alumnus.models.student import Architecture, Student
 
 VERSION = 1
 FILES = ("model.safetensors", "config.json", "heads.safetensors", "alumnus.json")
-BACKBONE, EMBED, SPACES = "backbone.", "embed.", "spaces."
+BACKBONE, HEADS = "backbone.", ("embed.", "classifier.", "spaces.")
 
 
 def save_student(
@@ -50,12 +50,16 @@ def save_student(
     safetensors.torch.save_file(
         _under(state, BACKBONE), temporary / "model.safetensors", metadata={"format": "pt"}
     )
-    heads = _under(state, EMBED, keep=True) | _under(state, SPACES, keep=True)
-    safetensors.torch.save_file(heads, temporary / "heads.safetensors", metadata={"format": "pt"})
+    safetensors.torch.save_file(
+        {name: tensor for name, tensor in state.items() if name.startswith(HEADS)},
+        temporary / "heads.safetensors",
+        metadata={"format": "pt"},
+    )
     _write_json(temporary / "config.json", _timm_config(student))
     about = {
         "version": VERSION,
         "architecture": _fields(student.architecture),
+        **({"classes": student.classes} if student.classes else {}),
         "provenance": dict(provenance or {}),
     }
     _write_json(temporary / "alumnus.json", about)
@@ -73,6 +77,7 @@ def load_student(folder: str | Path) -> Student:
     about = read_about(folder)
     try:
         student = Student(_architecture(about["architecture"]))
+        student.classify(_classes(about))
     except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
         raise ArtifactError(f"{folder / 'alumnus.json'} does not describe a student: {error!r}") from error
     tensors = {f"{BACKBONE}{name}": value for name, value in _read(folder / "model.safetensors").items()}
@@ -126,6 +131,16 @@ def _shape(fields: Mapping[str, Any]) -> AdaptorShape:
     return shape
 
 
+def _classes(about: Mapping[str, Any]) -> dict[str, int]:
+    """The groups of a classifier, group -> how many classes; none without one."""
+    classes = about.get("classes", {})
+    if not isinstance(classes, dict) or not all(
+        type(count) is int and count > 0 for count in classes.values()
+    ):
+        raise TypeError(f"classes: needed are numbers of classes by group, got {classes!r}")
+    return classes
+
+
 def _timm_config(student: Student) -> dict[str, Any]:
     architecture = student.architecture
     name, _, _ = architecture.model.partition(".")
@@ -151,9 +166,8 @@ def _timm_config(student: Student) -> dict[str, Any]:
     }
 
 
-def _under(state: Mapping[str, torch.Tensor], prefix: str, *, keep: bool = False) -> dict[str, torch.Tensor]:
-    start = 0 if keep else len(prefix)
-    return {name[start:]: tensor for name, tensor in state.items() if name.startswith(prefix)}
+def _under(state: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
 
 
 def _read(path: Path) -> dict[str, torch.Tensor]:

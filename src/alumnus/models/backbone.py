@@ -164,6 +164,21 @@ def feature_dim(backbone: nn.Module, *, size: int) -> int:
     return int(summary.shape[1])
 
 
+def grid_shape(backbone: nn.Module, *, size: int) -> tuple[int, int] | None:
+    """Returns (N, D) of the patches of an image of `size` px, or None if the network ends in no grid."""
+    was_training = backbone.training
+    backbone.eval()
+    try:
+        with torch.no_grad():
+            device = next(backbone.parameters()).device
+            patches = extract(backbone, torch.zeros(1, 3, size, size, device=device), patches=True).patches
+    except ConfigError:
+        return None
+    finally:
+        backbone.train(was_training)
+    return None if patches is None else (patches.shape[1], patches.shape[2])
+
+
 def input_statistics(name: str) -> tuple[Channels, Channels]:
     """Returns mean and std of the channels in [0, 1] that the weights of a name were trained with; ImageNet's if timm knows none."""
     known = timm.get_pretrained_cfg(name, allow_unregistered=True)

@@ -1,11 +1,11 @@
 """The student: a timm backbone and the heads that are kept, in one module that normalises its own input.
 
-Axes: B images, S side in px, D width of the backbone's summary, E width of the embedding.
+Axes: B images, S side in px, D width of the backbone's summary, E width of the embedding, C classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -37,6 +37,7 @@ class StudentOutput(NamedTuple):
         Tensor, ...
     ] = ()  # (B, N, D_s) float32, of earlier stages, pooled to the last grid, if asked for
     spaces: Mapping[str, Tensor] = MappingProxyType({})  # teacher -> (B, D_t) float32, if asked for
+    logits: Tensor | None = None  # (B, C) float32; None without a classifier
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ class Architecture:
 class Student(nn.Module):
     """Backbone, input normalisation and the universal embedding head (one affine layer, then unit length, as in UDON).
 
-    Beside the embedding it may keep adaptors, each of which says what one teacher would say: see `keep`.
+    A method that teaches classes gives it a classifier too, one affine layer on the backbone's summary: see `classify`. And it may keep
+    adaptors, each of which says what one teacher would say: see `keep`.
     """
 
     mean: Tensor
@@ -77,6 +79,8 @@ class Student(nn.Module):
         self.spaces = nn.ModuleDict(
             {module_key(name): Adaptor(shape) for name, shape in architecture.spaces.items()}
         )
+        self.classes: dict[str, int] = {}
+        self.classifier: nn.Linear | None = None
         self.register_buffer("mean", torch.tensor(architecture.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(architecture.std).view(1, 3, 1, 1), persistent=False)
 
@@ -99,7 +103,7 @@ class Student(nn.Module):
         spaces: bool = False,
         detached: bool = False,
     ) -> StudentOutput:
-        """Returns features and embedding of images (B, 3, S, S), uint8 or float in [0, 1].
+        """Returns features, embedding and, with a classifier, logits of images (B, 3, S, S), uint8 or float in [0, 1].
 
         Args:
             patches, stages: also give the patches, and what earlier stages say.
@@ -111,12 +115,13 @@ class Student(nn.Module):
             features, earlier = extract_stages(self.backbone, self._normalised(image), patches=patches)
         else:
             features = extract(self.backbone, self._normalised(image), patches=patches)
-        embedded = features.summary.detach() if detached else features.summary
+        summary = features.summary
         return StudentOutput(
             features,
-            functional.normalize(self.embed(embedded), dim=-1),
+            functional.normalize(self.embed(summary.detach() if detached else summary), dim=-1),
             earlier if stages else (),
-            self._spaces(features.summary, earlier) if spaces else {},
+            self._spaces(summary, earlier) if spaces else {},
+            None if self.classifier is None else self.classifier(summary).float(),
         )
 
     def keep(self, name: str, adaptor: Adaptor) -> None:
@@ -125,11 +130,18 @@ class Student(nn.Module):
         kept = {**self.architecture.spaces, name: adaptor.shape}
         self.architecture = replace(self.architecture, spaces=kept)
 
-    def _spaces(self, summary: Tensor, stages: Sequence[Tensor]) -> dict[str, Tensor]:
-        means = [stage.mean(dim=1) for stage in stages]
-        return {
-            name: self.spaces[module_key(name)](summary, means).float() for name in self.architecture.spaces
-        }
+    def classify(self, classes: Mapping[str, int]) -> None:
+        """Gives it a classifier of groups of classes side by side, group -> how many; takes it away if there are none.
+
+        A classifier of the same groups stays as it is, another one starts from torch's random weights.
+        """
+        if list(classes.items()) == list(self.classes.items()):
+            return
+        self.classes = dict(classes)
+        device = self.embed.weight.device
+        self.classifier = (
+            nn.Linear(self.num_features, sum(classes.values()), device=device) if classes else None
+        )
 
     def levels(self, image: Tensor) -> tuple[Tensor, ...]:
         """Returns the backbone's grids (B, D, h, w) float32, fine to coarse, of images as for `forward`."""
@@ -142,3 +154,27 @@ class Student(nn.Module):
             image = image.contiguous(memory_format=torch.channels_last).float()
             return image.div_(255).sub_(self.mean).div_(self.std)
         return ((image - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+
+    def _spaces(self, summary: Tensor, stages: Sequence[Tensor]) -> dict[str, Tensor]:
+        means = [stage.mean(dim=1) for stage in stages]
+        return {
+            name: self.spaces[module_key(name)](summary, means).float() for name in self.architecture.spaces
+        }
+
+
+def over_tensors(function: Callable[..., Tensor], *outputs: StudentOutput) -> StudentOutput:
+    """Returns an output whose every tensor is `function` of the ones in its place; what one output lacks all of them lack."""
+
+    def each(*tensors: Tensor | None) -> Tensor | None:
+        there = [tensor for tensor in tensors if tensor is not None]
+        return function(*there) if there else None
+
+    summaries, patches = zip(*(output.features for output in outputs), strict=True)
+    _, embeddings, stages, spaces, logits = zip(*outputs, strict=True)
+    return StudentOutput(
+        Features(function(*summaries), each(*patches)),
+        function(*embeddings),
+        tuple(function(*same) for same in zip(*stages, strict=True)),
+        {name: function(*(of[name] for of in spaces)) for name in spaces[0]},
+        each(*logits),
+    )

@@ -12,11 +12,12 @@ from alumnus.teachers.network import Loaded, TorchNetwork
 from alumnus.teachers.spec import TeacherSpec, check_output, refuse, short_name
 from alumnus.types import Features
 
-OUTPUTS = ("summary", "embedding")
+OUTPUTS = ("summary", "embedding", "logits")
 
 
 def load(folder: Path, spec: TeacherSpec) -> Loaded:
-    """Returns the student of a folder; its outputs are the backbone's summary and the embedding of unit length.
+    """Returns the student of a folder; its outputs are the backbone's summary, the embedding of unit length, and the
+    logits if it has a classifier.
 
     Raises:
         TeacherError: the folder is no student, or a setting contradicts it.
@@ -32,7 +33,12 @@ def load(folder: Path, spec: TeacherSpec) -> Loaded:
         raise TeacherError(
             f"teacher alumnus:{folder}: size={spec.size}, and the student was made for {student.size}"
         )
-    network = TorchNetwork(student, {"summary": _summary, "embedding": _embedding}[spec.output])
+    if spec.output == "logits" and not student.classes:
+        raise TeacherError(
+            f"teacher alumnus:{folder}: output=logits, and the student has no classifier; those of method=cfl or dmc have one, and "
+            "so have what `alumnus adapt` makes with method=linear or finetune"
+        )
+    network = TorchNetwork(student, READERS[spec.output])
     resolved = folder.resolve()
     return Loaded(
         network,
@@ -49,3 +55,10 @@ def _summary(student: nn.Module, image: Tensor) -> Features:
 
 def _embedding(student: nn.Module, image: Tensor) -> Features:
     return Features(student(image).embedding)
+
+
+def _logits(student: nn.Module, image: Tensor) -> Features:
+    return Features(student(image).logits)
+
+
+READERS = {"summary": _summary, "embedding": _embedding, "logits": _logits}

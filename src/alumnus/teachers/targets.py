@@ -37,7 +37,7 @@ class Speaker(ABC):
         self.name, self.source, self.domains, self.weight = name, source, domains, weight
         self.num_features, self.size = num_features, size  # size: px of the view that it needs; None: none
         self.about = about  # its entry in teachers.json
-        self.grid = grid  # (N, D) of its patches
+        self.grid = grid  # (N, D) of its patches, if it gives them
 
     @abstractmethod
     def speak(self, batch: Batch, index: Tensor) -> Features:

@@ -83,6 +83,7 @@ def _continued(folder: Path, config: Config) -> Student:
     # Adaptors that an earlier run kept are left behind: this run would train the network away from under them.
     resized = Student(replace(student.architecture, size=config.size, spaces={}), backbone=student.backbone)
     resized.embed.load_state_dict(student.embed.state_dict())
+    resized.classes, resized.classifier = student.classes, student.classifier
     return resized.eval()
 
 

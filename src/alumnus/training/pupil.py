@@ -94,14 +94,15 @@ def make_pupil(
     """Returns the student with its first weights and everything around it; nothing is written."""
     with main_first():
         student = build_student(config).to(device).to(memory_format=torch.channels_last)
+    objective = _objective(config, dataset, student, teachers, moments).to(device)
+    student.classify(objective.classes)
+    for name, adaptor in objective.hand_over().items():
+        student.keep(name, adaptor)
     freeze(student, config.freeze or ())
     precision, measured = _precision(config, student, None if run.is_stale else read_plan(run.folder))
     if world_size() > 1:
         synchronise(student, device=device)
         gather_outputs(student, total=config.batch_size, device=device)
-    objective = _objective(config, dataset, student, teachers, moments).to(device)
-    for name, adaptor in objective.hand_over().items():
-        student.keep(name, adaptor)
     optimizer = make_optimizer(student, objective, config.optim, lr=config.lr)
     ema = Ema(student, decay=config.optim.ema) if config.optim.ema else None
     fingerprint = _fingerprint(config, dataset, [teacher.about for teacher in teachers])
@@ -154,7 +155,11 @@ def _objective(
         embed_dim=student.embed_dim,
         teachers={
             t.name: TeacherWidth(
-                t.num_features, t.weight, moments.get(t.name), str(t.about.get("output", "summary")), t.grid
+                t.num_features,
+                t.weight,
+                moments.get(t.name),
+                output=str(t.about.get("output", "summary")),
+                grid=t.grid,
             )
             for t in teachers
         },

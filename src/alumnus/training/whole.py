@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from alumnus.distributed import gather_rows, rank, share_of, world_size
-from alumnus.models.student import Student, StudentOutput
+from alumnus.models.student import Student, StudentOutput, over_tensors
 from alumnus.types import Batch, Features, Target, Targets
 
 
@@ -86,14 +86,7 @@ class _Gathering:
                 f"the student was given {len(output.embedding)} images, this process's share of a batch is {share_of(self._total)}; "
                 "with several processes a method calls it once for each view of the batch"
             )
-        summary, patches = output.features
-        features = Features(self._all(summary), None if patches is None else self._all(patches))
-        return StudentOutput(
-            features,
-            self._all(output.embedding),
-            tuple(self._all(stage) for stage in output.stages),
-            {name: self._all(vectors) for name, vectors in output.spaces.items()},
-        )
+        return over_tensors(self._all, output)
 
     def _states(self) -> list[Tensor]:
         return [each.get_state() for each in self._generators]
