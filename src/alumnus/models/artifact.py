@@ -107,7 +107,8 @@ def read_about(folder: Path) -> dict[str, Any]:
 
 
 def _architecture(fields: Mapping[str, Any]) -> Architecture:
-    fields = {**fields, "mean": tuple(fields["mean"]), "std": tuple(fields["std"])}
+    lists = ("mean", "std", "embed_hidden")
+    fields = {key: tuple(value) if key in lists else value for key, value in fields.items()}
     return Architecture(**fields)
 
 

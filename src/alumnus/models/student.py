@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from alumnus.models.backbone import IMAGENET_MEAN, IMAGENET_STD, create_backbone, extract, feature_dim, levels
+from alumnus.models.heads import affine_layers
 from alumnus.types import Features
 
 
@@ -22,6 +23,9 @@ class StudentOutput(NamedTuple):
 
     features: Features  # of the backbone
     embedding: Tensor  # (B, E) float32 of unit length, the universal embedding
+    head_only: Tensor | None = (
+        None  # (B, E), the same vectors, whose gradient reaches the embedding head and stops there
+    )
 
 
 @dataclass(frozen=True)
@@ -34,10 +38,12 @@ class Architecture:
     model_args: Mapping[str, Any] = field(default_factory=dict)  # for timm.create_model
     mean: tuple[float, float, float] = IMAGENET_MEAN  # of channels in [0, 1]
     std: tuple[float, float, float] = IMAGENET_STD
+    normalise_summary: bool = False  # the head starts at the summary of unit length, as in UDON
+    embed_hidden: tuple[int, ...] = ()  # inner widths of the head; none is one affine layer
 
 
 class Student(nn.Module):
-    """Backbone, input normalisation and the universal embedding head (one affine layer, then unit length, as in UDON)."""
+    """Backbone, input normalisation and the universal embedding head (one affine layer or an MLP, then unit length)."""
 
     mean: Tensor
     std: Tensor
@@ -52,7 +58,7 @@ class Student(nn.Module):
             )
         self.backbone = backbone
         self.num_features = feature_dim(backbone, size=architecture.size)
-        self.embed = nn.Linear(self.num_features, architecture.embed_dim)
+        self.embed = _embedding_head(self.num_features, architecture)
         self.register_buffer("mean", torch.tensor(architecture.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(architecture.std).view(1, 3, 1, 1), persistent=False)
 
@@ -66,14 +72,25 @@ class Student(nn.Module):
         """Width E of the embedding."""
         return self.architecture.embed_dim
 
-    def forward(self, image: Tensor, *, patches: bool = False) -> StudentOutput:
-        """Returns features and embedding of images (B, 3, S, S), uint8 or float in [0, 1]; the patches if asked for."""
+    def forward(self, image: Tensor, *, patches: bool = False, head_only: bool = False) -> StudentOutput:
+        """Returns features and embedding of images (B, 3, S, S), uint8 or float in [0, 1].
+
+        Args:
+            patches: give the patches too.
+            head_only: give the embedding once more, without gradient to the backbone.
+        """
         features = extract(self.backbone, self._normalised(image), patches=patches)
-        return StudentOutput(features, functional.normalize(self.embed(features.summary), dim=-1))
+        again = self._embedded(features.summary.detach()) if head_only else None
+        return StudentOutput(features, self._embedded(features.summary), again)
 
     def levels(self, image: Tensor) -> tuple[Tensor, ...]:
         """Returns the backbone's grids (B, D, h, w) float32, fine to coarse, of images as for `forward`."""
         return levels(self.backbone, self._normalised(image))
+
+    def _embedded(self, summary: Tensor) -> Tensor:
+        if self.architecture.normalise_summary:
+            summary = functional.normalize(summary, dim=-1)
+        return functional.normalize(self.embed(summary), dim=-1)
 
     def _normalised(self, image: Tensor) -> Tensor:
         if (
@@ -82,3 +99,13 @@ class Student(nn.Module):
             image = image.contiguous(memory_format=torch.channels_last).float()
             return image.div_(255).sub_(self.mean).div_(self.std)
         return ((image - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+
+
+def _embedding_head(num_features: int, architecture: Architecture) -> nn.Module:
+    """One affine layer, unless there are inner widths.
+
+    On a summary of unit length torch's own start would give biases as large as all the rest, so that all embeddings were alike.
+    """
+    if not architecture.normalise_summary and not architecture.embed_hidden:
+        return nn.Linear(num_features, architecture.embed_dim)
+    return affine_layers((num_features, *architecture.embed_hidden, architecture.embed_dim))
