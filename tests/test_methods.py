@@ -35,13 +35,16 @@ def test_a_method_is_a_documented_file_with_settings_that_have_defaults(name: st
 @pytest.mark.parametrize("name", method_names())
 def test_a_method_trains_a_student(name: str, tiny_images: Path, tmp_path: Path) -> None:
     """A few steps from the defaults end with a student folder and a loss that fell."""
-    teachers = [] if name == "supervised" else [{"model": Colours(), "name": "colours", "size": 32}]
+    settings = method_module(name).Settings(name=name)
+    taught = settings.learns_from is not None and "teachers" in settings.learns_from
+    teachers = [{"model": Colours(), "name": "colours", "size": 32}] if taught else []
     config = load_config(
         out=tmp_path / name,
         data=tiny_images,
         student="timm/mobilenetv3_small_050",
         teachers=teachers,
         method=name,
+        sampler="round_robin" if settings.wants_single_domains else "balanced",
         size=32,
         embed_dim=8,
         steps=30,

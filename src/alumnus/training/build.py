@@ -71,6 +71,8 @@ def _fresh(name: str, spec: StudentSpec, config: Config) -> Student:
         model_args=spec.model_args,
         mean=spec.mean or mean,
         std=spec.std or std,
+        normalise_summary=config.method.normalises_summary,
+        embed_hidden=config.method.embed_hidden,
     )
     return Student(architecture, backbone=backbone)
 
@@ -78,11 +80,14 @@ def _fresh(name: str, spec: StudentSpec, config: Config) -> Student:
 def _continued(folder: Path, config: Config) -> Student:
     student = load_student(folder)
     check_continued(student.architecture, config, source=folder)
-    if student.size == config.size:
+    # Where the method wants a summary of unit length, a head that began at one of any length goes on: only its bias weighs otherwise.
+    normalises = student.architecture.normalise_summary or config.method.normalises_summary
+    wanted = replace(student.architecture, size=config.size, normalise_summary=normalises)
+    if student.architecture == wanted:
         return student
-    resized = Student(replace(student.architecture, size=config.size), backbone=student.backbone)
-    resized.embed.load_state_dict(student.embed.state_dict())
-    return resized.eval()
+    changed = Student(wanted, backbone=student.backbone)
+    changed.embed.load_state_dict(student.embed.state_dict())
+    return changed.eval()
 
 
 def check_continued(found: Architecture, config: Config, *, source: object) -> None:
@@ -97,6 +102,11 @@ def check_continued(found: Architecture, config: Config, *, source: object) -> N
     if found.embed_dim != config.embed_dim:
         raise ConfigError(
             f"{source} has embed_dim={found.embed_dim}, the recipe embed_dim={config.embed_dim}; they must agree"
+        )
+    if config.method.embed_hidden not in ((), found.embed_hidden):
+        raise ConfigError(
+            f"{source} has an embedding head of inner widths {list(found.embed_hidden)}, method={config.method.name} wants "
+            f"{list(config.method.embed_hidden)}; they must agree"
         )
     if found.size != config.size and size_arguments(found.model.partition(".")[0], found.size):
         raise ConfigError(

@@ -88,7 +88,8 @@ class _Gathering:
             )
         summary, patches = output.features
         features = Features(self._all(summary), None if patches is None else self._all(patches))
-        return StudentOutput(features, self._all(output.embedding))
+        head_only = None if output.head_only is None else self._all(output.head_only)
+        return StudentOutput(features, self._all(output.embedding), head_only)
 
     def _states(self) -> list[Tensor]:
         return [each.get_state() for each in self._generators]
