@@ -122,14 +122,8 @@ class Settings(MethodSettings):
 
 def build(settings: Settings, setup: Setup) -> Objective:
     """Returns the objective for the domains that have classes."""
-    unlabelled = [name for name, count in setup.num_classes.items() if count == 0]
-    if len(unlabelled) == len(setup.num_classes):
+    if not any(setup.num_classes.values()):
         raise ConfigError("method=udon needs labels, and no training image has one; see `alumnus data`")
-    if unlabelled and (settings.source == "teachers" or not setup.teachers):
-        raise ConfigError(
-            f"method=udon learns each domain from labels, and no training image of {', '.join(unlabelled)} has one; leave them out "
-            "by domains=…, or give a standing teacher that speaks about them"
-        )
     wrong = [length for length in settings.nested if not 0 < length < setup.embed_dim]
     if wrong:
         raise ConfigError(
@@ -173,9 +167,14 @@ class Udon(Objective):
         `per_sample` is the teacher's classification loss, which the dynamic sampler goes by; of an image without a label, the mean.
 
         Raises:
-            ConfigError: the batch mixes domains, or not exactly one frozen teacher speaks about it.
+            ConfigError: the batch mixes domains, or nothing teaches its domain: no label, and no or several frozen teachers.
         """
         domain = self._domain_of(batch)
+        if not self.num_classes[domain] and not self.generalists:
+            raise ConfigError(
+                f"method=udon learns each domain from labels, and no training image of {self.domains[domain]} has one; leave it out by "
+                "domains=…, or give a standing teacher that speaks about it"
+            )
         output = student(batch.image, head_only=not self.settings.distill_to_backbone)
         # Cosines of bfloat16 have steps of 0.004, and the temperature divides them by 0.1.
         with torch.autocast(batch.image.device.type, enabled=False):
