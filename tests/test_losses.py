@@ -12,17 +12,21 @@ from torch.nn import functional
 
 from alumnus.losses import (
     MEDIAN_FACTORS,
+    MarginKind,
     angle_relations,
     asymmetric_relations,
     cosine_distance,
     distance_relations,
     feature_distance,
     normalised_softmax,
+    relational_distance,
     smooth_l1,
     soft_target_divergence,
     softened_kl,
+    softmax_divergence,
     squared_angle,
     squared_mmd,
+    with_margin,
 )
 
 Relations = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -259,3 +263,42 @@ def test_soft_targets_cost_nothing_when_met() -> None:
     target = torch.randn(3, 4)
     value = soft_target_divergence(target + 3, target, torch.ones(3, 4, dtype=torch.bool))
     assert torch.allclose(value, torch.zeros(3), atol=1e-6)
+
+
+def test_margins_by_hand() -> None:
+    """Of an angle of 60 degrees: cos - 0.2, and the cosine of 90 degrees; other classes stay."""
+    cosine, label = torch.tensor([[0.5, 0.1]]), torch.tensor([0])
+    assert with_margin(cosine, label, margin=0.2, kind="cosface").tolist()[0] == pytest.approx([0.3, 0.1])
+    turned = with_margin(cosine, label, margin=math.pi / 6, kind="arcface").tolist()[0]
+    assert turned == pytest.approx([0.0, 0.1], abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["cosface", "arcface"])
+def test_a_margin_keeps_the_order_of_cosines_and_never_helps(kind: MarginKind) -> None:
+    """From -1 to 1 the changed cosine rises and is below; no margin changes nothing; gradients are finite at both ends."""
+    cosine = torch.linspace(-1, 1, 201)[:, None].requires_grad_()
+    label = torch.zeros(201, dtype=torch.int64)
+    changed = with_margin(cosine, label, margin=0.5, kind=kind)
+    assert (changed.diff(dim=0) > 0).all()
+    assert (changed < cosine).all()
+    changed.sum().backward()
+    assert cosine.grad is not None
+    assert cosine.grad.isfinite().all()
+    assert with_margin(cosine, label, margin=0, kind=kind) is cosine
+
+
+def test_divergence_by_hand() -> None:
+    """Teacher (3/4, 1/4), student (1/2, 1/2): 3/4 log 3/2 + 1/4 log 1/2. Logits of half the size at half the temperature are the same."""
+    teacher, student = torch.tensor([[math.log(3), 0.0]]), torch.zeros(1, 2)
+    wanted = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
+    assert softmax_divergence(student, teacher, temperature=1).item() == pytest.approx(wanted)
+    assert softmax_divergence(student, teacher / 2, temperature=0.5).item() == pytest.approx(wanted)
+    assert softmax_divergence(teacher, teacher, temperature=0.1).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_relational_distance_by_hand() -> None:
+    """Two vectors at a right angle and twice the same one: off the diagonal the similarities differ by 1, and the mean is 1/2 a row."""
+    student, teacher = torch.eye(2), torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
+    assert relational_distance(student, teacher).tolist() == [0.5, 0.5]
+    turned = torch.linalg.qr(torch.randn(2, 2)).Q
+    assert torch.allclose(relational_distance(student, student @ turned), torch.zeros(2), atol=1e-6)

@@ -38,7 +38,7 @@ def _given(name: str) -> dict[str, object]:
     classifier = {"model": Brightness(), "name": "brightness", "size": 32}
     method: dict[str, object] = {"name": name, "logits": ["brightness"]}
     match name:
-        case "supervised":
+        case "supervised" | "udon":
             return {"teachers": [], "method": name}
         case "cfl":
             return {"teachers": [colours, {**colours, "name": "again"}, classifier], "method": method}
@@ -62,11 +62,13 @@ def test_a_method_is_a_documented_file_with_settings_that_have_defaults(name: st
 @pytest.mark.parametrize("name", method_names())
 def test_a_method_trains_a_student(name: str, tiny_images: Path, tmp_path: Path) -> None:
     """A few steps from the defaults end with a student folder and a loss that fell."""
+    settings = method_module(name).Settings(name=name)
     config = load_config(
         out=tmp_path / name,
         data=tiny_images,
         student="timm/mobilenetv3_small_050",
         **_given(name),
+        sampler="round_robin" if settings.wants_single_domains else "balanced",
         size=32,
         embed_dim=8,
         steps=30,

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import safetensors.torch
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from alumnus.data.loader import train_batches
 from alumnus.distributed import gathered, is_main, joined, rank, sum_gradients, world_size
 from alumnus.errors import TeacherError
-from alumnus.methods import plain, supervised
+from alumnus.methods import plain, supervised, udon
 from alumnus.models.batch_norm import synchronise
 from alumnus.models.student import Architecture, Student, StudentOutput
 from alumnus.objective import Objective, Setup, TeacherWidth
@@ -38,7 +38,10 @@ METHODS = (
     ("plain", "mobilenetv3_small_050"),
     ("plain", "resnet10t"),
     ("supervised", "resnet10t"),
-)  # both have batch norm
+    ("udon", "test_vit"),
+)  # all but the last have batch norm
+SAMPLERS = {"plain": "proportional", "supervised": "balanced", "udon": "round_robin"}
+UDON = {"name": "udon", "teacher_dim": 12, "distill_to_backbone": False}
 CPU = torch.device("cpu")
 
 
@@ -95,6 +98,16 @@ def configs(folder: Path, images: Path) -> dict[str, Config]:
         "supervised": config(
             folder / "supervised", images, student=VIT, method="supervised", teachers=[], max_bad_fraction=0.5
         ),
+        "udon": config(
+            folder / "udon",
+            images,
+            student=VIT,
+            teachers=[{"model": Quarters(), "name": "quarters", "size": 32, "domains": ["discs"]}],
+            method={"name": "udon", "max_classes": 4, "distill_to_backbone": False},
+            sampler={"name": "dynamic", "every": 6},
+            optim={"frozen": 0.3},
+            max_bad_fraction=0.5,
+        ),
         "fitted": config(
             folder / "fitted",
             images,
@@ -117,21 +130,23 @@ def configs(folder: Path, images: Path) -> dict[str, Config]:
 def gradients(images: Path, method: str, *, model: str) -> dict[str, Tensor]:
     """Gradients of one step, of a student with batch norm or without, and what its objective trains; statistics too."""
     settings = config(
-        Path("unused"), images, sampler="balanced" if method == "supervised" else "proportional"
+        Path("unused"), images, sampler=SAMPLERS[method], method={**UDON} if method == "udon" else method
     )
     dataset = training_data(settings)
-    specs = [TeacherSpec.model_validate(each) for each in settings.teachers] if method == "plain" else []
+    specs = [] if method == "supervised" else [TeacherSpec.model_validate(each) for each in settings.teachers]
     speakers, _ = live_speakers(specs, device=CPU, memory_limit=None)
     source = TargetSource(speakers, domains=dataset.domains, device=CPU)
     torch.manual_seed(0)
-    student = Student(Architecture(model, 32, 8)).train()
+    architecture = Architecture(model, 32, 8, normalise_summary=method == "udon")
+    student = Student(architecture).train()
     widths = {each.name: TeacherWidth(each.num_features, 1.0) for each in speakers}
     setup = Setup(student.num_features, 8, widths, dict.fromkeys(dataset.domains, 6))
-    objective: Objective = (
-        plain.build(plain.Settings(source="both"), setup)
-        if method == "plain"
-        else supervised.build(supervised.Settings(), setup)
-    ).train()
+    made: dict[str, Callable[[], Objective]] = {
+        "plain": lambda: plain.build(plain.Settings(source="both"), setup),
+        "supervised": lambda: supervised.build(supervised.Settings(), setup),
+        "udon": lambda: udon.build(udon.Settings.model_validate(UDON), setup),
+    }
+    objective = made[method]().train()
     if world_size() > 1:
         synchronise(student, device=CPU)
         gather_outputs(student, total=settings.batch_size, device=CPU)

@@ -41,6 +41,21 @@ class MethodSettings(BaseModel):
         return False
 
     @property
+    def wants_single_domains(self) -> bool:
+        """Whether a batch has to be of one domain; a sampler that mixes them is then refused."""
+        return False
+
+    @property
+    def normalises_summary(self) -> bool:
+        """Whether the student's embedding head has to start at the backbone's summary of unit length."""
+        return False
+
+    @property
+    def embed_hidden(self) -> tuple[int, ...]:
+        """Inner widths of the student's embedding head; none is one affine layer."""
+        return ()
+
+    @property
     def learns_from(self) -> frozenset[Literal["teachers", "labels"]] | None:
         """What `build` refuses to do without, so that a recipe in stages is checked before its first one; None: it is found out later.
 

@@ -58,6 +58,19 @@ def test_a_batch_without_labels_costs_nothing() -> None:
     terms.loss.backward()
 
 
+def test_a_joint_classifier_compares_with_the_classes_of_all_domains() -> None:
+    """Class 1 of the second domain is number 3 + 1 of all five."""
+    student, objective = _student(), Supervised(SETUP, scale=16, is_joint=True)
+    batch = _batch([0, 1, 0, 1], [2, 1, -1, 0])
+    terms = objective(student, batch, {}, 0.0)
+    embedding = student(batch.image).embedding[[0, 1, 3]]
+    (classifier,) = objective.classifiers
+    assert isinstance(classifier, CosineClassifier)
+    assert classifier.weight.shape == (5, 8)
+    wanted = functional.cross_entropy(16 * classifier(embedding), torch.tensor([2, 4, 3]))
+    assert terms.loss.item() == pytest.approx(wanted.item(), rel=1e-5)
+
+
 def test_unsuitable_setups_are_refused() -> None:
     """Teachers make no sense here, and without labels there is nothing to learn."""
     with pytest.raises(ConfigError, match="teachers"):

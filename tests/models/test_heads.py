@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from alumnus.models.heads import CosineClassifier, ProjectorKind, projector
+from alumnus.models.heads import CosineClassifier, ProjectorKind, affine_layers, projector, sampled_classes
 
 
 @pytest.mark.parametrize("kind", ["linear", "mlp"])
@@ -49,3 +49,48 @@ def test_a_cosine_classifier_gives_cosines_whatever_the_length_of_its_weights() 
     assert cosines[0, 2].item() == pytest.approx(1.0, abs=1e-6)
     assert torch.allclose(head(embedding), cosines, atol=1e-6)
     assert cosines.abs().max() <= 1 + 1e-6
+
+
+def test_affine_layers_have_norm_and_gelu_between_them() -> None:
+    """None after the last; two widths are one layer, which starts without bias."""
+    single = affine_layers((8, 3))
+    assert isinstance(single, torch.nn.Linear)
+    assert not single.bias.any()
+    several = affine_layers((8, 6, 5, 3))
+    assert [type(layer).__name__ for layer in several.children()] == ["Linear", "LayerNorm", "GELU"] * 2 + [
+        "Linear"
+    ]
+    assert several(torch.randn(4, 8)).shape == (4, 3)
+
+
+def test_a_sample_holds_the_batchs_classes_and_others() -> None:
+    """As many as asked for; labels become places in it; the others stand for all that are not drawn."""
+    label = torch.tensor([7, 90, 7, 3])
+    sample = sampled_classes(label, num_classes=100, limit=11)
+    assert sample is not None
+    assert len(sample.classes.unique()) == 11
+    assert torch.equal(sample.classes[sample.label], label)
+    own = torch.isin(sample.classes, label)
+    assert not sample.offset[own].any()
+    assert sample.offset[~own].exp().tolist() == pytest.approx([97 / 8] * 8, rel=1e-5)
+    assert sampled_classes(label, num_classes=100, limit=100) is None
+
+
+def test_a_batch_of_more_classes_than_the_limit_has_its_own() -> None:
+    """And no others."""
+    sample = sampled_classes(torch.tensor([5, 1, 3]), num_classes=9, limit=2)
+    assert sample is not None
+    assert sample.classes.tolist() == [1, 3, 5]
+    assert sample.label.tolist() == [2, 0, 1]
+    assert sample.offset.tolist() == [0.0, 0.0, 0.0]
+
+
+def test_the_sum_over_a_sample_is_without_bias_that_over_all_classes() -> None:
+    """Over 4,000 draws of 10 of 50 the mean sum of exponentials is within 1 %."""
+    logits, label = 0.5 * torch.randn(50), torch.tensor([4])
+    sums = []
+    for _ in range(4000):
+        sample = sampled_classes(label, num_classes=50, limit=10)
+        assert sample is not None
+        sums.append(float((logits[sample.classes] + sample.offset).exp().sum()))
+    assert sum(sums) / len(sums) == pytest.approx(float(logits.exp().sum()), rel=0.01)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import safetensors.torch
 import timm
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from alumnus.errors import ArtifactError, ConfigError
 from alumnus.models.adaptors import Adaptor, AdaptorKind, AdaptorShape
@@ -177,14 +178,6 @@ def test_taps_leave_the_network_as_it_is() -> None:
     assert all(torch.equal(before[name], value) for name, value in backbone.state_dict().items())
 
 
-def test_a_detached_embedding_does_not_reach_the_backbone() -> None:
-    """Only the head learns from it."""
-    student = Student(CNN).eval()
-    student(_image(), detached=True).embedding[:, 0].sum().backward()
-    assert student.embed.weight.grad is not None
-    assert all(parameter.grad is None for parameter in student.backbone.parameters())
-
-
 @pytest.mark.parametrize("stage_dims", [(), None])
 def test_kept_spaces_are_saved_with_the_student(tmp_path: Path, stage_dims: tuple[int, ...] | None) -> None:
     """Written and read back bit for bit, ladders too; an odd name of a teacher is no trouble; embeddings stay as they are."""
@@ -229,3 +222,48 @@ def test_a_damaged_description_of_spaces_is_refused(tmp_path: Path, spaces: obje
     (folder / "alumnus.json").write_text(json.dumps(about))
     with pytest.raises(ArtifactError, match=r"alumnus\.json does not describe a student"):
         load_student(folder)
+
+
+UDON = replace(CNN, normalise_summary=True)
+
+
+def test_a_head_on_a_summary_of_unit_length_does_not_see_its_length() -> None:
+    """Bias and all: a backbone whose summaries are three times as long gives the same embedding; without the switch another."""
+    for architecture, is_same in ((UDON, True), (CNN, False)):
+        student = Student(architecture).eval()
+        nn.init.normal_(student.embed.bias)
+        before = student(_image())
+        longer = 3 * before.features.summary
+        assert torch.allclose(student._embedded(longer), before.embedding, atol=1e-6) is is_same
+
+
+@pytest.mark.parametrize("architecture", [UDON, replace(CNN, embed_hidden=(12, 10))], ids=["unit", "mlp"])
+def test_the_kind_of_head_is_part_of_the_saved_student(architecture: Architecture, tmp_path: Path) -> None:
+    """What encodes is the same function after loading."""
+    student = Student(architecture).eval()
+    again = load_student(save_student(student, tmp_path / "student"))
+    assert again.architecture == architecture
+    assert torch.equal(again(_image()).embedding, student(_image()).embedding)
+
+
+def test_a_folder_from_before_there_were_kinds_of_heads_loads_unchanged(tmp_path: Path) -> None:
+    """Its description does not say, and means one affine layer on the summary as it is."""
+    student = Student(CNN).eval()
+    folder = save_student(student, tmp_path / "student")
+    about = json.loads((folder / "alumnus.json").read_text())
+    for name in ("normalise_summary", "embed_hidden"):
+        del about["architecture"][name]
+    (folder / "alumnus.json").write_text(json.dumps(about))
+    assert torch.equal(load_student(folder)(_image()).embedding, student(_image()).embedding)
+
+
+def test_the_head_can_be_had_without_the_backbone() -> None:
+    """The same vectors; their gradient moves the head alone."""
+    student = Student(UDON).eval()
+    output = student(_image(), head_only=True)
+    assert output.head_only is not None
+    assert torch.equal(output.head_only, output.embedding)
+    output.head_only[:, 0].sum().backward()
+    assert student.embed.weight.grad is not None
+    assert all(parameter.grad is None for parameter in student.backbone.parameters())
+    assert student(_image()).head_only is None

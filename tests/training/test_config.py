@@ -9,9 +9,10 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from alumnus.data.dynamic import DynamicSettings
 from alumnus.errors import ConfigError
 from alumnus.methods.plain import Settings
-from alumnus.training.config import Config, differences, dump, schema
+from alumnus.training.config import Config, decisive, differences, dump, schema
 from alumnus.training.recipe import load_config
 
 RECIPE = {
@@ -146,3 +147,34 @@ def test_a_callable_teacher_is_written_as_its_module_path(recipe: Path, tmp_path
     function: Callable[..., object] = dump
     config = load_config(recipe, teachers=[{"model": function, "size": 32}])
     assert "alumnus.training.config.dump" in dump(config)
+
+
+def test_a_sampler_is_a_name_or_the_settings_of_the_dynamic_one(recipe: Path) -> None:
+    """Names stay names, as they were before there were settings; `dynamic` is its settings, and words reach into it."""
+    assert load_config(recipe, ["sampler=round_robin"]).model_dump()["sampler"] == "round_robin"
+    assert load_config(recipe, ["sampler={name: round_robin}"]).sampler == "round_robin"
+    assert load_config(recipe, ["sampler=dynamic"]).sampler == DynamicSettings()
+    floor = load_config(recipe, ["sampler=dynamic", "sampler.floor=0.2", "sampler.every=50"]).sampler
+    assert floor == DynamicSettings(every=50, floor=0.2)
+    for words, parts in (
+        (["sampler=dynamc"], ["'dynamc'", "did you mean 'dynamic'"]),
+        (["sampler={name: balanced, floor: 0.2}"], ["sampler=balanced has no settings"]),
+        (["sampler=dynamic", "sampler.flor=0.2"], ["sampler", "flor", "did you mean 'floor'"]),
+        (["sampler=7"], ["sampler", "7"]),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            load_config(recipe, words)
+        for part in parts:
+            assert part in str(caught.value)
+
+
+def test_settings_that_came_later_do_not_decide_while_they_change_nothing(recipe: Path) -> None:
+    """A run from before there was `optim.frozen` goes on; another value is a difference."""
+    config = load_config(recipe, ["method=supervised", "teachers=[]"])
+    old = config.model_dump(mode="json")
+    for owner, name in (("optim", "frozen"), ("method", "classifier"), ("method", "normalise_summary")):
+        del old[owner][name]
+    assert differences(old, config) == []
+    assert decisive(old) == decisive(config.model_dump(mode="json"))
+    changed = load_config(recipe, ["method=supervised", "teachers=[]", "optim.frozen=0.2"])
+    assert len(differences(old, changed)) == 1

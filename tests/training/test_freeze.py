@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 from torch import nn
 
@@ -103,3 +104,41 @@ def test_freezing_otherwise_is_another_run(tiny_images: Path, tmp_path: Path) ->
     train(_config(tmp_path / "run", tiny_images, freeze="backbone"))
     with pytest.raises(ConfigError, match=r"freeze: was \['backbone'\], is None"):
         train(_config(tmp_path / "run", tiny_images))
+
+
+def test_a_frozen_start_leaves_the_backbone_until_its_share_of_the_steps_is_over(
+    tiny_images: Path, tmp_path: Path
+) -> None:
+    """To the bit, batch norms too, while the head moves; after it everything moves, but for what is frozen for good."""
+    settings = {"student": "timm/test_efficientnet", "optim": {"frozen": 0.5}, "checkpoint_every": 1}
+    settings["freeze"] = ["backbone.blocks.0.*"]
+    network = build_student(_config(tmp_path / "run", tiny_images, **settings))
+    first = {f"student/{name}": tensor for name, tensor in network.state_dict().items()}
+    seen = {}
+    for stop, calls in ((3, 4), (4, 2)):  # one call finds the teacher's width
+        teachers = [{"model": Colours(calls), "name": "colours", "size": 32}]
+        config = _config(tmp_path / "run", tiny_images, teachers=teachers, **settings)
+        with pytest.raises(_Stop):
+            train(config)
+        path = tmp_path / "run" / "checkpoints" / f"step-{stop}" / "state.safetensors"
+        tensors = safetensors.torch.load_file(path)
+        seen[stop] = {name for name, tensor in first.items() if torch.equal(tensors[name], tensor)}
+    backbone = {name for name in first if name.startswith("student/backbone.")}
+    assert seen[3] == backbone
+    assert seen[4] == {name for name in backbone if name.startswith("student/backbone.blocks.0.")}
+
+
+def test_a_run_with_a_frozen_start_goes_on_to_the_same_bits(tiny_images: Path, tmp_path: Path) -> None:
+    """Stopped while frozen, and after; the optimiser knows nothing of the backbone in the first checkpoint."""
+
+    def run(out: Path, calls: int | None = None) -> Run:
+        teachers = [{"model": Colours(calls), "name": "colours", "size": 32}]
+        optim = {"frozen": 0.5, "backbone_lr": 0.1, "warmup": 0, "final_lr": 1, "clip_norm": float("inf")}
+        settings = {"student": "timm/test_efficientnet", "optim": optim, "checkpoint_every": 1}
+        return train(_config(out, tiny_images, teachers=teachers, **settings))
+
+    whole = run(tmp_path / "whole")
+    for calls in (3, 3):  # one of them finds the teacher's width
+        with pytest.raises(_Stop):
+            run(tmp_path / "cut", calls=calls)
+    assert _bytes(run(tmp_path / "cut")) == _bytes(whole)

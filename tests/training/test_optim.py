@@ -55,3 +55,9 @@ def test_moving_average_covers_batch_statistics() -> None:
     assert module.running_mean is not None
     assert torch.allclose(ema.tensors["running_mean"], module.running_mean / 2)
     assert ema.tensors["num_batches_tracked"] == 1
+
+
+def test_a_constant_rate_is_a_schedule_too() -> None:
+    """No warm-up, and an end as high as the peak: exactly 1 at every step."""
+    settings = OptimSettings(warmup=0, final_lr=1)
+    assert {schedule(settings, step / 7) for step in range(7)} == {1.0}

@@ -81,7 +81,14 @@ def test_the_gradients_are_those_of_one_process(both: Path, images: Path, method
 
 @pytest.mark.parametrize(
     ("name", "tolerance"),
-    [("plain", 5e-3), ("stored", 5e-3), ("supervised", 1e-4), ("fitted", 1e-3), ("cfl", 1e-3)],
+    [
+        ("plain", 5e-3),
+        ("stored", 5e-3),
+        ("supervised", 1e-4),
+        ("udon", 1e-3),
+        ("fitted", 1e-3),
+        ("cfl", 1e-3),
+    ],
 )
 def test_the_loss_curve_is_that_of_one_process(both: Path, one: Path, name: str, tolerance: float) -> None:
     """Every term of every step; rounding grows where a gradient is zero but for it, for Adam divides by its size (batch norms do that)."""

@@ -21,7 +21,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from alumnus.data.dataset import Dataset
 from alumnus.data.read import BadImage, Keyed, read_image, read_keyed
-from alumnus.data.sampler import Sampler
+from alumnus.data.sampler import Sampling
 from alumnus.data.views import (
     REPLACEMENTS,
     View,
@@ -55,7 +55,7 @@ class Loaded(NamedTuple):
 
 def train_batches(
     dataset: Dataset,
-    sampler: Sampler,
+    sampler: Sampling,
     views: ViewSettings,
     *,
     size: int,
@@ -68,6 +68,9 @@ def train_batches(
 ) -> Iterator[Loaded]:
     """Yields the batches of steps `start` to `steps` - 1.
 
+    Reading runs ahead of training, within a window of the sampler: what a window's draws depend on is known when it begins, whatever
+    the number of reading processes.
+
     Args:
         size: side of the student's view in px.
         teacher_sizes: distinct sides in px of the views that teachers want.
@@ -75,7 +78,10 @@ def train_batches(
         rank, world_size: this process's place; it gets every `world_size`-th row of the global batch.
     """
     items = _Steps(dataset, sampler, views, size, tuple(teacher_sizes), rank, world_size)
-    yield from _in_workers(items, range(start, steps), workers)
+    for window in sampler.windows(start, steps):
+        yield from _in_workers(
+            items, window, workers
+        )  # whose processes have the sampler as it is at the window's start
 
 
 def center_crop_batches(
@@ -103,7 +109,7 @@ class _Steps(TorchDataset[Loaded]):
     def __init__(
         self,
         dataset: Dataset,
-        sampler: Sampler,
+        sampler: Sampling,
         views: ViewSettings,
         size: int,
         teacher_sizes: tuple[int, ...],

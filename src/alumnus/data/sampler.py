@@ -9,14 +9,18 @@ also the view index, so a row's k-th use is its k-th view.
     square_root    every domain's share is as the square root of its number of images (Kang et al. 2020, arXiv 1910.09217, eq. 1, q = 1/2,
                    with domains for classes): small domains are seen more often than their share, but not as often as if balanced
     round_robin    batch t holds domain t mod D alone (UnED's name; single-domain batches as in UDON)
+
+One whose draws depend on losses, and so has a state, is in `dynamic`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
+from torch import Tensor
 
 from alumnus.data.views import PERMUTATIONS, counter_random
 from alumnus.errors import DataError
@@ -30,6 +34,32 @@ class Draw(NamedTuple):
 
     rows: np.ndarray  # (B,) int64
     views: np.ndarray  # (B,) int64, how often each row was used before
+
+
+class Sampling(Protocol):
+    """All that loader and loop know of a sampler."""
+
+    seed: int
+
+    def draw(self, step: int) -> Draw:
+        """Returns the rows and view indices of a step."""
+        ...
+
+    def windows(self, start: int, steps: int) -> Iterator[range]:
+        """Yields steps `start` to `steps` - 1 in windows; each is asked for after the last step before it, and its draws are known then."""
+        ...
+
+    def observe(self, domain: np.ndarray, loss: np.ndarray) -> None:
+        """Takes notice of the domains (B,) and losses (B,) of a step, once a step and in order."""
+        ...
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Returns its state, for a checkpoint."""
+        ...
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Puts the state of `tensors()` back."""
+        ...
 
 
 class Sampler:
@@ -61,8 +91,24 @@ class Sampler:
             rows[here], views[here] = self._take(int(number), place[here])
         return Draw(rows, views % self.views_per_image if self.views_per_image else views)
 
+    def batch(self, pool: int, number: int) -> Draw:
+        """Returns a batch of one pool alone: the one that `number` such batches came before."""
+        rows, views = self._take(pool, number * self.batch_size + np.arange(self.batch_size))
+        return Draw(rows, views % self.views_per_image if self.views_per_image else views)
+
+    def windows(self, start: int, steps: int) -> Iterator[range]:
+        """Yields all steps at once."""
+        yield range(start, steps)
+
     def observe(self, domain: np.ndarray, loss: np.ndarray) -> None:
         """Takes notice of the losses of a step; these samplers do not depend on them."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Returns nothing: these samplers have no state."""
+        return {}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Puts nothing back."""
 
     def _places(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """For each place of the batch: which pool it draws from, and how many draws that pool has had before."""

@@ -21,7 +21,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from alumnus.errors import ConfigError
 
-VIEWS, PERMUTATIONS, REPLACEMENTS = 1, 2, 3  # purposes of random numbers, so that no two share a stream
+VIEWS, PERMUTATIONS, REPLACEMENTS, SCHEDULES = range(
+    1, 5
+)  # purposes of random numbers; no two share a stream
 ATTEMPTS = 10  # torchvision's number, before it falls back to the largest crop that has an allowed aspect
 
 

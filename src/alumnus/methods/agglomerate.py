@@ -215,7 +215,7 @@ class Agglomerate(Objective):
             stages=settings.patches == "ladder"
             or (settings.adaptor == "ladder" and not settings.keep_adaptors),
             spaces=settings.keep_adaptors,
-            detached=settings.embedding == "detached",
+            head_only=settings.embedding == "detached",
         )
         each: dict[str, Tensor] = {}
         for name, target in targets.items():
@@ -255,7 +255,8 @@ class Agglomerate(Objective):
             means = [stage.mean(dim=1)[places] for stage in output.stages]
             guess = self.adaptors[key](output.features.summary[places], means).float()
         # Unit vectors of E dimensions have entries near E^-0.5: the factor gives the projectors inputs near 1.
-        embedding = output.embedding[places].float() * output.embedding.shape[-1] ** 0.5
+        embedding = output.embedding if output.head_only is None else output.head_only
+        embedding = embedding[places].float() * embedding.shape[-1] ** 0.5
         loss = (
             self.distance(guess, wanted) + self.distance(self.projectors[key](embedding).float(), wanted)
         ) / 2

@@ -132,10 +132,11 @@ class RepresentationConsolidation(Objective):
 
     def forward(self, student: Student, batch: Batch, targets: Targets, progress: float) -> Terms:
         """Returns the weighted sum over teachers of each one's mean over its images, and each one's own as `loss/NAME`."""
-        output = student(batch.image, detached=not self.is_joint)
+        output = student(batch.image, head_only=not self.is_joint)
         summary = output.features.summary
         # Unit vectors of E dimensions have entries near E^-0.5: the factor gives the heads inputs near 1.
-        embedding = output.embedding.float() * output.embedding.shape[-1] ** 0.5
+        embedding = output.embedding if output.head_only is None else output.head_only
+        embedding = embedding.float() * embedding.shape[-1] ** 0.5
         each: dict[str, Tensor] = {}
         for name, target in targets.items():
             if len(target.places) == 0:

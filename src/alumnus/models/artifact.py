@@ -119,8 +119,9 @@ def _fields(architecture: Architecture) -> dict[str, Any]:
 
 
 def _architecture(fields: Mapping[str, Any]) -> Architecture:
-    spaces = {name: _shape(shape) for name, shape in fields.get("spaces", {}).items()}
-    fields = {**fields, "mean": tuple(fields["mean"]), "std": tuple(fields["std"]), "spaces": spaces}
+    lists = ("mean", "std", "embed_hidden")
+    fields = {key: tuple(value) if key in lists else value for key, value in fields.items()}
+    fields["spaces"] = {name: _shape(shape) for name, shape in fields.get("spaces", {}).items()}
     return Architecture(**fields)
 
 

@@ -5,7 +5,10 @@ Axes: B images, D width of the feature, E width of the embedding, C classes.
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from collections.abc import Sequence
+from itertools import chain, pairwise
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -46,14 +49,84 @@ def _isometry(in_dim: int, out_dim: int) -> nn.Linear:
     return layer
 
 
-class CosineClassifier(nn.Module):
-    """Class weights of unit length, so that logits are cosines (NormFace, Wang et al. 2017, arXiv 1704.06369)."""
+def affine_layers(widths: Sequence[int]) -> nn.Module:
+    """Returns a map (B, widths[0]) -> (B, widths[-1]) of affine layers with LayerNorm and GELU between them, none after the last.
 
-    def __init__(self, embed_dim: int, num_classes: int) -> None:
+    Weights start as lecun-normal and biases at 0, as in UDON's released code (Flax's start).
+    """
+    *inner, last = (_lecun_affine(*pair) for pair in pairwise(widths))
+    if not inner:
+        return last
+    steps = [(layer, nn.LayerNorm(layer.out_features), nn.GELU()) for layer in inner]
+    return nn.Sequential(*chain.from_iterable(steps), last)
+
+
+def _lecun_affine(in_dim: int, out_dim: int) -> nn.Linear:
+    layer = nn.Linear(in_dim, out_dim)
+    nn.init.trunc_normal_(layer.weight, std=in_dim**-0.5, a=-2 * in_dim**-0.5, b=2 * in_dim**-0.5)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+class CosineClassifier(nn.Module):
+    """Class weights of unit length, so that logits are cosines (NormFace, Wang et al. 2017, arXiv 1704.06369).
+
+    Args:
+        uniform: start lecun-uniform, as UDON does, instead of lecun-normal; only the direction matters.
+    """
+
+    def __init__(self, embed_dim: int, num_classes: int, *, uniform: bool = False) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(num_classes, embed_dim))
-        nn.init.normal_(self.weight, std=embed_dim**-0.5)  # lecun, as in UDON; only the direction matters
+        if uniform:
+            bound = (3 / embed_dim) ** 0.5  # of variance 1 / E
+            nn.init.uniform_(self.weight, -bound, bound)
+        else:
+            nn.init.normal_(self.weight, std=embed_dim**-0.5)
 
-    def forward(self, embedding: Tensor) -> Tensor:
-        """Returns cosines (B, C) in [-1, 1] from embeddings (B, E) of unit length."""
-        return functional.linear(embedding, functional.normalize(self.weight, dim=-1))
+    def forward(self, embedding: Tensor, classes: Tensor | None = None) -> Tensor:
+        """Returns cosines (B, C) in [-1, 1] from embeddings (B, E) of unit length.
+
+        Args:
+            classes: (S,) int64, to compare with these only: (B, S).
+        """
+        weight = self.weight if classes is None else self.weight[classes]
+        return functional.linear(embedding, functional.normalize(weight, dim=-1))
+
+    def prefix(self, embedding: Tensor, length: int, classes: Tensor | None = None) -> Tensor:
+        """Returns cosines as `forward` does, of the first `length` numbers of embeddings (B, E) and class weights."""
+        weight = self.weight if classes is None else self.weight[classes]
+        start = functional.normalize(embedding[:, :length], dim=-1)
+        return functional.linear(start, functional.normalize(weight[:, :length], dim=-1))
+
+
+class ClassSample(NamedTuple):
+    """Some of a classifier's classes, for a softmax over these instead of all."""
+
+    classes: Tensor  # (S,) int64, ascending
+    label: Tensor  # (B,) int64, places in `classes` of the images' own
+    offset: Tensor  # (S,) float32, to be added to logits: 0 of the batch's classes, -log of their share of the others
+
+
+def sampled_classes(label: Tensor, *, num_classes: int, limit: int) -> ClassSample | None:
+    """Returns the classes of a batch and as many others, drawn at random, as make `limit`; None if that is all of them.
+
+    What is drawn stands for all of the rest: with -log(share drawn) added to its logits, the sum of exponentials is without bias that
+    of all classes (Jean et al. 2015, arXiv 1412.2007, sec. 3; here without repetition, as Partial FC draws, arXiv 2203.15565, which
+    does not correct). From torch's generator on the CPU, so that it is the same draw on every device.
+
+    Args:
+        label: (B,) int64 in [0, C).
+        limit: S; a batch of more classes than that has all of its own.
+    """
+    if limit >= num_classes:
+        return None
+    own = torch.unique(label.cpu())
+    order = torch.rand(num_classes)
+    order[own] = 2.0  # before all others
+    classes = order.topk(max(limit, len(own)), sorted=False).indices.sort().values
+    share = (len(classes) - len(own)) / max(num_classes - len(own), 1)
+    is_own = torch.isin(classes, own)
+    offset = torch.where(is_own, 0.0, -math.log(share) if share else 0.0)
+    places = torch.searchsorted(classes, label.cpu())
+    return ClassSample(*(tensor.to(label.device) for tensor in (classes, places, offset)))

@@ -24,7 +24,7 @@ from alumnus.models.backbone import (
     feature_dim,
     levels,
 )
-from alumnus.models.heads import module_key
+from alumnus.models.heads import affine_layers, module_key
 from alumnus.types import Features
 
 
@@ -33,6 +33,9 @@ class StudentOutput(NamedTuple):
 
     features: Features  # of the backbone
     embedding: Tensor  # (B, E) float32 of unit length, the universal embedding
+    head_only: Tensor | None = (
+        None  # (B, E), the same vectors, whose gradient reaches the embedding head and stops there; if asked for
+    )
     stages: tuple[
         Tensor, ...
     ] = ()  # (B, N, D_s) float32, of earlier stages, pooled to the last grid, if asked for
@@ -50,13 +53,15 @@ class Architecture:
     model_args: Mapping[str, Any] = field(default_factory=dict)  # for timm.create_model
     mean: tuple[float, float, float] = IMAGENET_MEAN  # of channels in [0, 1]
     std: tuple[float, float, float] = IMAGENET_STD
+    normalise_summary: bool = False  # the head starts at the summary of unit length, as in UDON
+    embed_hidden: tuple[int, ...] = ()  # inner widths of the head; none is one affine layer
     spaces: Mapping[str, AdaptorShape] = field(
         default_factory=dict
     )  # of the adaptors that are kept, by teacher
 
 
 class Student(nn.Module):
-    """Backbone, input normalisation and the universal embedding head (one affine layer, then unit length, as in UDON).
+    """Backbone, input normalisation and the universal embedding head (one affine layer or an MLP, then unit length).
 
     A method that teaches classes gives it a classifier too, one affine layer on the backbone's summary: see `classify`. And it may keep
     adaptors, each of which says what one teacher would say: see `keep`.
@@ -75,7 +80,7 @@ class Student(nn.Module):
             )
         self.backbone = backbone
         self.num_features = feature_dim(backbone, size=architecture.size)
-        self.embed = nn.Linear(self.num_features, architecture.embed_dim)
+        self.embed = _embedding_head(self.num_features, architecture)
         self.spaces = nn.ModuleDict(
             {module_key(name): Adaptor(shape) for name, shape in architecture.spaces.items()}
         )
@@ -101,14 +106,14 @@ class Student(nn.Module):
         patches: bool = False,
         stages: bool = False,
         spaces: bool = False,
-        detached: bool = False,
+        head_only: bool = False,
     ) -> StudentOutput:
         """Returns features, embedding and, with a classifier, logits of images (B, 3, S, S), uint8 or float in [0, 1].
 
         Args:
             patches, stages: also give the patches, and what earlier stages say.
             spaces: also give what the adaptors that are kept say.
-            detached: what the embedding learns stops at the summary, and does not train the backbone.
+            head_only: give the embedding once more, without gradient to the backbone.
         """
         earlier: tuple[Tensor, ...] = ()
         if stages or (spaces and any(shape.stage_dims for shape in self.architecture.spaces.values())):
@@ -118,7 +123,8 @@ class Student(nn.Module):
         summary = features.summary
         return StudentOutput(
             features,
-            functional.normalize(self.embed(summary.detach() if detached else summary), dim=-1),
+            self._embedded(summary),
+            self._embedded(summary.detach()) if head_only else None,
             earlier if stages else (),
             self._spaces(summary, earlier) if spaces else {},
             None if self.classifier is None else self.classifier(summary).float(),
@@ -138,7 +144,7 @@ class Student(nn.Module):
         if list(classes.items()) == list(self.classes.items()):
             return
         self.classes = dict(classes)
-        device = self.embed.weight.device
+        device = next(self.embed.parameters()).device
         self.classifier = (
             nn.Linear(self.num_features, sum(classes.values()), device=device) if classes else None
         )
@@ -146,6 +152,16 @@ class Student(nn.Module):
     def levels(self, image: Tensor) -> tuple[Tensor, ...]:
         """Returns the backbone's grids (B, D, h, w) float32, fine to coarse, of images as for `forward`."""
         return levels(self.backbone, self._normalised(image))
+
+    def _embedded(self, summary: Tensor) -> Tensor:
+        if self.architecture.normalise_summary:
+            summary = functional.normalize(summary, dim=-1)
+        return functional.normalize(self.embed(summary), dim=-1)
+
+    def _embedded(self, summary: Tensor) -> Tensor:
+        if self.architecture.normalise_summary:
+            summary = functional.normalize(summary, dim=-1)
+        return functional.normalize(self.embed(summary), dim=-1)
 
     def _normalised(self, image: Tensor) -> Tensor:
         if (
@@ -170,11 +186,22 @@ def over_tensors(function: Callable[..., Tensor], *outputs: StudentOutput) -> St
         return function(*there) if there else None
 
     summaries, patches = zip(*(output.features for output in outputs), strict=True)
-    _, embeddings, stages, spaces, logits = zip(*outputs, strict=True)
+    _, embeddings, head_only, stages, spaces, logits = zip(*outputs, strict=True)
     return StudentOutput(
         Features(function(*summaries), each(*patches)),
         function(*embeddings),
+        each(*head_only),
         tuple(function(*same) for same in zip(*stages, strict=True)),
         {name: function(*(of[name] for of in spaces)) for name in spaces[0]},
         each(*logits),
     )
+
+
+def _embedding_head(num_features: int, architecture: Architecture) -> nn.Module:
+    """One affine layer, unless there are inner widths.
+
+    On a summary of unit length torch's own start would give biases as large as all the rest, so that all embeddings were alike.
+    """
+    if not architecture.normalise_summary and not architecture.embed_hidden:
+        return nn.Linear(num_features, architecture.embed_dim)
+    return affine_layers((num_features, *architecture.embed_hidden, architecture.embed_dim))

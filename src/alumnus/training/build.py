@@ -71,6 +71,8 @@ def _fresh(name: str, spec: StudentSpec, config: Config) -> Student:
         model_args=spec.model_args,
         mean=spec.mean or mean,
         std=spec.std or std,
+        normalise_summary=config.method.normalises_summary,
+        embed_hidden=config.method.embed_hidden,
     )
     return Student(architecture, backbone=backbone)
 
@@ -78,13 +80,16 @@ def _fresh(name: str, spec: StudentSpec, config: Config) -> Student:
 def _continued(folder: Path, config: Config) -> Student:
     student = load_student(folder)
     check_continued(student.architecture, config, source=folder)
-    if student.size == config.size and not student.architecture.spaces:
-        return student
+    # Where the method wants a summary of unit length, a head that began at one of any length goes on: only its bias weighs otherwise.
+    normalises = student.architecture.normalise_summary or config.method.normalises_summary
     # Adaptors that an earlier run kept are left behind: this run would train the network away from under them.
-    resized = Student(replace(student.architecture, size=config.size, spaces={}), backbone=student.backbone)
-    resized.embed.load_state_dict(student.embed.state_dict())
-    resized.classes, resized.classifier = student.classes, student.classifier
-    return resized.eval()
+    wanted = replace(student.architecture, size=config.size, normalise_summary=normalises, spaces={})
+    if student.architecture == wanted:
+        return student
+    changed = Student(wanted, backbone=student.backbone)
+    changed.embed.load_state_dict(student.embed.state_dict())
+    changed.classes, changed.classifier = student.classes, student.classifier
+    return changed.eval()
 
 
 def check_continued(found: Architecture, config: Config, *, source: object) -> None:
@@ -99,6 +104,11 @@ def check_continued(found: Architecture, config: Config, *, source: object) -> N
     if found.embed_dim != config.embed_dim:
         raise ConfigError(
             f"{source} has embed_dim={found.embed_dim}, the recipe embed_dim={config.embed_dim}; they must agree"
+        )
+    if config.method.embed_hidden not in ((), found.embed_hidden):
+        raise ConfigError(
+            f"{source} has an embedding head of inner widths {list(found.embed_hidden)}, method={config.method.name} wants "
+            f"{list(config.method.embed_hidden)}; they must agree"
         )
     if found.size != config.size and size_arguments(found.model.partition(".")[0], found.size):
         raise ConfigError(

@@ -1,6 +1,7 @@
 """Checkpoints: all that a run needs to continue as if it had not stopped.
 
-A checkpoint is a folder `step-N` with `state.safetensors` (student, objective, moving average, optimiser moments) and
+A checkpoint is a folder `step-N` with `state.safetensors` (student, objective, moving average, optimiser moments, losses that the
+sampler goes by) and
 `state.json` (step, fingerprint of the configuration, SHA-256 of the tensors). It is written under another name, synced to disk
 and renamed, so that it is whole or absent; the last good two are kept, and a torn one is skipped. Randomness needs no place in it:
 it is a function of the step.
@@ -21,6 +22,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from alumnus.data.sampler import Sampling
 from alumnus.distributed import from_main, is_main, world_size
 from alumnus.errors import CheckpointError
 from alumnus.log import console
@@ -33,9 +35,15 @@ class TrainState:
     """What a run changes while it goes."""
 
     def __init__(
-        self, student: nn.Module, objective: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema | None
+        self,
+        student: nn.Module,
+        objective: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        ema: Ema | None,
+        sampler: Sampling | None = None,
     ) -> None:
         self.student, self.objective, self.optimizer, self.ema = student, objective, optimizer, ema
+        self.sampler = sampler  # the run's, which several students have in common
 
     def tensors(self) -> dict[str, Tensor]:
         """Returns every tensor under a name that says where it belongs."""
@@ -43,6 +51,8 @@ class TrainState:
         tensors |= {f"objective/{name}": tensor for name, tensor in self.objective.state_dict().items()}
         if self.ema is not None:
             tensors |= {f"ema/{name}": tensor for name, tensor in self.ema.tensors.items()}
+        if self.sampler is not None:
+            tensors |= {f"sampler/{name}": tensor for name, tensor in self.sampler.tensors().items()}
         for number, values in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{number}/{name}": value for name, value in values.items()}
         return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -54,6 +64,8 @@ class TrainState:
         if self.ema is not None:
             for name, value in _under(tensors, "ema/").items():
                 self.ema.tensors[name].copy_(value)
+        if self.sampler is not None:
+            self.sampler.restore(_under(tensors, "sampler/"))
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         moments: dict[int, dict[str, Tensor]] = {}
         for path, value in _under(tensors, "optimizer/").items():

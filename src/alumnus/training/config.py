@@ -10,7 +10,7 @@ import importlib.util
 import pkgutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import (
@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from alumnus.data.cores import local_processes, pick_workers
+from alumnus.data.dynamic import DynamicSettings
 from alumnus.data.roles import DataEntry
 from alumnus.data.sampler import SamplerName
 from alumnus.data.views import ViewSettings
@@ -112,6 +113,26 @@ def _method(value: object) -> object:
         raise ConfigError(explain(error, settings)) from error
 
 
+def _sampler(value: object) -> object:
+    """`dynamic` or `{name: dynamic, …}` -> its settings; the others have none, and stay a name."""
+    if isinstance(value, DynamicSettings):
+        return value
+    names = (*get_args(SamplerName), "dynamic")
+    given = {"name": value} if isinstance(value, str) else value
+    name = given.get("name") if isinstance(given, Mapping) else None
+    if not isinstance(given, Mapping) or name not in names:
+        hint, allowed = nearest(str(name), names), ", ".join(map(repr, names))
+        raise ConfigError(f"sampler: {value!r} is none{hint}; there are {allowed}")
+    if name != "dynamic" and len(given) > 1:
+        raise ConfigError(f"sampler={name} has no settings; only dynamic has")
+    if name != "dynamic":
+        return name
+    try:
+        return DynamicSettings.model_validate(dict(given))
+    except ValidationError as error:
+        raise ConfigError("sampler: " + explain(error, DynamicSettings)) from error
+
+
 def _sources(value: object) -> object:
     """One source or several -> texts, and entries where more than a path is said."""
     several = [value] if isinstance(value, str | Path | Mapping | DataEntry) else value
@@ -179,7 +200,10 @@ class Config(BaseModel):
     batch_size: int = Field(64, ge=1, description="images a step, over all processes")
     lr: float = Field(1e-3, gt=0, description="peak learning rate")
     optim: OptimSettings = OptimSettings()
-    sampler: SamplerName = Field("balanced", description="how a batch is shared by the domains")
+    sampler: Annotated[SamplerName | DynamicSettings, BeforeValidator(_sampler)] = Field(
+        "balanced",
+        description="how a batch is shared by the domains; dynamic, or {name: dynamic, …}, follows their losses",
+    )
     views: ViewSettings = ViewSettings()
     freeze: Annotated[tuple[str, ...] | None, BeforeValidator(_patterns)] = Field(
         None,
@@ -267,6 +291,29 @@ FREE = frozenset(
 )
 
 
+# Came after there were runs. Left out of what decides as long as they have the value that changes nothing, so that older runs go on.
+LATER: Mapping[str, object] = {
+    "freeze": None,
+    "optim.frozen": 0.0,
+    "method.classifier": "separate",  # of supervised
+    "method.normalise_summary": False,  # of supervised
+}
+
+
+def decisive(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns those of a configuration's settings, as JSON values, that decide what is learnt."""
+    found = {key: value for key, value in values.items() if key not in FREE}
+    for path, nothing in LATER.items():
+        *parents, last = path.split(".")
+        for parent in parents:
+            inside = found.get(parent)
+            if isinstance(inside, Mapping) and inside.get(last, nothing) == nothing:
+                found[parent] = {key: value for key, value in inside.items() if key != last}
+        if not parents and found.get(last, nothing) == nothing:
+            found.pop(last, None)
+    return found
+
+
 def schema() -> dict[str, Any]:
     """Returns the JSON schema of a recipe, for editors."""
     found = Config.model_json_schema()
@@ -301,6 +348,7 @@ def dump(config: Config) -> str:
 
 def differences(old: Mapping[str, Any], new: Config) -> list[str]:
     """Returns a line for every setting that decides what is learnt and is not as it was."""
-    now = new.model_dump(mode="json")
-    keys = [key for key in (*now, *(key for key in old if key not in now)) if key not in FREE]
-    return [f"{k}: was {old.get(k)!r}, is {now.get(k)!r}" for k in keys if old.get(k) != now.get(k)]
+    now = decisive(new.model_dump(mode="json"))
+    then = decisive(old)
+    keys = [*now, *(key for key in then if key not in now)]
+    return [f"{k}: was {then.get(k)!r}, is {now.get(k)!r}" for k in keys if then.get(k) != now.get(k)]

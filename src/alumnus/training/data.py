@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from alumnus.data.dataset import Dataset, open_dataset
-from alumnus.data.sampler import Sampler
+from alumnus.data.dynamic import DynamicSampler, DynamicSettings
+from alumnus.data.sampler import Sampler, Sampling
 from alumnus.errors import ConfigError, nearest
 from alumnus.training.config import Config
 
@@ -24,15 +25,40 @@ def training_data(config: Config) -> Dataset:
     return _compact_labels(dataset.select(split="train", domains=config.domains))
 
 
-def sampler_of(config: Config, dataset: Dataset) -> Sampler:
-    """Returns what says which rows and views a step sees."""
+def sampler_of(config: Config, dataset: Dataset) -> Sampling:
+    """Returns what says which rows and views a step sees.
+
+    Raises:
+        ConfigError: it mixes domains in a batch, and the method learns from batches of one domain.
+    """
+    seed, views = config.seed, config.views.per_image
+    if isinstance(config.sampler, DynamicSettings):
+        return DynamicSampler(
+            dataset.domain,
+            settings=config.sampler,
+            num_classes=dict(enumerate(class_counts(dataset))),
+            batch_size=config.batch_size,
+            seed=seed,
+            views_per_image=views,
+        )
+    several = len(np.unique(dataset.domain)) > 1
+    if config.method.wants_single_domains and several and config.sampler != "round_robin":
+        raise ConfigError(
+            f"method={config.method.name} learns from batches of one domain each, and sampler={config.sampler} mixes domains; "
+            "set sampler=round_robin or sampler=dynamic"
+        )
     return Sampler(
         dataset.domain,
         name=config.sampler,
         batch_size=config.batch_size,
-        seed=config.seed,
-        views_per_image=config.views.per_image,
+        seed=seed,
+        views_per_image=views,
     )
+
+
+def class_counts(dataset: Dataset) -> list[int]:
+    """Returns how many classes each domain has among the images of a dataset whose labels are counted within it; 0 without labels."""
+    return [int(dataset.label[dataset.domain == d].max(initial=-1)) + 1 for d in range(len(dataset.domains))]
 
 
 def _compact_labels(dataset: Dataset) -> Dataset:

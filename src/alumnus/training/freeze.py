@@ -2,6 +2,8 @@
 
 A frozen parameter gets no gradient, so neither a step nor weight decay moves it. A module whose parameters are all frozen is in
 eval mode too: its batch norms keep their statistics and its dropout and drop path are off.
+
+The backbone may also be frozen for the first part of a run only, while the heads find their place (`optim.frozen`).
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from fnmatch import fnmatchcase
 from torch import nn
 
 from alumnus.errors import ConfigError
+from alumnus.models.student import Student
 
 SHOWN = 3  # near names in a message
 
@@ -51,6 +54,29 @@ def set_training(student: nn.Module) -> None:
         parameters = list(module.parameters())
         if parameters and not any(parameter.requires_grad for parameter in parameters):
             module.eval()
+
+
+class FrozenStart:
+    """Holds the backbone as it is for the first part of a run; what is frozen anyway stays so.
+
+    Args:
+        share: of the run's steps, in [0, 1].
+    """
+
+    def __init__(self, student: Student, *, share: float) -> None:
+        self._student, self._share = student, share
+        self._parameters = [p for p in student.backbone.parameters() if p.requires_grad]
+        self._holds = False
+
+    def apply(self, progress: float) -> None:
+        """Freezes or thaws the backbone for a step, if it is not as it has to be; progress is in [0, 1)."""
+        holds = progress < self._share
+        if holds == self._holds:
+            return
+        self._holds = holds
+        for parameter in self._parameters:
+            parameter.requires_grad_(not holds)
+        set_training(self._student)
 
 
 def _is_meant(name: str, pattern: str) -> bool:

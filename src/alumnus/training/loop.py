@@ -15,7 +15,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from alumnus.data.dataset import Dataset
 from alumnus.data.loader import Loaded, train_batches
 from alumnus.data.read import Quarantine
-from alumnus.data.sampler import Sampler
+from alumnus.data.sampler import Sampling
 from alumnus.distributed import (
     decided,
     gathered,
@@ -79,7 +79,7 @@ def _train(configs: Sequence[Config]) -> None:
     opened = _open(configs)
     if not opened:
         return
-    config, pupils, dataset, source, start, device = prepare(opened)
+    config, pupils, dataset, sampler, source, start, device = prepare(opened)
     several = f", {world_size()} processes" if world_size() > 1 else ""
     for pupil in pupils:
         pupil.begin()
@@ -88,7 +88,7 @@ def _train(configs: Sequence[Config]) -> None:
             f"{len(dataset):,} images of {len(np.unique(dataset.domain))} domains, {pupil.plan.summary}, "
             f"steps {start} to {config.steps} on {device}{several}",
         )
-    _fit(config, pupils, dataset, source, start=start, device=device)
+    _fit(config, pupils, dataset, sampler, source, start=start, device=device)
     for pupil in pupils:
         pupil.finish()
 
@@ -99,6 +99,7 @@ class Course(NamedTuple):
     config: Config  # of the first student; what is shared is the same in all of them
     pupils: list[Pupil]
     dataset: Dataset
+    sampler: Sampling
     source: TargetSource
     start: int  # steps that are done
     device: torch.device
@@ -128,15 +129,23 @@ def prepare(opened: Sequence[tuple[Config, Run]]) -> Course:
     _warn_of_licences([teacher.about for teacher in teachers])
     source = TargetSource(teachers, domains=dataset.domains, device=device)
     moments = moments_of(config, run, dataset, teachers, source)
+    sampler = sampler_of(config, dataset)
     pupils = [
-        make_pupil(config, run, dataset, teachers, moments=moments, modes=modes, why=why, device=device)
+        make_pupil(
+            *(config, run, dataset, teachers),
+            moments=moments,
+            sampler=sampler,
+            modes=modes,
+            why=why,
+            device=device,
+        )
         for config, run in opened
     ]
     begun = [pupil.saved for pupil in pupils if not pupil.run.is_stale]
     start = decided(lambda: load_together(begun) if len(begun) == len(pupils) else 0)
     for pupil in pupils:
         share_state(pupil.state)
-    return Course(config, pupils, dataset, source, start, device)
+    return Course(config, pupils, dataset, sampler, source, start, device)
 
 
 def _open(configs: Sequence[Config]) -> list[tuple[Config, Run]]:
@@ -157,13 +166,13 @@ def _fit(
     config: Config,
     pupils: Sequence[Pupil],
     dataset: Dataset,
+    sampler: Sampling,
     source: TargetSource,
     *,
     start: int,
     device: torch.device,
 ) -> None:
     """The training loop: steps `start` to `config.steps` - 1."""
-    sampler = sampler_of(config, dataset)
     writing = pupils if is_main() else []
     quarantines = [
         Quarantine(
@@ -194,13 +203,13 @@ def _fit(
             with failure_kept(pupils, loaded.batch, step=step):
                 targets = source(share)
             batch, targets = whole(share, targets, total=config.batch_size)
-            losses = []
-            for pupil, log in zip_longest(pupils, metrics):
+            found = []
+            for pupil in pupils:
                 with failure_kept([pupil], batch, step=step, writes=is_main()):
-                    terms = learn(pupil, batch, targets, step=step)
-                losses.append(terms.per_sample)
+                    found.append(learn(pupil, batch, targets, step=step))
+            observe(sampler, batch, found)  # before a checkpoint is written, which has the sampler's state
+            for pupil, terms, log in zip_longest(pupils, found, metrics):
                 _note(pupil, terms, log, step=step, images=len(batch.row))
-            sampler.observe(batch.domain.cpu().numpy(), torch.stack(losses).mean(0).cpu().numpy())
             if (step + 1) % config.log_every == 0:
                 line.say(", ".join(f"loss {pupil.meter.last_loss:.3f}" for pupil in pupils))
             line.advance()
@@ -218,11 +227,18 @@ def learn(pupil: Pupil, batch: Batch, targets: Targets, *, step: int) -> Terms:
     return terms
 
 
+def observe(sampler: Sampling, batch: Batch, found: Sequence[Terms]) -> None:
+    """Tells the sampler the losses of a step, the mean over students."""
+    losses = torch.stack([terms.per_sample for terms in found]).mean(0)
+    sampler.observe(batch.domain.cpu().numpy(), losses.cpu().numpy())
+
+
 def terms_of(pupil: Pupil, batch: Batch, targets: Targets, *, step: int) -> Terms:
     """The first half of a step: what one student has to learn from a batch."""
     config, progress = pupil.config, step / pupil.config.steps
     torch.manual_seed(step_seed(config.seed, step))
     set_lr(pupil.state.optimizer, config.optim, progress=progress)
+    pupil.start.apply(progress)
     with torch.autocast(batch.image.device.type, torch.bfloat16, enabled=pupil.plan.precision == "bfloat16"):
         terms: Terms = pupil.objective(pupil.student, batch, targets, progress)
     return terms
@@ -276,7 +292,7 @@ def _leave(pupil: Pupil, done: int) -> None:
 
 
 def batches(
-    config: Config, dataset: Dataset, sampler: Sampler, source: TargetSource, *, start: int, steps: int
+    config: Config, dataset: Dataset, sampler: Sampling, source: TargetSource, *, start: int, steps: int
 ) -> Iterator[Loaded]:
     """Yields the batches of steps `start` to `steps` - 1."""
     return train_batches(

@@ -19,11 +19,21 @@ class OptimSettings(BaseModel):
 
     weight_decay: float = Field(0.05, ge=0, description="of weights; never of norms and biases")
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps with a rising learning rate")
-    final_lr: float = Field(0.01, ge=0, le=1, description="end of the cosine, as a share of lr")
+    final_lr: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="end of the cosine, as a share of lr; 1, and no warm-up, is a constant rate",
+    )
     backbone_lr: float = Field(
         1.0, ge=0, description="learning rate of the backbone, as a share of lr; 0 freezes it"
     )
-    clip_norm: float = Field(1.0, gt=0, description="largest norm of the gradient of all weights together")
+    frozen: float = Field(
+        0.0, ge=0, le=1, description="share of the steps at the start in which the backbone stays as it is"
+    )
+    clip_norm: float = Field(
+        1.0, gt=0, description="largest norm of the gradient of all weights together; .inf does not clip"
+    )
     ema: float = Field(
         0.99, ge=0, lt=1, description="decay of the moving average that becomes the student; 0 = none"
     )

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from alumnus.data.dataset import Dataset
+from alumnus.data.sampler import Sampling
 from alumnus.distributed import decided, gathered, is_main, main_first, share_of, world_size
 from alumnus.errors import ConfigError
 from alumnus.models.artifact import save_student
@@ -23,8 +24,9 @@ from alumnus.objective import Objective, Setup, TeacherWidth
 from alumnus.teachers.targets import Speaker
 from alumnus.training.build import build_student, provenance
 from alumnus.training.checkpoint import Saved, TrainState
-from alumnus.training.config import FREE, Config, method_module
-from alumnus.training.freeze import freeze, set_training
+from alumnus.training.config import Config, decisive, method_module
+from alumnus.training.data import class_counts
+from alumnus.training.freeze import FrozenStart, freeze, set_training
 from alumnus.training.meter import Meter
 from alumnus.training.moments import save_moments
 from alumnus.training.optim import Ema, make_optimizer
@@ -47,6 +49,7 @@ class Pupil:
     objective: Objective
     state: TrainState  # of both, and of the optimiser
     fingerprint: str  # of all that decides what is learnt
+    start: FrozenStart
     meter: Meter = field(default_factory=Meter)
 
     @property
@@ -87,6 +90,7 @@ def make_pupil(
     teachers: Sequence[Speaker],
     *,
     moments: Mapping[str, Moments],
+    sampler: Sampling,
     modes: Mapping[str, Mode],
     why: Mapping[str, str],
     device: torch.device,
@@ -116,8 +120,9 @@ def make_pupil(
         plan=Plan(precision, modes, {**why, **measured}),
         student=student,
         objective=objective,
-        state=TrainState(student, objective, optimizer, ema),
+        state=TrainState(student, objective, optimizer, ema, sampler),
         fingerprint=fingerprint,
+        start=FrozenStart(student, share=config.optim.frozen),
     )
 
 
@@ -147,9 +152,6 @@ def _objective(
     teachers: Sequence[Speaker],
     moments: Mapping[str, Moments],
 ) -> Objective:
-    counts = [
-        int(dataset.label[dataset.domain == d].max(initial=-1)) + 1 for d in range(len(dataset.domains))
-    ]
     setup = Setup(
         num_features=student.num_features,
         embed_dim=student.embed_dim,
@@ -163,7 +165,7 @@ def _objective(
             )
             for t in teachers
         },
-        num_classes=dict(zip(dataset.domains, counts, strict=True)),
+        num_classes=dict(zip(dataset.domains, class_counts(dataset), strict=True)),
         taps=taps_of(student.backbone, size=student.size) if config.method.needs_taps else Taps(),
     )
     torch.manual_seed(step_seed(config.seed, -1))
@@ -172,11 +174,8 @@ def _objective(
 
 
 def _fingerprint(config: Config, dataset: Dataset, teachers: Sequence[Mapping[str, Any]]) -> str:
-    decisive = {key: value for key, value in config.model_dump(mode="json").items() if key not in FREE}
-    if decisive["freeze"] is None:
-        del decisive["freeze"]  # so that runs from before there was such a setting go on
     said = [[teacher["fingerprint"], *_rounded(teacher)] for teacher in teachers]
-    parts = [decisive, dataset.fingerprint, said]
+    parts = [decisive(config.model_dump(mode="json")), dataset.fingerprint, said]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

@@ -21,6 +21,7 @@ SHORT = {
     "teachers": "model",
     "data": "path",
     "store": "path",
+    "sampler": "name",
 }  # a text in the place of a mapping is that key of it
 
 

@@ -21,10 +21,10 @@ from alumnus.errors import ArtifactError, CheckpointError, NonFiniteError
 from alumnus.faults import told
 from alumnus.teachers.targets import TargetSource
 from alumnus.training.config import Config
-from alumnus.training.data import sampler_of
 from alumnus.training.failure import FILE, Failure, bad_gradients, read_failure
+from alumnus.training.freeze import set_training
 from alumnus.training.lock import held
-from alumnus.training.loop import Course, batches, learn, prepare, terms_of, to_device
+from alumnus.training.loop import Course, batches, learn, observe, prepare, terms_of, to_device
 from alumnus.training.pupil import Pupil
 from alumnus.training.recipe import load_config
 from alumnus.training.run import Run
@@ -63,7 +63,7 @@ def replay(run: str | Path | Config) -> Replayed:
                 f"{config.out / FILE} is about step {failure.step} of another configuration, or from before the last checkpoint "
                 f"(of {course.start} steps); the run's own command makes it again"
             )
-        pupil.student.train()
+        set_training(pupil.student)
         pupil.objective.train()
         return _compared(failure, _done_again(course, failure))
 
@@ -79,14 +79,12 @@ def _recorded(folder: Path) -> Config:
 
 def _done_again(course: Course, failure: Failure) -> dict[str, str | float]:
     """Learns up to the failed step, and returns what comes of that one: words of what is no single number."""
-    config, (pupil, *_), dataset, source, start, device = course
-    loader = batches(
-        config, dataset, sampler_of(config, dataset), source, start=start, steps=failure.step + 1
-    )
+    config, (pupil, *_), dataset, sampler, source, start, device = course
+    loader = batches(config, dataset, sampler, source, start=start, steps=failure.step + 1)
     for step, loaded in enumerate(loader, start=start):
         batch = to_device(loaded.batch, device)
         if step < failure.step:
-            learn(pupil, batch, source(batch), step=step)
+            observe(sampler, batch, [learn(pupil, batch, source(batch), step=step)])
     keys = [f"{key:016x}" for key in batch.key.tolist()]
     if keys != failure.keys:
         raise CheckpointError(

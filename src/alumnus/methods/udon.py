@@ -1,0 +1,312 @@
+"""UDON: a teacher head for each domain and the universal student learn together, on one backbone.
+
+Ypsilantis, Chen, Araujo, Chum 2024, "UDON: Universal Dynamic Online distillatioN for generic image representations" (NeurIPS 2024,
+arXiv 2406.08332). Claimed: one 64-D embedding comes nearer to a set of specialists, on UnED's eight domains in one merged index, than one
+trained with labels alone; the dynamic sampler helps domains of many classes and few images most.
+
+A batch is of one domain i. With n(v) = v / |v|, the backbone's vector b = n(f(x)), the student's embedding u = n(g(b)) (64-D, the
+student's own head), the teacher's t = n(h_i(b)) (256-D), and cosines z^u, z^t with the classifiers of domain i, one for each of the two:
+
+    L_cls^t, L_cls^u = NormFace of z^t, z^u at scale 16                            from labels
+    L_log            = mean_k KL(softmax(sg z^t_k / 0.1) || softmax(z^u_k / 0.1))   no factor T^2
+    L_rel            = 32 mean_pq (<u_p, u_q> - sg <t_p, t_q>)^2
+    L                = (w1 L_cls^t + w2 L_cls^u + w3 L_log + w4 L_rel) / (w1 + w2 + w3 + w4), all w = 1
+
+The 32: the released code sums over the columns of each device's similarities and takes the mean over rows, at 128 images on 4 devices. That
+is 32 times the mean over the entries; here the mean is over all pairs of the batch, and the factor does not change with the devices.
+
+Gradients stop at the teacher's side (sg): distillation never moves a teacher head or a teacher's classifier. With
+`distill_to_backbone` (default, as in the released code) L_log and L_rel reach the backbone through the student's head; without it they stop
+at b and move the student's head and classifier alone (one reading of the paper's figure 2).
+
+Differences: a head or classifier of an absent domain is passed over by the optimiser, where optax goes on moving it by its momentum;
+affine heads start as Flax's do. Images without a label are left out of L_cls. Rates, frozen start and sampler are settings of the run
+(`optim`, `sampler`): see the recipe `udon`.
+
+`source: teachers` is UDON's own comparison: it distils from the recipe's frozen teachers, each trusted on its own domains (separate
+specialists), or one of all domains; their classifiers are learnt on their fixed embeddings.
+
+Ours, off by default: with `source: heads` teachers of the recipe are standing generalists. A projector of the backbone's summary
+predicts their features (as in `plain`), so that the backbone keeps what they know. `nested` trains prefixes of the embedding with labels
+too (Matryoshka, Kusupati et al. 2022, arXiv 2205.13147, one classifier for all lengths). `max_classes` compares with a sample of them.
+
+Axes: B images, of which n have a label; D, E, T widths of summary, embedding and teacher embedding; C classes, S of them in a sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from alumnus.errors import ConfigError
+from alumnus.losses import (
+    MarginKind,
+    feature_distance,
+    normalised_softmax,
+    relational_distance,
+    softmax_divergence,
+    with_margin,
+)
+from alumnus.models.heads import CosineClassifier, affine_layers, projector, sampled_classes
+from alumnus.models.student import Student
+from alumnus.objective import MethodSettings, Objective, Setup
+from alumnus.teachers.normalize import Standardise
+from alumnus.types import Batch, Targets, Terms
+
+
+class Weights(BaseModel):
+    """Shares of the terms in the loss; a term of weight 0 is not computed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    teacher: float = Field(1.0, ge=0, description="of the teacher's classification, w1")
+    student: float = Field(1.0, ge=0, description="of the student's classification, w2")
+    logits: float = Field(1.0, ge=0, description="of logit distillation, w3")
+    relations: float = Field(1.0, ge=0, description="of relational distillation, w4")
+    nested: float = Field(1.0, ge=0, description="of the classification by prefixes, if there are any")
+    generalist: float = Field(1.0, ge=0, description="of standing teachers, if there are any")
+
+
+class Settings(MethodSettings):
+    """Settings of `udon`."""
+
+    name: Literal["udon"] = "udon"
+    teacher_dim: int = Field(256, ge=1, description="width of the teacher heads' embeddings")
+    scale: float = Field(16.0, gt=0, description="of the cosines in classification")
+    margin: float = Field(0.0, ge=0, lt=2, description="by which the right class has to win")
+    margin_kind: MarginKind = Field("cosface", description="margin of the cosine, or of the angle (arcface)")
+    temperature: float = Field(0.1, gt=0, description="of cosines in logit distillation")
+    relational_factor: float = Field(32.0, gt=0, description="times the mean squared difference of cosines")
+    weights: Weights = Weights()
+    distill_to_backbone: bool = Field(
+        True, description="whether distillation reaches the backbone, or the student's head alone"
+    )
+    normalise_summary: bool = Field(True, description="whether heads start at a vector of unit length")
+    student_hidden: tuple[int, ...] = Field((), description="inner widths of the student's head, if an MLP")
+    teacher_hidden: tuple[int, ...] = Field((), description="inner widths of the teacher heads, if MLPs")
+    max_classes: int | None = Field(
+        None, ge=2, description="classes a batch is compared with: its own and a sample; all by default"
+    )
+    source: Literal["heads", "teachers"] = Field(
+        "heads", description="who teaches a domain: a head on the student's backbone, or a frozen teacher"
+    )
+    nested: tuple[int, ...] = Field(
+        (), description="lengths of prefixes that are trained too, such as [16, 32]"
+    )
+
+    @property
+    def wants_single_domains(self) -> bool:
+        """Always."""
+        return True
+
+    @property
+    def normalises_summary(self) -> bool:
+        """As it is set."""
+        return self.normalise_summary
+
+    @property
+    def embed_hidden(self) -> tuple[int, ...]:
+        """As it is set."""
+        return self.student_hidden
+
+    @property
+    def learns_from(self) -> frozenset[Literal["teachers", "labels"]] | None:
+        """Labels, and teachers where they take the heads' place; standing teachers may be there or not."""
+        return frozenset({"teachers", "labels"}) if self.source == "teachers" else None
+
+
+def build(settings: Settings, setup: Setup) -> Objective:
+    """Returns the objective for the domains that have classes."""
+    if not any(setup.num_classes.values()):
+        raise ConfigError("method=udon needs labels, and no training image has one; see `alumnus data`")
+    wrong = [length for length in settings.nested if not 0 < length < setup.embed_dim]
+    if wrong:
+        raise ConfigError(
+            f"method.nested={list(settings.nested)}: {wrong[0]} is not in 1 to {setup.embed_dim - 1}"
+        )
+    if settings.source == "teachers":
+        widths = {name: teacher.num_features for name, teacher in setup.teachers.items()}
+        if len(set(widths.values())) != 1:
+            raise ConfigError(
+                f"method.source=teachers needs teachers, all of one width; got {widths or 'none'}. Specialists are trained with "
+                "the same embed_dim, and given with output: embedding"
+            )
+    return Udon(settings, setup)
+
+
+class Udon(Objective):
+    """Classification by teacher and student, and distillation between them, over the classes of the batch's domain."""
+
+    def __init__(self, settings: Settings, setup: Setup) -> None:
+        super().__init__()
+        self.settings, self.weights = settings, settings.weights
+        self.domains, counts = list(setup.num_classes), list(setup.num_classes.values())
+        self.num_classes = counts
+        has_heads = settings.source == "heads"
+        widths = [teacher.num_features for teacher in setup.teachers.values()]
+        teacher_dim = settings.teacher_dim if has_heads else widths[0]
+        layers = (setup.num_features, *settings.teacher_hidden, teacher_dim)
+        self.teacher_heads = nn.ModuleList(affine_layers(layers) for _ in counts if has_heads)
+        self.teacher_classifiers = _classifiers(teacher_dim, counts)
+        self.student_classifiers = _classifiers(setup.embed_dim, counts)
+        self.generalists = list(setup.teachers) if has_heads else []
+        self.shares = {name: teacher.weight for name, teacher in setup.teachers.items()}
+        self.projectors = nn.ModuleList(
+            projector(setup.num_features, width, kind="linear") for width in widths if has_heads
+        )
+        self.normalisers = nn.ModuleList(Standardise(width) for width in widths if has_heads)
+
+    def forward(self, student: Student, batch: Batch, targets: Targets, progress: float) -> Terms:
+        """Returns the weighted mean of the terms, each one's own as `loss/NAME`, and the share that student and teacher classify right.
+
+        `per_sample` is the teacher's classification loss, which the dynamic sampler goes by; of an image without a label, the mean.
+
+        Raises:
+            ConfigError: the batch mixes domains, or nothing teaches its domain: no label, and no or several frozen teachers.
+        """
+        domain = self._domain_of(batch)
+        if not self.num_classes[domain] and not self.generalists:
+            raise ConfigError(
+                f"method=udon learns each domain from labels, and no training image of {self.domains[domain]} has one; leave it out by "
+                "domains=…, or give a standing teacher that speaks about it"
+            )
+        output = student(batch.image, head_only=not self.settings.distill_to_backbone)
+        # Cosines of bfloat16 have steps of 0.004, and the temperature divides them by 0.1.
+        with torch.autocast(batch.image.device.type, enabled=False):
+            embedding = output.embedding.float()
+            taught = embedding if output.head_only is None else output.head_only.float()
+            summary = output.features.summary.float()
+            losses, report = dict[str, Tensor](), dict[str, Tensor]()
+            observed = embedding.new_zeros(len(embedding))
+            if self.num_classes[domain]:
+                teacher = self._teacher_embedding(domain, summary, targets)
+                losses, report = self._taught(domain, batch.label, embedding, taught, teacher)
+                observed = _spread(losses.get("teacher", losses.get("student")), batch.label >= 0)
+            losses |= self._generalists(summary, targets, report)
+        means = {name: loss.mean() for name, loss in losses.items() if len(loss)}
+        weights = {name: float(vars(self.weights)[name]) for name in means}
+        zero = (
+            0 * embedding[:, 0].sum()
+        )  # part of the graph, so that a batch without any term has a gradient too
+        total = sum((weights[name] * mean for name, mean in means.items()), start=zero)
+        report = {f"loss/{name}": mean.detach() for name, mean in means.items()} | report
+        return Terms(total / (sum(weights.values()) or 1), report, observed)
+
+    def _taught(
+        self, domain: int, label: Tensor, embedding: Tensor, taught: Tensor, teacher: Tensor | None
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Returns the terms, (n,) or (B,) each, and what is only reported.
+
+        Args:
+            embedding: (B, E).
+            taught: (B, E), the same for the distillation terms.
+            teacher: (B, T), of unit length; None where no term asks for it.
+        """
+        settings, weights = self.settings, self.weights
+        labelled = torch.nonzero(label >= 0).squeeze(1)  # (n,)
+        own, classes, offset = label[labelled], None, embedding.new_zeros(())
+        if settings.max_classes is not None:
+            sample = sampled_classes(own, num_classes=self.num_classes[domain], limit=settings.max_classes)
+            if sample is not None:
+                classes, own, offset = sample
+        by_student = self.student_classifiers[domain]
+        losses, report = dict[str, Tensor](), dict[str, Tensor]()
+
+        def classified(name: str, cosine: Tensor) -> None:
+            """Cosines (n, S)."""
+            held = with_margin(cosine, own, margin=settings.margin, kind=settings.margin_kind)
+            losses[name] = normalised_softmax(held, own, scale=settings.scale, offset=offset)
+            if len(own):
+                report[f"top1/{name}"] = (cosine.detach().argmax(-1) == own).float().mean()
+
+        z_student = by_student(embedding, classes)  # (B, S)
+        if weights.student:
+            classified("student", z_student[labelled])
+        if teacher is not None:
+            z_teacher = self.teacher_classifiers[domain](teacher, classes)  # (B, S)
+            if weights.teacher:
+                classified("teacher", z_teacher[labelled])
+            if weights.logits:
+                z_taught = z_student if taught is embedding else by_student(taught, classes)
+                losses["logits"] = softmax_divergence(
+                    z_taught, z_teacher.detach(), temperature=settings.temperature, offset=offset
+                )
+            if weights.relations:
+                distance = relational_distance(taught, teacher.detach())
+                losses["relations"] = settings.relational_factor * distance
+        if settings.nested and weights.nested:
+            found = [
+                normalised_softmax(
+                    by_student.prefix(embedding[labelled], length, classes),
+                    own,
+                    scale=settings.scale,
+                    offset=offset,
+                )
+                for length in settings.nested
+            ]
+            losses["nested"] = torch.stack(found).mean(0)
+        return losses, report
+
+    def _teacher_embedding(self, domain: int, summary: Tensor, targets: Targets) -> Tensor | None:
+        """(B, T) of unit length, or None where no term asks for it."""
+        if not (self.weights.teacher or self.weights.logits or self.weights.relations):
+            return None
+        if self.settings.source == "heads":
+            start = functional.normalize(summary, dim=-1) if self.settings.normalise_summary else summary
+            return functional.normalize(self.teacher_heads[domain](start), dim=-1)
+        speaking = {name: target for name, target in targets.items() if len(target.places)}
+        if len(speaking) != 1:
+            raise ConfigError(
+                f"method.source=teachers needs one teacher for each domain, and about {self.domains[domain]} speak "
+                f"{', '.join(speaking) or 'none'}; see `domains` of each teacher"
+            )
+        (target,) = speaking.values()
+        return functional.normalize(target.features.summary.float(), dim=-1)
+
+    def _generalists(self, summary: Tensor, targets: Targets, report: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Returns the mean distance to the standing teachers that speak, (1,), and reports each one's own."""
+        found = dict[str, Tensor]()
+        for name, project, normalise in zip(self.generalists, self.projectors, self.normalisers, strict=True):
+            features, places = targets[name]
+            if len(places) and self.weights.generalist:
+                wanted = _normalised(normalise, features.summary.float(), updates=self.training)
+                found[name] = feature_distance(project(summary[places]), wanted).mean()
+                report[f"generalist/{name}"] = found[name].detach()
+        shares = sum(self.shares[name] for name in found)
+        if not found or not shares:
+            return {}
+        return {"generalist": sum(self.shares[name] * loss for name, loss in found.items())[None] / shares}  # type: ignore[index]
+
+    def _domain_of(self, batch: Batch) -> int:
+        found = batch.domain.unique().tolist()
+        if len(found) > 1:
+            names = ", ".join(self.domains[domain] for domain in found)
+            raise ConfigError(
+                f"method=udon learns from batches of one domain each, and this one mixes {names}; set sampler=round_robin or "
+                "sampler=dynamic"
+            )
+        return int(found[0])
+
+
+def _classifiers(width: int, counts: Sequence[int]) -> nn.ModuleList:
+    return nn.ModuleList(CosineClassifier(width, count, uniform=True) for count in counts)
+
+
+@torch.no_grad()
+def _normalised(normalise: nn.Module, summary: Tensor, *, updates: bool) -> Tensor:
+    if updates:
+        normalise.update(summary)  # type: ignore[operator]
+    return normalise(summary)  # type: ignore[no-any-return]
+
+
+def _spread(loss: Tensor | None, labelled: Tensor) -> Tensor:
+    """Losses (n,) of labelled images -> (B,), the mean for the others."""
+    spread = torch.zeros(len(labelled), device=labelled.device)
+    if loss is None or not len(loss):
+        return spread
+    return spread.fill_(loss.detach().mean()).masked_scatter(labelled, loss.detach())
