@@ -5,8 +5,9 @@ Axes: B images, S side in px, D width of the backbone's summary, E width of the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from alumnus.models.backbone import IMAGENET_MEAN, IMAGENET_STD, create_backbone, extract, feature_dim, levels
+from alumnus.models.micro_batches import in_micro_batches
 from alumnus.types import Features
 
 
@@ -52,6 +54,7 @@ class Student(nn.Module):
             )
         self.backbone = backbone
         self.num_features = feature_dim(backbone, size=architecture.size)
+        self.micro_batches = 1  # in how many pieces images go through while it is trained
         self.embed = nn.Linear(self.num_features, architecture.embed_dim)
         self.register_buffer("mean", torch.tensor(architecture.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(architecture.std).view(1, 3, 1, 1), persistent=False)
@@ -68,12 +71,18 @@ class Student(nn.Module):
 
     def forward(self, image: Tensor, *, patches: bool = False) -> StudentOutput:
         """Returns features and embedding of images (B, 3, S, S), uint8 or float in [0, 1]; the patches if asked for."""
-        features = extract(self.backbone, self._normalised(image), patches=patches)
-        return StudentOutput(features, functional.normalize(self.embed(features.summary), dim=-1))
+        if self.micro_batches == 1 or not torch.is_grad_enabled():
+            return self._output(image, patches=patches)
+        forward = partial(self._output, patches=patches)
+        return _joined(in_micro_batches(forward, image, count=self.micro_batches, module=self))
 
     def levels(self, image: Tensor) -> tuple[Tensor, ...]:
         """Returns the backbone's grids (B, D, h, w) float32, fine to coarse, of images as for `forward`."""
         return levels(self.backbone, self._normalised(image))
+
+    def _output(self, image: Tensor, *, patches: bool) -> StudentOutput:
+        features = extract(self.backbone, self._normalised(image), patches=patches)
+        return StudentOutput(features, functional.normalize(self.embed(features.summary), dim=-1))
 
     def _normalised(self, image: Tensor) -> Tensor:
         if (
@@ -82,3 +91,12 @@ class Student(nn.Module):
             image = image.contiguous(memory_format=torch.channels_last).float()
             return image.div_(255).sub_(self.mean).div_(self.std)
         return ((image - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+
+
+def _joined(pieces: Sequence[StudentOutput]) -> StudentOutput:
+    """One after another, as one batch."""
+    patches = [piece.features.patches for piece in pieces if piece.features.patches is not None]
+    features = Features(
+        torch.cat([piece.features.summary for piece in pieces]), torch.cat(patches) if patches else None
+    )
+    return StudentOutput(features, torch.cat([piece.embedding for piece in pieces]))

@@ -177,6 +177,12 @@ class Config(BaseModel):
     embed_dim: int = Field(64, ge=1, description="width of the embedding")
     steps: int = Field(2000, ge=1, description="optimiser steps")
     batch_size: int = Field(64, ge=1, description="images a step, over all processes")
+    accumulate: int = Field(
+        1,
+        ge=1,
+        description="micro-batches in which a step's images go through the student, one after another: less memory, the same loss "
+        "of the whole batch, a second forward pass",
+    )
     lr: float = Field(1e-3, gt=0, description="peak learning rate")
     optim: OptimSettings = OptimSettings()
     sampler: SamplerName = Field("balanced", description="how a batch is shared by the domains")
@@ -266,6 +272,9 @@ FREE = frozenset(
     }
 )
 
+# Settings that came later, with the value at which all is as it was before there was such a setting: older runs go on.
+SINCE: Mapping[str, object] = {"freeze": None, "accumulate": 1}
+
 
 def schema() -> dict[str, Any]:
     """Returns the JSON schema of a recipe, for editors."""
@@ -302,5 +311,6 @@ def dump(config: Config) -> str:
 def differences(old: Mapping[str, Any], new: Config) -> list[str]:
     """Returns a line for every setting that decides what is learnt and is not as it was."""
     now = new.model_dump(mode="json")
+    old = {**SINCE, **old}
     keys = [key for key in (*now, *(key for key in old if key not in now)) if key not in FREE]
     return [f"{k}: was {old.get(k)!r}, is {now.get(k)!r}" for k in keys if old.get(k) != now.get(k)]

@@ -119,6 +119,11 @@ def prepare(opened: Sequence[tuple[Config, Run]]) -> Course:
         raise ConfigError(
             f"batch_size={config.batch_size} gives {world_size()} processes less than an image each; raise it, or start fewer processes"
         )
+    if config.accumulate > (least := config.batch_size // world_size()):
+        raise ConfigError(
+            f"accumulate={config.accumulate} asks for more micro-batches than a process has images in a step, which is {least} "
+            f"(batch_size={config.batch_size}, {world_size()} processes); lower it, or raise batch_size"
+        )
     with main_first():
         dataset = training_data(config)
     began = None if run.is_stale else read_plan(run.folder)

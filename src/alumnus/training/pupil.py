@@ -22,7 +22,7 @@ from alumnus.objective import Objective, Setup, TeacherWidth
 from alumnus.teachers.targets import Speaker
 from alumnus.training.build import build_student, provenance
 from alumnus.training.checkpoint import Saved, TrainState
-from alumnus.training.config import FREE, Config, method_module
+from alumnus.training.config import FREE, SINCE, Config, method_module
 from alumnus.training.freeze import freeze, set_training
 from alumnus.training.meter import Meter
 from alumnus.training.moments import save_moments
@@ -94,6 +94,7 @@ def make_pupil(
         student = build_student(config).to(device).to(memory_format=torch.channels_last)
     freeze(student, config.freeze or ())
     precision, measured = _precision(config, student, None if run.is_stale else read_plan(run.folder))
+    student.micro_batches = config.accumulate
     if world_size() > 1:
         synchronise(student, device=device)
         gather_outputs(student, total=config.batch_size, device=device)
@@ -130,7 +131,8 @@ def _precision(
     if began is not None:
         return began.precision, {"precision": began.why.get("precision", "")}
     device = next(student.parameters()).device
-    measure = partial(fastest_precision, student, batch_size=share_of(config.batch_size), device=device)
+    images = -(-share_of(config.batch_size) // config.accumulate)
+    measure = partial(fastest_precision, student, batch_size=images, device=device)
     chosen, why = decided(measure)
     return chosen, {"precision": why}
 
@@ -158,8 +160,7 @@ def _objective(
 
 def _fingerprint(config: Config, dataset: Dataset, teachers: Sequence[Mapping[str, Any]]) -> str:
     decisive = {key: value for key, value in config.model_dump(mode="json").items() if key not in FREE}
-    if decisive["freeze"] is None:
-        del decisive["freeze"]  # so that runs from before there was such a setting go on
+    decisive = {key: value for key, value in decisive.items() if key not in SINCE or value != SINCE[key]}
     said = [[teacher["fingerprint"], *_rounded(teacher)] for teacher in teachers]
     parts = [decisive, dataset.fingerprint, said]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
