@@ -25,6 +25,7 @@ from alumnus.distributed import from_main, is_main, world_size
 from alumnus.errors import CheckpointError
 from alumnus.log import console
 from alumnus.training.optim import Ema
+from alumnus.training.scaling import LossScale
 
 KEEP = 2
 
@@ -33,9 +34,15 @@ class TrainState:
     """What a run changes while it goes."""
 
     def __init__(
-        self, student: nn.Module, objective: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema | None
+        self,
+        student: nn.Module,
+        objective: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        ema: Ema | None,
+        scaling: LossScale | None = None,
     ) -> None:
         self.student, self.objective, self.optimizer, self.ema = student, objective, optimizer, ema
+        self.scaling = scaling  # of the loss, in float16
 
     def tensors(self) -> dict[str, Tensor]:
         """Returns every tensor under a name that says where it belongs."""
@@ -45,6 +52,8 @@ class TrainState:
             tensors |= {f"ema/{name}": tensor for name, tensor in self.ema.tensors.items()}
         for number, values in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{number}/{name}": value for name, value in values.items()}
+        if self.scaling is not None:
+            tensors |= {f"scaling/{name}": tensor for name, tensor in self.scaling.tensors().items()}
         return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
@@ -54,6 +63,8 @@ class TrainState:
         if self.ema is not None:
             for name, value in _under(tensors, "ema/").items():
                 self.ema.tensors[name].copy_(value)
+        if self.scaling is not None:
+            self.scaling.restore(_under(tensors, "scaling/"))
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         moments: dict[int, dict[str, Tensor]] = {}
         for path, value in _under(tensors, "optimizer/").items():

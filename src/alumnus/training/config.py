@@ -199,9 +199,10 @@ class Config(BaseModel):
         description="image-reading processes of each training process; chosen from the machine's cores by default",
     )
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["float32", "bfloat16", "auto"] = Field(
+    precision: Literal["float32", "bfloat16", "float16", "auto"] = Field(
         "float32",
-        description="of the student's forward pass; auto is bfloat16 where a dry run finds it faster",
+        description="of the student's forward pass; auto is bfloat16 where a dry run finds it faster; float16 scales the loss, for GPUs "
+        "without bfloat16",
     )
     checkpoint_every: int = Field(200, ge=1, description="steps between checkpoints")
     log_every: int = Field(20, ge=1, description="steps between lines of metrics.jsonl")

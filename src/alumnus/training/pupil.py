@@ -14,6 +14,7 @@ import torch
 from alumnus.data.dataset import Dataset
 from alumnus.distributed import decided, gathered, is_main, main_first, share_of, world_size
 from alumnus.errors import ConfigError
+from alumnus.log import console
 from alumnus.models.artifact import save_student
 from alumnus.models.batch_norm import synchronise
 from alumnus.models.student import Student
@@ -29,6 +30,7 @@ from alumnus.training.moments import save_moments
 from alumnus.training.optim import Ema, make_optimizer
 from alumnus.training.plan import Mode, Plan, StudentPrecision, fastest_precision, read_plan
 from alumnus.training.run import Run
+from alumnus.training.scaling import LossScale
 from alumnus.training.whole import gather_outputs
 
 
@@ -100,6 +102,7 @@ def make_pupil(
         gather_outputs(student, total=config.batch_size, device=device)
     objective = _objective(config, dataset, student, teachers, moments).to(device)
     optimizer = make_optimizer(student, objective, config.optim, lr=config.lr)
+    scaling = LossScale(device) if precision == "float16" else None
     ema = Ema(student, decay=config.optim.ema) if config.optim.ema else None
     fingerprint = _fingerprint(config, dataset, [teacher.about for teacher in teachers])
     _refuse_strangers(fingerprint)
@@ -112,7 +115,7 @@ def make_pupil(
         plan=Plan(precision, modes, {**why, **measured}),
         student=student,
         objective=objective,
-        state=TrainState(student, objective, optimizer, ema),
+        state=TrainState(student, objective, optimizer, ema, scaling),
         fingerprint=fingerprint,
     )
 
@@ -126,6 +129,8 @@ def _precision(
     config: Config, student: Student, began: Plan | None
 ) -> tuple[StudentPrecision, dict[str, str]]:
     """Returns the student's precision and, if it was measured, why."""
+    if config.precision == "float16" and config.device != "cuda" and not torch.cuda.is_available():
+        console.print("[yellow]warning[/]: precision=float16 on a CPU is slower than float32; it is for GPUs")
     if config.precision != "auto":
         return config.precision, {}
     if began is not None:
