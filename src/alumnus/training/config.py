@@ -96,6 +96,22 @@ def method_module(name: str) -> Any:
     return module
 
 
+class _Named(BaseModel):
+    """A method with settings of its own, for the JSON schema; which they are, its module says."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str
+
+
+_Source = str | DataEntry  # as a recipe may write it
+SHORT_FORMS = {
+    "StudentSpec": "model",
+    "TeacherSpec": "model",
+    "StoreSettings": "path",
+}  # a text instead is that key
+
+
 def _method(value: object) -> object:
     """`plain` or `{name: plain, …}` -> the Settings of that method's module."""
     if isinstance(value, str):
@@ -144,7 +160,10 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     out: Path = Field(description="the run's folder")
-    data: Annotated[tuple[str | DataEntry, ...], BeforeValidator(_sources)] = Field(
+    data: Annotated[
+        tuple[str | DataEntry, ...],
+        BeforeValidator(_sources, json_schema_input_type=_Source | tuple[_Source, ...]),
+    ] = Field(
         description="dataset folder, image folder or list file, or {path: …, role: …, domain: …}; or several, which are joined"
     )
     student: StudentSpec = Field(description="the network to train")
@@ -155,7 +174,9 @@ class Config(BaseModel):
         True, description="several students share every batch and its targets; false: one after the other"
     )
     teachers: tuple[TeacherSpec, ...] = Field((), description="the networks to learn from")
-    method: Annotated[SerializeAsAny[MethodSettings], BeforeValidator(_method)] = Field(
+    method: Annotated[
+        SerializeAsAny[MethodSettings], BeforeValidator(_method, json_schema_input_type=str | _Named)
+    ] = Field(
         default="plain",
         validate_default=True,
         description="a name, or {name: …, settings of that method}",
@@ -187,7 +208,10 @@ class Config(BaseModel):
     optim: OptimSettings = OptimSettings()
     sampler: SamplerName = Field("balanced", description="how a batch is shared by the domains")
     views: ViewSettings = ViewSettings()
-    freeze: Annotated[tuple[str, ...] | None, BeforeValidator(_patterns)] = Field(
+    freeze: Annotated[
+        tuple[str, ...] | None,
+        BeforeValidator(_patterns, json_schema_input_type=str | tuple[str, ...] | None),
+    ] = Field(
         None,
         description="parts of the student that stay as they are: none, backbone, or patterns of its parameters' names such as "
         "backbone.blocks.0.*",
@@ -280,6 +304,9 @@ SINCE: Mapping[str, object] = {"freeze": None, "accumulate": 1}
 def schema() -> dict[str, Any]:
     """Returns the JSON schema of a recipe, for editors."""
     found = Config.model_json_schema()
+    for kind, key in SHORT_FORMS.items():
+        whole = found["$defs"][kind]
+        found["$defs"][kind] = {"anyOf": [{**whole["properties"][key], "type": "string"}, whole]}
     name = {"type": "string", "pattern": STAGE_NAME, "description": "of its run, out/stages/NAME"}
     own = {key: value for key, value in found["properties"].items() if key != "out"}
     stage = {
