@@ -124,6 +124,8 @@ def configs(folder: Path, images: Path) -> dict[str, Config]:
             method={"name": "cfl", "logits": ["classes"]},
             steps=8,
         ),
+        # Six images in two processes: their pieces together are those of one process, so batch norms see the same.
+        "pieces": config(folder / "pieces", images, batch_size=6, accumulate=3, steps=6),
     }
 
 

@@ -150,9 +150,12 @@ def evaluate(words: Words = None) -> None:
     """Score a model: alumnus evaluate runs/demo/student data=dataset/"""
     (model,), settings = read.plain(words or [], "MODEL")
     from alumnus import evaluate as score
+    from alumnus.distributed import is_main, joined
 
-    results = score(model, **read.bind(score, settings, skip=1))
-    table(("metric", "value"), ((name, f"{value:.4f}") for name, value in results.items()))
+    with joined():
+        results = score(model, **read.bind(score, settings, skip=1))
+        if is_main():
+            table(("metric", "value"), ((name, f"{value:.4f}") for name, value in results.items()))
 
 
 @app.command(context_settings=AS_WORDS)
@@ -168,8 +171,12 @@ def bench(words: Words = None) -> None:
     settings = read_options(words or [])
     from alumnus.bench.run import bench as run_bench
     from alumnus.bench.summary import tell
+    from alumnus.distributed import is_main, joined
 
-    tell(run_bench(**settings), Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH))
+    with joined():
+        summary = run_bench(**settings)
+        if is_main():
+            tell(summary, Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH))
 
 
 @app.command(context_settings=AS_WORDS)
@@ -200,8 +207,12 @@ def embed(words: Words = None) -> None:
     """Turn images into vectors: alumnus embed runs/demo/student images/ out=vectors.parquet"""
     (model, images), settings = read.plain(words or [], "MODEL", "IMAGES")
     from alumnus import embed as write_vectors
+    from alumnus.distributed import is_main, joined
 
-    print(write_vectors(model, images, **read.bind(write_vectors, settings, skip=2)))
+    with joined():
+        path = write_vectors(model, images, **read.bind(write_vectors, settings, skip=2))
+        if is_main():
+            print(path)
 
 
 @app.command(context_settings=AS_WORDS)

@@ -29,14 +29,17 @@ def plan(words: Words = None) -> None:
 def build(words: Words = None) -> None:
     """Compute what is missing: alumnus cache build recipe.yaml out=store/ precision=float16 budget=20GiB
 
-    The words of the recipe work here too. Start it in several terminals, or on machines that share the folder, and they divide the work;
-    kill it, and the same command goes on.
+    The words of the recipe work here too. Start it in several terminals, by torchrun, or on machines that share the folder, and they divide
+    the work; kill it, and the same command goes on.
     """
     recipe, settings = _recipe(words)
+    from alumnus.distributed import is_main, joined
     from alumnus.training import cache
 
-    for folder in cache.build(recipe, settings):
-        print(folder.path)
+    with joined():
+        made = cache.build(recipe, settings)
+        for folder in made if is_main() else ():
+            print(folder.path)
 
 
 @app.command(context_settings=AS_WORDS)

@@ -114,6 +114,16 @@ def wait() -> None:
         dist.all_reduce(torch.zeros(1))
 
 
+@contextmanager
+def alone() -> Iterator[None]:
+    """In the block this process is one by itself: it waits for nobody, and nobody waits for it. For work that is divided by pieces."""
+    before, _group.is_alone = _group.is_alone, True
+    try:
+        yield
+    finally:
+        _group.is_alone = before
+
+
 def decided(decide: Callable[[], T]) -> T:
     """Returns what the first process decides; `decide` runs there alone, and gives JSON values."""
     if world_size() == 1:
@@ -172,6 +182,17 @@ def gather_rows(share: Tensor, *, total: int) -> Tensor:
     return _stacked(longest).transpose(0, 1).flatten(0, 1)[:total]  # (W, b, ...) -> (b, W, ...) -> (B, ...)
 
 
+def gather_chunks(rows: Tensor, *, chunk: int) -> Tensor:
+    """Returns rows (P, ...) of which each process has made its own: process i every W-th chunk of so many rows, from chunk i."""
+    if world_size() == 1:
+        return rows
+    count = -(-len(rows) // chunk)
+    padded = rows.new_zeros(count * chunk, *rows.shape[1:])
+    padded[: len(rows)] = rows
+    mine = padded.unflatten(0, (count, chunk))[rank() :: world_size()]
+    return gather_rows(mine, total=count).flatten(0, 1)[: len(rows)]
+
+
 def summed(x: Tensor) -> Tensor:
     """Returns the sum over all processes, with gradient where all have the same loss."""
     total: Tensor = _Sum.apply(x)
@@ -227,7 +248,7 @@ class _Group:
     """The connection of this process to the others, once in its life."""
 
     def __init__(self) -> None:
-        self.is_joined = self._has_failed = False
+        self.is_joined = self.is_alone = self._has_failed = False
         self._store: _Store | None = None
 
     def connect(self) -> None:
@@ -243,6 +264,8 @@ class _Group:
         store, rank, world_size = next(rendezvous("env://", timeout=TIMEOUT))
         # A restarted process must not find the addresses of those that were there before.
         store = PrefixStore(f"attempt-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+        if local_rank() < torch.cuda.device_count():  # else it is told where a device is asked for
+            torch.cuda.set_device(local_rank())
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=TIMEOUT)
         self._store = store
@@ -267,7 +290,7 @@ _group = _Group()
 
 
 def _is_connected() -> bool:
-    return dist.is_available() and dist.is_initialized()
+    return not _group.is_alone and dist.is_available() and dist.is_initialized()
 
 
 def _stacked(x: Tensor) -> Tensor:

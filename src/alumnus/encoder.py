@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +13,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from alumnus.data.dataset import open_dataset
+from alumnus.data.dataset import Dataset, open_dataset
 from alumnus.data.loader import center_crop_batches
 from alumnus.data.names import printable
 from alumnus.data.read import Quarantine
 from alumnus.data.views import apply_geometry, center_view
+from alumnus.distributed import gather_chunks, gathered, is_main, joined, main_first, rank, wait, world_size
 from alumnus.errors import ConfigError, DataError, nearest
 from alumnus.log import bar, console
 from alumnus.models.artifact import load_student
@@ -106,18 +107,28 @@ class Encoder:
         workers: int = 0,
         advance: Callable[[int], None] | None = None,
         space: str | None = None,
+        together: bool = False,
     ) -> tuple[np.ndarray, dict[int, str]]:
-        """Returns vectors (N, E), rows of NaN where an image cannot be read, and those places with their reasons."""
+        """Returns vectors (N, E), rows of NaN where an image cannot be read, and those places with their reasons.
+
+        Args:
+            space: a teacher whose space is kept, instead of the embedding.
+            together: of several processes, all call this alike and share the batches; each gets all vectors, the same bits as one computes.
+        """
+        number, of = (rank(), world_size()) if together else (0, 1)
         vectors = np.full((len(paths), self._width(space)), np.nan, np.float32)
         unreadable: dict[int, str] = {}
         for index, images, bad in center_crop_batches(
-            paths, [self.size], batch_size=batch_size, workers=workers
+            paths, [self.size], batch_size=batch_size, workers=workers, rank=number, world_size=of
         ):
             if len(index):
                 vectors[index] = self.encode_tensor(images[self.size], space=space).numpy()
             unreadable |= dict(bad)
             if advance is not None:
                 advance(len(index) + len(bad))
+        if together and of > 1:
+            vectors = gather_chunks(torch.from_numpy(vectors), chunk=batch_size).numpy()
+            unreadable = dict(sorted((place, why) for place, why in gathered(list(unreadable.items()))))
         return vectors, unreadable
 
     def _width(self, space: str | None) -> int:
@@ -168,34 +179,45 @@ def embed(
 ) -> Path:
     """Writes a Parquet file of vectors: columns `file_name` and `vector` (a list of E float32, unit length).
 
-    Images that cannot be read are left out and listed in `quarantine.jsonl` beside the file.
+    Images that cannot be read are left out and listed in `quarantine.jsonl` beside the file. Several processes that torchrun started share
+    the images, and the first one writes the file that one process alone would.
 
     Args:
         images: anything that `open_dataset` reads.
     """
-    encoder, dataset, out = load(model), open_dataset(images), Path(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    listed = out.with_name("quarantine.jsonl")
-    # Vectors are always made anew: what the file holds of an earlier call does not count.
-    quarantine = Quarantine(listed, total=len(dataset), max_bad_fraction=max_bad_fraction, names=())
-    with bar("embed", total=len(dataset)) as line:
-        vectors, unreadable = encoder.encode_paths(
-            dataset.paths, batch_size=batch_size, workers=workers, advance=line.advance
-        )
-    for place, reason in unreadable.items():
-        quarantine.add(dataset.file_names[place], reason)
+    out = Path(out)
+    with joined():
+        with main_first():
+            encoder, dataset = load(model), open_dataset(images)
+        if is_main():
+            out.parent.mkdir(parents=True, exist_ok=True)
+        with bar("embed", total=len(dataset) // world_size()) as line:
+            vectors, unreadable = encoder.encode_paths(
+                dataset.paths, batch_size=batch_size, workers=workers, advance=line.advance, together=True
+            )
+        listed = out.with_name("quarantine.jsonl") if is_main() else None
+        # Vectors are always made anew: what the file holds of an earlier call does not count.
+        quarantine = Quarantine(listed, total=len(dataset), max_bad_fraction=max_bad_fraction, names=())
+        for place, reason in unreadable.items():
+            quarantine.add(dataset.file_names[place], reason)
+        if is_main():
+            _write(out, dataset, vectors, unreadable)
+        wait()  # for the file
+    return out
+
+
+def _write(out: Path, dataset: Dataset, vectors: np.ndarray, unreadable: Mapping[int, str]) -> None:
     good = [place for place in range(len(dataset)) if place not in unreadable]
     table = pa.table(
         {
             "file_name": [printable(dataset.file_names[place]) for place in good],
-            "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors[good].ravel()), encoder.dim),
+            "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors[good].ravel()), vectors.shape[1]),
         }
     )
     temporary = out.with_name(f".{out.name}.new")
     pq.write_table(table, temporary)
     os.replace(temporary, out)
     console.print(f"{len(good):,} vectors written to {out}; {len(unreadable)} images could not be read")
-    return out
 
 
 def _picture(image: str | Path | Image.Image | np.ndarray) -> Image.Image:

@@ -16,7 +16,7 @@ from alumnus.errors import AlumnusError, ResourceError
 GOES_ON = "What was saved stays, and the same command goes on from there"
 MEMORY = (
     "With the same run: store=FOLDER (teachers run one after another, before training), memory_limit=4GiB (live teachers are measured "
-    "first), workers=0 or 1. Another run: a smaller batch_size or size"
+    "first), workers=0 or 1. Another run: accumulate=4 (the images of a step in four goes), or a smaller batch_size or size"
 )
 FULL = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from alumnus.data.dataset import open_dataset, write_dataset
 from alumnus.data.roles import DataEntry
@@ -32,6 +33,27 @@ def test_hidden_labels_are_nowhere(role: str, tiny_images: Path) -> None:
     assert data.classes[data.domains.index("round")] == ()
     assert (data.label[~here] >= 0).all()
     assert data.roles == {"squares": ("labelled",), "round": (role,)}
+
+
+def test_whatever_else_was_written_down_is_hidden_too(tmp_path: Path) -> None:
+    """Captions, objects, masks and depths say what a label says."""
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    Image.new("L", (8, 8)).save(tmp_path / "b.png")
+    row = {
+        "file_name": "a.png",
+        "domain": "d",
+        "label": "x",
+        "split": "train",
+        "text": "a dog",
+        "mask": "b.png",
+    }
+    objects = {"bbox": [[0, 0, 4, 4]], "categories": ["dog"]}
+    write_dataset([{**row, "depth": "b.png", "objects": objects}], tmp_path)
+    seen = open_dataset(tmp_path)
+    assert None not in (seen.texts, seen.objects, seen.masks, seen.depths)
+    hidden = open_dataset(DataEntry(path=str(tmp_path), role="auxiliary"))
+    assert (hidden.texts, hidden.objects, hidden.masks, hidden.depths) == (None, None, None, None)
+    assert hidden.label.tolist() == [-1]
 
 
 def test_a_labelled_entry_is_the_plain_path(tiny_images: Path) -> None:

@@ -142,6 +142,28 @@ def test_the_schema_describes_every_setting() -> None:
     assert stage["required"] == ["name"]
 
 
+def test_the_schema_knows_the_short_forms() -> None:
+    """A text stands for a student, a teacher, a source, a method, a store or a pattern, as it does in recipes."""
+    found = schema()
+    for kind in ("StudentSpec", "TeacherSpec", "StoreSettings"):
+        assert [each["type"] for each in found["$defs"][kind]["anyOf"]] == ["string", "object"], kind
+    texts = {
+        name: [each for each in found["properties"][name]["anyOf"] if each.get("type") == "string"]
+        for name in ("data", "method", "freeze")
+    }
+    assert all(len(each) == 1 for each in texts.values()), texts
+    named = found["$defs"]["_Named"]
+    assert named["required"] == ["name"]
+    assert named["additionalProperties"]
+
+
+def test_a_recipe_with_stages_says_where_theirs_are(recipe: Path) -> None:
+    """Other verbs want one run."""
+    stages = [{"name": "first"}, {"name": "second"}]
+    with pytest.raises(ConfigError, match=r"stages \(first, second\).*stages/NAME/config.yaml.*store"):
+        load_config(recipe, stages=stages)
+
+
 def test_a_callable_teacher_is_written_as_its_module_path(recipe: Path, tmp_path: Path) -> None:
     """A Python object given as a teacher leaves a readable config.yaml."""
     function: Callable[..., object] = dump

@@ -40,6 +40,16 @@ def test_what_is_thrown_away_is_known_for_a_run_to_the_last(tmp_path: Path) -> N
     assert open_run(config).is_stale
 
 
+def test_nothing_that_was_written_about_an_older_run_stays(tmp_path: Path) -> None:
+    """Scores and gallery of a student that is trained anew would be taken for those of the new one."""
+    config = _config(tmp_path / "run", resume="never")
+    open_run(config).begin(config, [])
+    for name in ("results.json", "gallery.json", "seeds.json", "report.html"):
+        (config.out / name).write_text("{}")
+    open_run(config).begin(config, [])
+    assert {path.name for path in config.out.iterdir()} == {"config.yaml", "teachers.json"}
+
+
 def test_files_that_are_written_again_are_never_half_there(tmp_path: Path) -> None:
     """Where the new one cannot be written, the old one stays."""
     config = _config(tmp_path / "run")

@@ -8,6 +8,7 @@ Axes: P rows asked for, D width.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
@@ -20,6 +21,7 @@ import safetensors
 import safetensors.numpy
 
 from alumnus.data.dataset import Dataset
+from alumnus.distributed import gathered, local_rank, wait
 from alumnus.errors import AlumnusError
 from alumnus.evaluation.arrays import Floats, Ids
 from alumnus.evaluation.vectors import encode_paths
@@ -65,9 +67,13 @@ class FeatureStore:
     ) -> dict[str, Vectors]:
         """Returns fingerprint -> vectors of rows (P,), ascending; what is not known is computed, and kept.
 
-        A model that fails is told in its `error`; the others go on.
+        A model that fails is told in its `error`; the others go on. Of several processes all call this alike, and share the work.
         """
         known = {mark: self._read(self._path(mark, data, model.size)) for mark, model in models.items()}
+        if not _is_same_everywhere(
+            {mark: None if found is None else found.row for mark, found in known.items()}
+        ):
+            known = dict.fromkeys(known)  # machines that keep vectors of their own: all compute the same
         wanted: dict[bytes, list[str]] = {}
         for mark, found in known.items():
             lacking = rows if found is None else np.setdiff1d(rows, found.row)
@@ -82,13 +88,14 @@ class FeatureStore:
                     answers[mark] = Vectors(np.empty((0, 0), np.float32), {}, fresh)
                     continue
                 whole = _merged(known[mark], fresh)
-                if len(lacking):
+                if len(lacking) and local_rank() == 0:
                     self._write(self._path(mark, data, models[mark].size), whole)
                 place = np.searchsorted(whole.row, rows)
                 asked = set(rows.tolist())
                 answers[mark] = Vectors(
                     whole.vector[place], {row: why for row, why in whole.bad.items() if row in asked}
                 )
+        wait()  # for the files
         return answers
 
     def _path(self, model: str, data: Dataset, size: int) -> Path:
@@ -137,6 +144,14 @@ class FeatureStore:
             total -= size
 
 
+def _is_same_everywhere(rows: Mapping[str, Ids | None]) -> bool:
+    """Whether all processes know the same rows of the same models."""
+    digest = hashlib.sha256()
+    for mark, known in rows.items():
+        digest.update(mark.encode() + (b"-" if known is None else known.tobytes()))
+    return len(set(gathered([digest.hexdigest()]))) == 1
+
+
 def _encode(
     models: Mapping[str, Encode], data: Dataset, rows: Ids, batch_size: int, workers: int
 ) -> dict[str, Known | Exception]:
@@ -146,7 +161,11 @@ def _encode(
     names = {model.name: mark for mark, model in models.items()}
     try:
         found = encode_paths(
-            list(models.values()), [data.paths[row] for row in rows], batch_size=batch_size, workers=workers
+            list(models.values()),
+            [data.paths[row] for row in rows],
+            batch_size=batch_size,
+            workers=workers,
+            together=True,
         )
     except (AlumnusError, RuntimeError, ValueError) as error:
         if len(models) == 1:

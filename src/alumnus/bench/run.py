@@ -32,10 +32,12 @@ from alumnus.bench.models import Given, Model, Zoo, read_models
 from alumnus.bench.outcome import Outcome
 from alumnus.bench.page import write_page
 from alumnus.bench.plan import Job, TaskPlan, make_plan, read_cells, side_of
+from alumnus.bench.sharing import refuse_strangers, share
 from alumnus.bench.suite import DENSE, Budget, Suite, choose_tasks, load_suite, parse_suite, pick_budget
 from alumnus.bench.summary import Summary, summarise, write_summary
 from alumnus.bench.tasks import Opener, TaskData, check_sources
 from alumnus.data.names import printable
+from alumnus.distributed import alone, decided, is_main, joined, main_first, wait, world_size
 from alumnus.errors import AlumnusError, ConfigError, RunError, nearest
 from alumnus.evaluation.arrays import Floats, Ids
 from alumnus.evaluation.compare import RESAMPLES
@@ -47,6 +49,7 @@ FRACTIONS = (0.01, 0.1, 1.0)
 FAILURES_SHOWN = 20
 
 
+@joined()
 def bench(
     *,
     suite: str | Path | Mapping[str, object] | Suite,
@@ -67,6 +70,8 @@ def bench(
     plan: bool = False,
 ) -> Summary:
     """Returns the scores of all models on all tasks.
+
+    Several processes that torchrun started share the pictures of each task and then its cells; the first one writes the tables.
 
     Args:
         suite: gvb26, uned8, a YAML file, or its content.
@@ -96,22 +101,31 @@ def bench(
     on = pick_device(device)
     zoo = Zoo(entries, device=on)
     store = FeatureStore(cache or cache_dir() / "bench", limit_bytes=int(cache_gb * 1e9))
-    _claim(out, chosen)
-    for name in progress(list(zoo.entries), "models"):
-        for side in {side_of(task, chosen.input_size) for task in chosen.tasks}:
-            zoo.get(name, side)  # what cannot be loaded is told before anything is measured
-    opened = _open(chosen, limits)
+    decided(lambda: _claim(out, chosen))
+    with main_first():
+        for name in progress(list(zoo.entries), "models"):
+            for side in {side_of(task, chosen.input_size) for task in chosen.tasks}:
+                zoo.get(name, side)  # what cannot be loaded is told before anything is measured
+        opened = _open(chosen, limits)
+    refuse_strangers(opened)
     learns = any(task.task != "retrieval" for task in chosen.tasks)
     fractions = sorted(set(fractions)) if learns else [1.0]  # retrieval uses no labels, so one table says all
-    cells = read_cells(chosen, list(zoo.entries), fractions, seeds, limits, out)
+    read = partial(read_cells, chosen, list(zoo.entries), fractions, seeds, limits, out)
+    cells = read()
+    wait()  # nobody writes while another process reads
     todo = make_plan(chosen, opened, zoo, store, fractions=fractions, seeds=seeds, budget=limits, cells=cells)
     _tell(chosen, todo, list(zoo.entries))
     made = list[Cell]()
     if not plan:
-        with metered(sum(len(task.jobs) for task in todo), sum(task.seconds for task in todo)) as meter:
+        own = sum(len(share(task.jobs)) for task in todo)
+        with metered(own, sum(task.seconds for task in todo) / world_size()) as meter:
             runner = _Runner(chosen, zoo, store, limits, out, batch_size, workers, str(on), resamples, meter)
             for task in todo:
                 made += runner.run(task)
+        wait()  # for the cells of the others
+        if world_size() > 1:
+            found = read()
+            made = [found[job.key] for task in todo for job in task.jobs]
     whole = [*(cell for task in todo for cell in task.done), *made]
     return _finish(chosen, list(zoo.entries), whole, out, compare, fractions, resamples, wanted=not plan)
 
@@ -141,7 +155,7 @@ class _Runner:
         if not plan.jobs:
             return
         if isinstance(plan.found, Exception):
-            yield from (self._failed(plan, job, plan.found) for job in plan.jobs)
+            yield from (self._failed(plan, job, plan.found) for job in share(plan.jobs))
         elif plan.task.task in DENSE:
             yield from self._dense(plan, plan.found)
         else:
@@ -157,7 +171,7 @@ class _Runner:
             encodes, found.data, rows, batch_size=self.batch_size, workers=self.workers
         )
         self.meter.spent(plan.encode_s)
-        for job in plan.jobs:
+        for job in share(plan.jobs):
             seen = vectors[marks[job.key.model]]
             if seen.error is not None:
                 yield self._failed(plan, job, seen.error)
@@ -175,17 +189,20 @@ class _Runner:
 
     def _dense(self, plan: TaskPlan, found: TaskData) -> Iterator[Cell]:
         for name in plan.models:
-            jobs = [job for job in plan.jobs if job.key.model == name]
+            jobs = [job for job in share(plan.jobs) if job.key.model == name]
+            if not jobs:
+                continue
             self.meter.say(f"{plan.task.name}: {name}")
             try:
-                probe = dense.prepare(
-                    found,
-                    self._model(plan, name),
-                    self.budget,
-                    batch_size=self.batch_size,
-                    workers=self.workers,
-                    device=self.device,
-                )
+                with alone():
+                    probe = dense.prepare(
+                        found,
+                        self._model(plan, name),
+                        self.budget,
+                        batch_size=self.batch_size,
+                        workers=self.workers,
+                        device=self.device,
+                    )
             except Exception as error:
                 yield from (self._failed(plan, job, error) for job in jobs)
                 continue
@@ -205,7 +222,8 @@ class _Runner:
         self.meter.say(str(job.key))
         started = time.perf_counter()
         try:
-            outcome = make()
+            with alone():
+                outcome = make()
         except Exception as error:  # whatever it is, the other cells are worth having
             return self._failed(plan, job, error, time.perf_counter() - started)
         seconds = time.perf_counter() - started
@@ -341,8 +359,10 @@ def _finish(
             suite, cells, compare[0], compare[1], out, fractions=fractions, resamples=resamples
         )
         summary = replace(summary, comparison=found)
-    write_summary(summary, out)
-    write_page(summary, out)
+    if is_main():
+        write_summary(summary, out)
+        write_page(summary, out)
+    wait()
     failed = [cell for cell in cells if cell.error is not None]
     if failed:
         listed = [f"  {cell.key}: {cell.error}" for cell in failed[:FAILURES_SHOWN]]

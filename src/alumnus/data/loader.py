@@ -85,9 +85,18 @@ def train_batches(
 
 
 def center_crop_batches(
-    paths: Sequence[str], sizes: Sequence[int], *, batch_size: int = 64, workers: int = 2
+    paths: Sequence[str],
+    sizes: Sequence[int],
+    *,
+    batch_size: int = 64,
+    workers: int = 2,
+    rank: int = 0,
+    world_size: int = 1,
 ) -> Iterator[tuple[np.ndarray, dict[int, Tensor], list[Bad]]]:
     """Yields the evaluation view of every image, in order: the centred square of the whole short side.
+
+    Args:
+        rank, world_size: of several processes, which share the batches in turn.
 
     Yields:
         index: (b,) int64, which of the paths these are (unreadable ones are missing).
@@ -95,7 +104,7 @@ def center_crop_batches(
         bad: those that could not be read, with the reason.
     """
     items = _Chunks(paths, tuple(dict.fromkeys(sizes)), batch_size)
-    yield from _in_workers(items, range(items.count), workers)
+    yield from _in_workers(items, range(rank, items.count, world_size), workers)
 
 
 def decoded(image: Image.Image, view: View, sizes: Sequence[int]) -> dict[int, np.ndarray]:

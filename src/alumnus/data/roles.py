@@ -1,4 +1,4 @@
-"""What the images of a source are for. Only of labelled ones does training see the labels, whatever the folder holds.
+"""What the images of a source are for. Only of labelled ones does training see labels, captions, objects, masks and depths.
 
 labelled    images of the user's domains, with labels where there are any
 proxy       images that stand in for those of a domain which are not at hand, such as public ones for private ones
@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from alumnus.data.compact import Coded
+from alumnus.data.folder_facts import MILLIMETRES
 from alumnus.data.listing import Listing
 from alumnus.errors import DataError
 
@@ -36,12 +37,22 @@ class DataEntry(BaseModel):
     )
 
     def applied(self, rows: Listing) -> Listing:
-        """Returns the rows of the source as this entry wants them seen: of its domain, and without labels unless it is labelled."""
+        """Returns the rows of the source as this entry wants them seen: of its domain, and unless it is labelled without all that was
+        written down about them: labels, captions, objects, masks, depths."""
         count = len(rows.file_names)
         if self.domain is not None:
             rows = replace(rows, domains=Coded(np.zeros(count, np.int32), (self.domain,)))
         if self.role != "labelled":
-            rows = replace(rows, labels=Coded(np.full(count, -1, np.int32), ()))
+            rows = replace(
+                rows,
+                labels=Coded(np.full(count, -1, np.int32), ()),
+                texts=None,
+                objects=None,
+                masks=None,
+                mask_classes=(),
+                depths=None,
+                depth_unit=MILLIMETRES,
+            )
         return rows
 
 

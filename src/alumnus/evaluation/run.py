@@ -19,6 +19,7 @@ import torch
 from alumnus.data.dataset import Dataset, open_dataset
 from alumnus.data.read import Quarantine
 from alumnus.data.roles import generic_domains
+from alumnus.distributed import decided, is_main, joined, main_first, wait
 from alumnus.encoder import load, student_folder
 from alumnus.errors import ConfigError, DataError
 from alumnus.evaluation.arrays import Floats, Ids
@@ -64,18 +65,22 @@ def evaluate(
         out: folder for results.json, gallery.json and quarantine.jsonl; nothing is written without it.
         knn: whether to score nearest-neighbour classification too, where classes of the training split are tested.
     """
-    results = score(
-        [StudentEncode(load(model).student)],
-        _without_generic(open_dataset(data), student_folder(model)),
-        split=split,
-        index_split=index_split,
-        out=None if out is None else Path(out),
-        batch_size=batch_size,
-        workers=workers,
-        seed=seed,
-        max_bad_fraction=max_bad_fraction,
-        knn=knn,
-    )
+    with joined():
+        with main_first():
+            dataset = _without_generic(open_dataset(data), student_folder(model))
+        results = score(
+            [StudentEncode(load(model).student)],
+            dataset,
+            split=split,
+            index_split=index_split,
+            out=None if out is None else Path(out),
+            batch_size=batch_size,
+            workers=workers,
+            seed=seed,
+            max_bad_fraction=max_bad_fraction,
+            knn=knn,
+        )
+        wait()  # for the files to be written
     return results.flat()
 
 
@@ -113,6 +118,8 @@ def score(
         max_bad_fraction: more unreadable images than this part of the data stop the evaluation.
         knn: see `evaluate`.
 
+    Of several processes that torchrun started, all call this alike: they share the encoding and the search, and the first one writes.
+
     Raises:
         DataError: nothing to score; says which splits there are.
         TooManyBadImages: see `max_bad_fraction`.
@@ -125,7 +132,8 @@ def score(
     check_specialists(specialists or {}, [model.name for model in models], asked)
     task = make_task(data, seed=seed, wanted=knn)
     rows = np.unique(np.concatenate([queries, index, task.train, task.queries]))
-    encoded = encode_paths(models, [data.paths[row] for row in rows], batch_size=batch_size, workers=workers)
+    paths = [data.paths[row] for row in rows]
+    encoded = encode_paths(models, paths, batch_size=batch_size, workers=workers, together=True)
     table, bad = dict(encoded.of), encoded.bad
     _note_bad(data, rows, bad, out, max_bad_fraction)
     if concatenate:
@@ -139,7 +147,7 @@ def score(
     chosen = choose_specialists(models, found, domains, given=specialists) if oracle else {}
     reference = next((model.name for model in models if model.kind == "student"), models[0].name)
     drawn = resample(columns(found, chosen), found[reference].domain, resamples=resamples, seed=seed)
-    times = ms_per_image(models)
+    times = decided(lambda: ms_per_image(models))  # while the other processes wait
     costs = {model.name: Cost(model.num_parameters, times[model.name]) for model in models}
     scored = model_scores(
         models,
@@ -169,7 +177,7 @@ def score(
         reference=reference,
         differences=differences(scored, drawn, domains, reference),
     )
-    if out is not None:
+    if out is not None and is_main():
         write_results(results, out / "results.json")
         write_gallery(out / "gallery.json", reference, found[reference], data, rows, seed=seed)
     return results
@@ -240,7 +248,7 @@ def _search(
 def _note_bad(
     data: Dataset, rows: Ids, bad: Mapping[int, str], out: Path | None, max_bad_fraction: float
 ) -> None:
-    path = None if out is None else out / "quarantine.jsonl"
+    path = out / "quarantine.jsonl" if out is not None and is_main() else None
     # An evaluation continues nothing: what the file holds, of another one or of the run, does not count.
     quarantine = Quarantine(path, total=len(data), max_bad_fraction=max_bad_fraction, names=())
     for place, reason in sorted(bad.items()):

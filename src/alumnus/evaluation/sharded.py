@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from alumnus.distributed import world_size
 from alumnus.evaluation.arrays import Floats, Ids
 from alumnus.evaluation.search import Neighbours, search
 
@@ -17,7 +18,7 @@ def sharded_search(
     queries: Floats, index: Floats, k: int, *, exclude: Ids | None = None, device: str = "cpu"
 ) -> Neighbours:
     """Returns what `search` returns. Where torch.distributed has several processes, all of them must call this with the same arguments."""
-    world = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    world = world_size()
     if world == 1:
         return search(queries, index, k, exclude=exclude, device=device)
     share = -(-len(queries) // world)

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from alumnus.data.loader import center_crop_batches
-from alumnus.errors import ConfigError, NonFiniteError
+from alumnus.distributed import gather_chunks, gathered, rank, world_size
+from alumnus.errors import AlumnusError, ConfigError, NonFiniteError, RunError
 from alumnus.evaluation.arrays import Floats
 from alumnus.evaluation.search import unit_length
 from alumnus.log import bar, progress
@@ -37,22 +38,53 @@ def encode_paths(
     batch_size: int = 64,
     workers: int = 2,
     label: str = "encode",
+    together: bool = False,
 ) -> Vectors:
     """Returns every model's vectors of every image.
 
     Args:
         label: of the progress bar.
+        together: of several processes, all call this alike and share the batches; each gets all vectors, the same bits as one computes.
 
     Raises:
         ConfigError: two models of one name.
         NonFiniteError: a model gives NaN or infinity; names it and the image.
     """
     check_names([model.name for model in models])
-    vectors: dict[str, Floats] = {}
-    unreadable: dict[int, str] = {}
-    sizes = [model.size for model in models]
-    with bar(label, total=len(paths)) as line:
-        for places, images, bad in center_crop_batches(paths, sizes, batch_size=batch_size, workers=workers):
+    sharing = (rank(), world_size()) if together else (0, 1)
+    vectors, unreadable = dict[str, Floats](), dict[int, str]()
+    failure: Exception | None = None
+    try:
+        vectors, unreadable = _share(models, paths, sharing, batch_size, workers, label)
+    except (AlumnusError, RuntimeError, ValueError) as error:
+        failure = error
+    said = gathered([] if failure is None else [str(failure)]) if together else []
+    if failure is not None:
+        raise failure
+    if said:
+        raise RunError(said[0])  # in another process
+    if together:
+        vectors, unreadable = _of_all(models, vectors, unreadable, num_images=len(paths), chunk=batch_size)
+    for model in models:
+        vectors.setdefault(model.name, np.zeros((len(paths), 1), np.float32))  # not one image could be read
+    return Vectors(vectors, unreadable)
+
+
+def _share(
+    models: Sequence[Encode],
+    paths: Sequence[str],
+    sharing: tuple[int, int],
+    batch_size: int,
+    workers: int,
+    label: str,
+) -> tuple[dict[str, Floats], dict[int, str]]:
+    """Returns the vectors of this process's batches, zeros elsewhere, and what could not be read. Args: sharing is rank and world size."""
+    vectors, unreadable = dict[str, Floats](), dict[int, str]()
+    sizes, (number, of) = [model.size for model in models], sharing
+    with bar(label, total=len(paths) // of) as line:
+        for places, images, bad in center_crop_batches(
+            paths, sizes, batch_size=batch_size, workers=workers, rank=number, world_size=of
+        ):
             for model in models if len(places) else ():
                 part = model(images[model.size]).float().cpu().numpy()
                 _check_finite(part, model.name, [paths[place] for place in places])
@@ -61,9 +93,30 @@ def encode_paths(
                 vectors[model.name][places] = part
             unreadable |= {int(place): reason for place, reason in bad}
             line.advance(len(places) + len(bad))
-    for model in models:
-        vectors.setdefault(model.name, np.zeros((len(paths), 1), np.float32))  # not one image could be read
-    return Vectors(vectors, unreadable)
+    return vectors, unreadable
+
+
+def _of_all(
+    models: Sequence[Encode],
+    vectors: Mapping[str, Floats],
+    bad: Mapping[int, str],
+    *,
+    num_images: int,
+    chunk: int,
+) -> tuple[dict[str, Floats], dict[int, str]]:
+    """Returns what all processes found, models in one order in all of them."""
+    if world_size() == 1:
+        return dict(vectors), dict(bad)
+    widths = dict(gathered([(name, found.shape[1]) for name, found in vectors.items()]))
+    shares = {
+        model.name: vectors.get(model.name, np.zeros((num_images, widths[model.name]), np.float32))
+        for model in models
+        if model.name in widths
+    }
+    whole = {
+        name: gather_chunks(torch.from_numpy(share), chunk=chunk).numpy() for name, share in shares.items()
+    }
+    return whole, dict(sorted((place, why) for place, why in gathered(list(bad.items()))))
 
 
 def concatenated(parts: Sequence[Floats]) -> Floats:

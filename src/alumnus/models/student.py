@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ from alumnus.models.backbone import (
     levels,
 )
 from alumnus.models.heads import affine_layers, module_key
+from alumnus.models.micro_batches import in_micro_batches
 from alumnus.types import Features
 
 
@@ -80,6 +82,7 @@ class Student(nn.Module):
             )
         self.backbone = backbone
         self.num_features = feature_dim(backbone, size=architecture.size)
+        self.micro_batches = 1  # in how many pieces images go through while it is trained
         self.embed = _embedding_head(self.num_features, architecture)
         self.spaces = nn.ModuleDict(
             {module_key(name): Adaptor(shape) for name, shape in architecture.spaces.items()}
@@ -115,20 +118,11 @@ class Student(nn.Module):
             spaces: also give what the adaptors that are kept say.
             head_only: give the embedding once more, without gradient to the backbone.
         """
-        earlier: tuple[Tensor, ...] = ()
-        if stages or (spaces and any(shape.stage_dims for shape in self.architecture.spaces.values())):
-            features, earlier = extract_stages(self.backbone, self._normalised(image), patches=patches)
-        else:
-            features = extract(self.backbone, self._normalised(image), patches=patches)
-        summary = features.summary
-        return StudentOutput(
-            features,
-            self._embedded(summary),
-            self._embedded(summary.detach()) if head_only else None,
-            earlier if stages else (),
-            self._spaces(summary, earlier) if spaces else {},
-            None if self.classifier is None else self.classifier(summary).float(),
-        )
+        forward = partial(self._output, patches=patches, stages=stages, spaces=spaces, head_only=head_only)
+        if self.micro_batches == 1 or not torch.is_grad_enabled():
+            return forward(image)
+        pieces = in_micro_batches(forward, image, count=self.micro_batches, module=self)
+        return over_tensors(lambda *tensors: torch.cat(tensors), *pieces)
 
     def keep(self, name: str, adaptor: Adaptor) -> None:
         """Takes an adaptor from the summary to a teacher's space; it is saved with the student."""
@@ -153,10 +147,23 @@ class Student(nn.Module):
         """Returns the backbone's grids (B, D, h, w) float32, fine to coarse, of images as for `forward`."""
         return levels(self.backbone, self._normalised(image))
 
-    def _embedded(self, summary: Tensor) -> Tensor:
-        if self.architecture.normalise_summary:
-            summary = functional.normalize(summary, dim=-1)
-        return functional.normalize(self.embed(summary), dim=-1)
+    def _output(
+        self, image: Tensor, *, patches: bool, stages: bool, spaces: bool, head_only: bool
+    ) -> StudentOutput:
+        earlier: tuple[Tensor, ...] = ()
+        if stages or (spaces and any(shape.stage_dims for shape in self.architecture.spaces.values())):
+            features, earlier = extract_stages(self.backbone, self._normalised(image), patches=patches)
+        else:
+            features = extract(self.backbone, self._normalised(image), patches=patches)
+        summary = features.summary
+        return StudentOutput(
+            features,
+            self._embedded(summary),
+            self._embedded(summary.detach()) if head_only else None,
+            earlier if stages else (),
+            self._spaces(summary, earlier) if spaces else {},
+            None if self.classifier is None else self.classifier(summary).float(),
+        )
 
     def _embedded(self, summary: Tensor) -> Tensor:
         if self.architecture.normalise_summary:

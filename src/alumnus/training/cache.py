@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
+from alumnus.distributed import decided, joined, main_first, wait
 from alumnus.errors import ConfigError
 from alumnus.store.folder import Folder, folders, shard_paths
 from alumnus.store.make import Estimate, Store
@@ -35,12 +36,21 @@ def plan(recipe: Path | None, words: Sequence[str]) -> tuple[Store, list[Estimat
 
 
 def build(recipe: Path | None, words: Sequence[str]) -> list[Folder]:
-    """Computes what is missing, and returns each teacher's folder. May run in several processes at once."""
-    config, settings = _config(recipe, words)
-    store = _store(config, settings)
-    estimates = store.estimate(config.teachers)
-    tell(store, estimates)
-    return store.fill(estimates, config.teachers)
+    """Computes what is missing, and returns each teacher's folder. May run in several processes, started one by one or by torchrun."""
+    with joined():
+        config, settings = _config(recipe, words)
+        with main_first():
+            dataset = training_data(config)
+        store = store_of(config, settings, dataset, device=pick_device(config.device))
+        with main_first():
+            estimates = store.estimate(config.teachers)
+        wait()  # nobody adds to the store while another process looks at what is missing
+        tell(store, estimates)
+        precision = decided(lambda: store.choose_precision(estimates))
+        wait()
+        made = store.fill(estimates, config.teachers, precision=precision)
+        wait()  # for what the others are at
+        return [folder.refreshed() for folder in made]
 
 
 def verify(

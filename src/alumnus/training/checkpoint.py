@@ -27,6 +27,7 @@ from alumnus.distributed import from_main, is_main, world_size
 from alumnus.errors import CheckpointError
 from alumnus.log import console
 from alumnus.training.optim import Ema
+from alumnus.training.scaling import LossScale
 
 KEEP = 2
 
@@ -41,9 +42,11 @@ class TrainState:
         optimizer: torch.optim.Optimizer,
         ema: Ema | None,
         sampler: Sampling | None = None,
+        scaling: LossScale | None = None,
     ) -> None:
         self.student, self.objective, self.optimizer, self.ema = student, objective, optimizer, ema
         self.sampler = sampler  # the run's, which several students have in common
+        self.scaling = scaling  # of the loss, in float16
 
     def tensors(self) -> dict[str, Tensor]:
         """Returns every tensor under a name that says where it belongs."""
@@ -55,6 +58,8 @@ class TrainState:
             tensors |= {f"sampler/{name}": tensor for name, tensor in self.sampler.tensors().items()}
         for number, values in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{number}/{name}": value for name, value in values.items()}
+        if self.scaling is not None:
+            tensors |= {f"scaling/{name}": tensor for name, tensor in self.scaling.tensors().items()}
         return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
@@ -66,6 +71,8 @@ class TrainState:
                 self.ema.tensors[name].copy_(value)
         if self.sampler is not None:
             self.sampler.restore(_under(tensors, "sampler/"))
+        if self.scaling is not None:
+            self.scaling.restore(_under(tensors, "scaling/"))
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         moments: dict[int, dict[str, Tensor]] = {}
         for path, value in _under(tensors, "optimizer/").items():

@@ -97,6 +97,22 @@ def method_module(name: str) -> Any:
     return module
 
 
+class _Named(BaseModel):
+    """A method with settings of its own, for the JSON schema; which they are, its module says."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str
+
+
+_Source = str | DataEntry  # as a recipe may write it
+SHORT_FORMS = {
+    "StudentSpec": "model",
+    "TeacherSpec": "model",
+    "StoreSettings": "path",
+}  # a text instead is that key
+
+
 def _method(value: object) -> object:
     """`plain` or `{name: plain, …}` -> the Settings of that method's module."""
     if isinstance(value, str):
@@ -165,7 +181,10 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     out: Path = Field(description="the run's folder")
-    data: Annotated[tuple[str | DataEntry, ...], BeforeValidator(_sources)] = Field(
+    data: Annotated[
+        tuple[str | DataEntry, ...],
+        BeforeValidator(_sources, json_schema_input_type=_Source | tuple[_Source, ...]),
+    ] = Field(
         description="dataset folder, image folder or list file, or {path: …, role: …, domain: …}; or several, which are joined"
     )
     student: StudentSpec = Field(description="the network to train")
@@ -176,7 +195,9 @@ class Config(BaseModel):
         True, description="several students share every batch and its targets; false: one after the other"
     )
     teachers: tuple[TeacherSpec, ...] = Field((), description="the networks to learn from")
-    method: Annotated[SerializeAsAny[MethodSettings], BeforeValidator(_method)] = Field(
+    method: Annotated[
+        SerializeAsAny[MethodSettings], BeforeValidator(_method, json_schema_input_type=str | _Named)
+    ] = Field(
         default="plain",
         validate_default=True,
         description="a name, or {name: …, settings of that method}",
@@ -198,6 +219,12 @@ class Config(BaseModel):
     embed_dim: int = Field(64, ge=1, description="width of the embedding")
     steps: int = Field(2000, ge=1, description="optimiser steps")
     batch_size: int = Field(64, ge=1, description="images a step, over all processes")
+    accumulate: int = Field(
+        1,
+        ge=1,
+        description="micro-batches in which a step's images go through the student, one after another: less memory, the same loss "
+        "of the whole batch, a second forward pass",
+    )
     lr: float = Field(1e-3, gt=0, description="peak learning rate")
     optim: OptimSettings = OptimSettings()
     sampler: Annotated[SamplerName | DynamicSettings, BeforeValidator(_sampler)] = Field(
@@ -205,7 +232,10 @@ class Config(BaseModel):
         description="how a batch is shared by the domains; dynamic, or {name: dynamic, …}, follows their losses",
     )
     views: ViewSettings = ViewSettings()
-    freeze: Annotated[tuple[str, ...] | None, BeforeValidator(_patterns)] = Field(
+    freeze: Annotated[
+        tuple[str, ...] | None,
+        BeforeValidator(_patterns, json_schema_input_type=str | tuple[str, ...] | None),
+    ] = Field(
         None,
         description="parts of the student that stay as they are: none, backbone, or patterns of its parameters' names such as "
         "backbone.blocks.0.*",
@@ -217,9 +247,10 @@ class Config(BaseModel):
         description="image-reading processes of each training process; chosen from the machine's cores by default",
     )
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["float32", "bfloat16", "auto"] = Field(
+    precision: Literal["float32", "bfloat16", "float16", "auto"] = Field(
         "float32",
-        description="of the student's forward pass; auto is bfloat16 where a dry run finds it faster",
+        description="of the student's forward pass; auto is bfloat16 where a dry run finds it faster; float16 scales the loss, for GPUs "
+        "without bfloat16",
     )
     checkpoint_every: int = Field(200, ge=1, description="steps between checkpoints")
     log_every: int = Field(20, ge=1, description="steps between lines of metrics.jsonl")
@@ -290,10 +321,10 @@ FREE = frozenset(
     }
 )
 
-
 # Came after there were runs. Left out of what decides as long as they have the value that changes nothing, so that older runs go on.
 LATER: Mapping[str, object] = {
     "freeze": None,
+    "accumulate": 1,
     "optim.frozen": 0.0,
     "method.classifier": "separate",  # of supervised
     "method.normalise_summary": False,  # of supervised
@@ -317,6 +348,9 @@ def decisive(values: Mapping[str, Any]) -> dict[str, Any]:
 def schema() -> dict[str, Any]:
     """Returns the JSON schema of a recipe, for editors."""
     found = Config.model_json_schema()
+    for kind, key in SHORT_FORMS.items():
+        whole = found["$defs"][kind]
+        found["$defs"][kind] = {"anyOf": [{**whole["properties"][key], "type": "string"}, whole]}
     name = {"type": "string", "pattern": STAGE_NAME, "description": "of its run, out/stages/NAME"}
     own = {key: value for key, value in found["properties"].items() if key != "out"}
     stage = {

@@ -44,10 +44,14 @@ from alumnus.training.optim import set_lr
 from alumnus.training.plan import read_plan
 from alumnus.training.pupil import Pupil, make_pupil, step_seed
 from alumnus.training.run import Run, open_run
+from alumnus.training.scaling import MAX_SKIPPED
 from alumnus.training.stop import signals_noted
 from alumnus.training.targets import choose_speakers
 from alumnus.training.whole import whole
 from alumnus.types import Batch, Targets, Terms
+
+LOW = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+SKIPPED = "skipped"  # of the log, in float16: share of the steps whose gradient was beyond it
 
 
 def train(config: Config) -> Run:
@@ -119,6 +123,11 @@ def prepare(opened: Sequence[tuple[Config, Run]]) -> Course:
     if config.batch_size < world_size():
         raise ConfigError(
             f"batch_size={config.batch_size} gives {world_size()} processes less than an image each; raise it, or start fewer processes"
+        )
+    if config.accumulate > (least := config.batch_size // world_size()):
+        raise ConfigError(
+            f"accumulate={config.accumulate} asks for more micro-batches than a process has images in a step, which is {least} "
+            f"(batch_size={config.batch_size}, {world_size()} processes); lower it, or raise batch_size"
         )
     with main_first():
         dataset = training_data(config)
@@ -223,8 +232,11 @@ def learn(pupil: Pupil, batch: Batch, targets: Targets, *, step: int) -> Terms:
     """One step of one student."""
     config, state = pupil.config, pupil.state
     terms = terms_of(pupil, batch, targets, step=step)
-    _update(terms, state, step=step, clip_norm=config.optim.clip_norm)
-    return terms
+    is_taken = _update(terms, state, step=step, clip_norm=config.optim.clip_norm)
+    if state.scaling is None:
+        return terms
+    more = {SKIPPED: torch.tensor(float(not is_taken)), "loss_scale": torch.tensor(state.scaling.value)}
+    return terms._replace(report={**terms.report, **more})
 
 
 def observe(sampler: Sampling, batch: Batch, found: Sequence[Terms]) -> None:
@@ -239,13 +251,14 @@ def terms_of(pupil: Pupil, batch: Batch, targets: Targets, *, step: int) -> Term
     torch.manual_seed(step_seed(config.seed, step))
     set_lr(pupil.state.optimizer, config.optim, progress=progress)
     pupil.start.apply(progress)
-    with torch.autocast(batch.image.device.type, torch.bfloat16, enabled=pupil.plan.precision == "bfloat16"):
+    low = LOW.get(pupil.plan.precision)
+    with torch.autocast(batch.image.device.type, low, enabled=low is not None):
         terms: Terms = pupil.objective(pupil.student, batch, targets, progress)
     return terms
 
 
-def _update(terms: Terms, state: TrainState, *, step: int, clip_norm: float) -> None:
-    """Backward, clip, optimiser, moving average."""
+def _update(terms: Terms, state: TrainState, *, step: int, clip_norm: float) -> bool:
+    """Backward, clip, optimiser, moving average; returns whether the step was taken: in float16 a gradient may be too large for it."""
     if not torch.isfinite(terms.loss):
         broken = [name for name, value in terms.report.items() if not torch.isfinite(value)]
         raise NonFiniteError(
@@ -254,8 +267,17 @@ def _update(terms: Terms, state: TrainState, *, step: int, clip_norm: float) -> 
             terms=terms.values,
         )
     state.optimizer.zero_grad(set_to_none=True)
-    terms.loss.backward()  # type: ignore[no-untyped-call]
+    loss = terms.loss if state.scaling is None else state.scaling.scaled(terms.loss)
+    loss.backward()  # type: ignore[no-untyped-call]
     sum_gradients(state.student.parameters(), state.objective.parameters())
+    if state.scaling is not None and state.scaling.has_overflowed(state.optimizer):
+        if state.scaling.skipped_in_a_row < MAX_SKIPPED:
+            return False
+        raise NonFiniteError(
+            f"{MAX_SKIPPED} steps in a row had a gradient that is not finite, down to a loss scale of {state.scaling.value:g}; not finite: "
+            f"{not_finite(state)}; precision=bfloat16 or float32, or a lower lr, usually helps",
+            terms=terms.values,
+        )
     parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
     norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
     if not torch.isfinite(norm):
@@ -267,12 +289,18 @@ def _update(terms: Terms, state: TrainState, *, step: int, clip_norm: float) -> 
     state.optimizer.step()
     if state.ema is not None:
         state.ema.update(state.student, step=step)
+    return True
 
 
 def _note(pupil: Pupil, terms: Terms, metrics: MetricsFile | None, *, step: int, images: int) -> None:
     """Counts a step, writes a line and a checkpoint when their time has come; without a file to write to, only counts."""
     config, state = pupil.config, pupil.state
     pupil.meter.count(terms, images)
+    if state.scaling is not None and terms.report[SKIPPED]:
+        _say(
+            pupil.run,
+            f"step {step}: skipped, a gradient is beyond float16; the loss scale is now {state.scaling.value:g}",
+        )
     if (step + 1) % config.log_every == 0 or step + 1 == config.steps:
         lr = max(group["lr"] for group in state.optimizer.param_groups)
         line = pupil.meter.line(step=step, lr=lr)

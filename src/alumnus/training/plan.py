@@ -29,7 +29,7 @@ from alumnus.store.settings import show_bytes
 from alumnus.training.files import replace_text
 
 Mode = Literal["live", "offloaded", "stored"]
-StudentPrecision = Literal["float32", "bfloat16"]
+StudentPrecision = Literal["float32", "bfloat16", "float16"]
 FILE = "plan.json"
 ROUNDS = 3  # of timing, alternating
 GLANCE = 4  # images of a first look

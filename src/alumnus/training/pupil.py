@@ -15,6 +15,7 @@ from alumnus.data.dataset import Dataset
 from alumnus.data.sampler import Sampling
 from alumnus.distributed import decided, gathered, is_main, main_first, share_of, world_size
 from alumnus.errors import ConfigError
+from alumnus.log import console
 from alumnus.models.artifact import save_student
 from alumnus.models.backbone import Taps, taps_of
 from alumnus.models.batch_norm import synchronise
@@ -32,6 +33,7 @@ from alumnus.training.moments import save_moments
 from alumnus.training.optim import Ema, make_optimizer
 from alumnus.training.plan import Mode, Plan, StudentPrecision, fastest_precision, read_plan
 from alumnus.training.run import Run
+from alumnus.training.scaling import LossScale
 from alumnus.training.whole import gather_outputs
 
 
@@ -104,10 +106,12 @@ def make_pupil(
         student.keep(name, adaptor)
     freeze(student, config.freeze or ())
     precision, measured = _precision(config, student, None if run.is_stale else read_plan(run.folder))
+    student.micro_batches = config.accumulate
     if world_size() > 1:
         synchronise(student, device=device)
         gather_outputs(student, total=config.batch_size, device=device)
     optimizer = make_optimizer(student, objective, config.optim, lr=config.lr)
+    scaling = LossScale(device) if precision == "float16" else None
     ema = Ema(student, decay=config.optim.ema) if config.optim.ema else None
     fingerprint = _fingerprint(config, dataset, [teacher.about for teacher in teachers])
     _refuse_strangers(fingerprint)
@@ -120,7 +124,7 @@ def make_pupil(
         plan=Plan(precision, modes, {**why, **measured}),
         student=student,
         objective=objective,
-        state=TrainState(student, objective, optimizer, ema, sampler),
+        state=TrainState(student, objective, optimizer, ema, sampler, scaling),
         fingerprint=fingerprint,
         start=FrozenStart(student, share=config.optim.frozen),
     )
@@ -135,12 +139,15 @@ def _precision(
     config: Config, student: Student, began: Plan | None
 ) -> tuple[StudentPrecision, dict[str, str]]:
     """Returns the student's precision and, if it was measured, why."""
+    if config.precision == "float16" and config.device != "cuda" and not torch.cuda.is_available():
+        console.print("[yellow]warning[/]: precision=float16 on a CPU is slower than float32; it is for GPUs")
     if config.precision != "auto":
         return config.precision, {}
     if began is not None:
         return began.precision, {"precision": began.why.get("precision", "")}
     device = next(student.parameters()).device
-    measure = partial(fastest_precision, student, batch_size=share_of(config.batch_size), device=device)
+    images = -(-share_of(config.batch_size) // config.accumulate)
+    measure = partial(fastest_precision, student, batch_size=images, device=device)
     chosen, why = decided(measure)
     return chosen, {"precision": why}
 

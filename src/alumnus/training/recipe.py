@@ -37,7 +37,10 @@ def load_config(recipe: str | Path | None = None, words: Sequence[str] = (), /, 
     values = read_values(recipe, words, **settings)
     if STAGES in values:
         raise ConfigError(
-            "a recipe with stages is for `alumnus train`; elsewhere one run is needed, such as that of OUT/stages/NAME/config.yaml"
+            f"a recipe with stages ({', '.join(_stage_names(values[STAGES]))}) is for `alumnus train`; elsewhere one run is needed. Each "
+            "stage leaves its own recipe when it begins, OUT/stages/NAME/config.yaml, and the last one OUT/config.yaml: give one of them. "
+            "Before that, a recipe without stages with the same teachers, data, views and seed does; what a `store` lacks, `alumnus train` "
+            "computes itself before each stage"
         )
     return validated(values)
 
@@ -74,6 +77,15 @@ def laid_over(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str
     for key, value in changes.items():
         _lay(result, key, value, key)
     return result
+
+
+def _stage_names(stages: object) -> list[str]:
+    """As far as they have any; whether they are right is checked elsewhere."""
+    return (
+        [str(each.get("name")) for each in stages if isinstance(each, Mapping)]
+        if isinstance(stages, list)
+        else []
+    )
 
 
 def _lay(place: Any, part: str, value: Any, path: str) -> None:

@@ -39,6 +39,8 @@ FILES = (
     "quarantine.jsonl",
     "replay.json",
     "results.json",
+    "gallery.json",
+    "seeds.json",
     "report.html",
     "config.yaml",  # last: a folder without it is taken for somebody else's
 )

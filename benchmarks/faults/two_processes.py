@@ -1,0 +1,171 @@
+"""Compares the loss curves of one and of two processes, for every method: python benchmarks/faults/two_processes.py [--steps 200]
+
+Each method of alumnus.methods trains a small vision transformer at 32 px on images that are made here (three domains of three classes,
+no download), once in one process and once in two that torchrun starts (gloo, one thread each), from the same seed. Every term of every
+step is compared: the largest |two - one| / |one| is reported, of the first step and of all. They differ by rounding alone, which Adam makes
+larger where a gradient is small, so the bound is on what 200 steps make of it. Writes a JSON; exits with 1 if a difference is above
+--tolerance. A method that its defaults do not suit needs a line in SETTINGS. About a minute a method on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from alumnus.errors import AlumnusError
+from alumnus.log import read_metrics
+from alumnus.training.config import Config, method_module, method_names
+from alumnus.training.loop import train
+from alumnus.training.recipe import load_config
+
+SIDE, PER_CLASS = 40, 12
+COLOURS = {"red": (205, 40, 45), "green": (45, 160, 60), "blue": (40, 70, 200)}
+DOMAINS = ("discs", "squares", "bars")
+STUDENT = {"model": "timm/vit_tiny_patch16_224", "model_args": {"depth": 2, "embed_dim": 48, "num_heads": 2}}
+TEACHERS = [
+    {"model": "timm/test_resnet", "name": "all", "weights": "random", "size": 32},
+    {"model": "timm/test_vit", "name": "discs", "weights": "random", "size": 32, "domains": ["discs"]},
+]
+SETTINGS: Mapping[str, Mapping[str, object]] = {}  # method -> what its run needs beside the defaults
+NOT_COMPARED = ("step", "lr", "images/s")
+
+
+def main() -> None:
+    """Trains, compares, prints a table, writes the JSON."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--methods", nargs="+", default=method_names())
+    parser.add_argument("--tolerance", type=float, default=1e-2)
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
+    parser.add_argument("--train", type=Path, help=argparse.SUPPRESS)  # what the processes do
+    asked = parser.parse_args()
+    if asked.train is not None:
+        train_all(asked.train, asked.methods, asked.steps)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        make_images(root / "images")
+        words = ["--steps", str(asked.steps), "--methods", *asked.methods, "--train", folder]
+        seconds = {count: run(count, words) for count in (1, 2)}
+        found = {method: compared(root, method) for method in asked.methods}
+    report = {
+        "steps": asked.steps,
+        "tolerance": asked.tolerance,
+        "torch": torch.__version__,
+        "cores": os.cpu_count(),
+        "seconds": seconds,
+        "methods": found,
+    }
+    asked.out.write_text(json.dumps(report, indent=1) + "\n")
+    print("| method | terms | first step | all steps | of | at step |\n|---|---:|---:|---:|---|---:|")
+    for method, line in found.items():
+        print(
+            f"| {method} | {line['terms']} | {line['first']:.1e} | {line['largest']:.1e} | {line['of']} | {line['at']} |"
+        )
+    sys.exit(any(line["largest"] > asked.tolerance for line in found.values()))
+
+
+def run(count: int, words: Sequence[str]) -> float:
+    """Trains in so many processes; returns the seconds."""
+    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"] if count > 1 else []
+    started = time.monotonic()
+    # Without a thread of its own each, processes would wait for one another.
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run([sys.executable, *launch, __file__, *words], env=environment, check=False)
+    if ended.returncode:
+        sys.exit(f"training in {count} processes ended with exit code {ended.returncode}")
+    return round(time.monotonic() - started, 1)
+
+
+def train_all(root: Path, methods: Sequence[str], steps: int) -> None:
+    """Trains every method in this process, or these."""
+    torch.set_num_threads(1)
+    for method in methods:
+        try:
+            train(config_of(root, method, steps))
+        except AlumnusError as error:
+            sys.exit(
+                f"{method}: {error}\nIf its defaults do not suit these images and teachers, add what it needs to SETTINGS in {__file__}"
+            )
+
+
+def config_of(root: Path, method: str, steps: int) -> Config:
+    """Returns the recipe of a method; teachers, unless it learns from labels alone."""
+    settings = method_module(method).Settings(name=method)
+    has_teachers = settings.learns_from is None or "teachers" in settings.learns_from
+    values: dict[str, object] = {
+        "out": root / f"{method}-{os.environ.get('WORLD_SIZE', '1')}",
+        "data": [root / "images" / domain for domain in DOMAINS],
+        "student": STUDENT,
+        "teachers": TEACHERS if has_teachers else [],
+        "method": method,
+        "size": 32,
+        "embed_dim": 16,
+        "steps": steps,
+        "batch_size": 15,  # uneven shares: 8 and 7
+        "workers": 0,
+        "log_every": 1,
+        "checkpoint_every": steps,
+    }
+    return load_config(**{**values, **SETTINGS.get(method, {})})
+
+
+def compared(root: Path, method: str) -> dict[str, float | int | str]:
+    """Returns the largest relative difference of any term, of the first step and of all, and where it is."""
+    one, two = (read_metrics(root / f"{method}-{count}" / "metrics.jsonl") for count in (1, 2))
+    largest = [(0.0, "", 0)]
+    first = 0.0
+    for mine, other in zip(one, two, strict=True):
+        if mine.keys() != other.keys():
+            raise SystemExit(
+                f"{method}: step {mine['step']} reports {sorted(mine.keys() ^ other.keys())} in one of them only"
+            )
+        for name in mine.keys() - set(NOT_COMPARED):
+            away = abs(other[name] - mine[name]) / max(abs(mine[name]), 1e-6)
+            largest.append((away, name, int(mine["step"])))
+            first = max(first, away) if mine["step"] == one[0]["step"] else first
+    away, of, at = max(largest)
+    return {
+        "terms": len(one[0].keys() - set(NOT_COMPARED)),
+        "first": first,
+        "largest": away,
+        "of": of,
+        "at": at,
+    }
+
+
+def make_images(folder: Path) -> None:
+    """`domain/colour/0.png` …, a shape somewhere on a light noisy ground."""
+    draw = np.random.default_rng(0)
+    y, x = np.mgrid[:SIDE, :SIDE]
+    for domain in DOMAINS:
+        for name, colour in COLOURS.items():
+            (folder / domain / name).mkdir(parents=True)
+            for number in range(PER_CLASS):
+                pixels = draw.integers(225, 256, (SIDE, SIDE, 3)).astype(np.uint8)
+                (middle_x, middle_y), radius = draw.uniform(14, 26, 2), draw.uniform(8, 13)
+                across, down = abs(x - middle_x), abs(y - middle_y)
+                inside = {
+                    "discs": np.hypot(across, down),
+                    "squares": np.maximum(across, down),
+                    "bars": 3 * across,
+                }[domain]
+                pixels[inside < radius] = colour
+                Image.fromarray(pixels).save(folder / domain / name / f"{number}.png")
+
+
+if __name__ == "__main__":
+    main()
