@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from alumnus.data.loader import train_batches
 from alumnus.distributed import gathered, is_main, joined, rank, sum_gradients, world_size
 from alumnus.errors import TeacherError
-from alumnus.methods import plain, supervised
+from alumnus.methods import agglomerate, plain, supervised
+from alumnus.models.backbone import taps_of
 from alumnus.models.batch_norm import synchronise
 from alumnus.models.student import Architecture, Student, StudentOutput
 from alumnus.objective import Objective, Setup, TeacherWidth
@@ -38,6 +39,7 @@ METHODS = (
     ("plain", "mobilenetv3_small_050"),
     ("plain", "resnet10t"),
     ("supervised", "resnet10t"),
+    ("agglomerate", "resnet10t"),
 )  # both have batch norm
 CPU = torch.device("cpu")
 
@@ -112,18 +114,17 @@ def gradients(images: Path, method: str, *, model: str) -> dict[str, Tensor]:
         Path("unused"), images, sampler="balanced" if method == "supervised" else "proportional"
     )
     dataset = training_data(settings)
-    specs = [TeacherSpec.model_validate(each) for each in settings.teachers] if method == "plain" else []
+    specs = [TeacherSpec.model_validate(each) for each in settings.teachers] if method != "supervised" else []
     speakers, _ = live_speakers(specs, device=CPU, memory_limit=None)
     source = TargetSource(speakers, domains=dataset.domains, device=CPU)
     torch.manual_seed(0)
     student = Student(Architecture(model, 32, 8)).train()
     widths = {each.name: TeacherWidth(each.num_features, 1.0) for each in speakers}
-    setup = Setup(student.num_features, 8, widths, dict.fromkeys(dataset.domains, 6))
-    objective: Objective = (
-        plain.build(plain.Settings(source="both"), setup)
-        if method == "plain"
-        else supervised.build(supervised.Settings(), setup)
-    ).train()
+    taps = taps_of(student.backbone, size=32)
+    setup = Setup(student.num_features, 8, widths, dict.fromkeys(dataset.domains, 6), taps)
+    objective = _objective(method, setup).train()
+    for name, adaptor in objective.hand_over().items():
+        student.keep(name, adaptor)
     if world_size() > 1:
         synchronise(student, device=CPU)
         gather_outputs(student, total=settings.batch_size, device=CPU)
@@ -150,6 +151,18 @@ def gradients(images: Path, method: str, *, model: str) -> dict[str, Tensor]:
         found |= {f"{name}/{key}": p.grad for key, p in module.named_parameters() if p.grad is not None}
         found |= {f"{name}/{key}": b for key, b in module.named_buffers() if b.is_floating_point()}
     return {name: tensor.contiguous() for name, tensor in found.items()}
+
+
+def _objective(method: str, setup: Setup) -> Objective:
+    """Of `agglomerate`, all that is gathered beside summaries and embeddings, and all that is drawn."""
+    if method == "plain":
+        return plain.build(plain.Settings(source="both"), setup)
+    if method == "supervised":
+        return supervised.build(supervised.Settings(), setup)
+    settings = agglomerate.Settings(
+        adaptor="ladder", keep_adaptors=True, teacher_dropping=0.5, weighting="uncertainty", relational=0.1
+    )
+    return agglomerate.build(settings, setup)
 
 
 def draws() -> dict[str, Tensor]:
