@@ -20,7 +20,7 @@ import argparse
 import csv
 import json
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,8 @@ DOMAINS = {"glyphs": "glyphs_fonts", "garments": "fashion_mnist_official", "clip
 PROXY = ("emoji", "logos", "flags", "earth")
 SIZE = 64
 SHOTS = (5, 20)
-TESTED = 100  # images of a class at most: enough for the interval, and garments have ten times as many
+POOL = 60  # images of a class at most that a probe draws from; garments have ten times as many
+TESTED = 50  # and that it is tested on
 DECAYS = (1.0, 0.1, 0.01, 0.001)  # of the probe; few images want strong ones
 ARMS = {"experts": ("experts",), "generalist": ("generalist",), "both": ("experts", "generalist")}
 COMMON: Mapping[str, Any] = {
@@ -201,6 +202,7 @@ class Classifier(nn.Module):
         return logits
 
 
+@cache
 def classifier(run: Run, images: Path) -> Classifier:
     """Returns an expert that says what class an image is of: logistic regression on its summaries of the images it learnt from."""
     network, data = load_student(run.student), open_dataset(images)
@@ -210,7 +212,10 @@ def classifier(run: Run, images: Path) -> Classifier:
 
 def probe(domain: Domain, function: Callable[[Tensor], Tensor], *, draws: int, seed: int) -> dict[str, Right]:
     """Returns shots -> (Q,), for each test image of the held-out classes the share of draws in which it is right."""
-    pool, test = domain.rows(domain.held_out, "train"), _few(domain, domain.rows(domain.held_out, "test"))
+    pool, test = (
+        _few(domain, domain.rows(domain.held_out, split), most=most)
+        for split, most in (("train", POOL), ("test", TESTED))
+    )
     vectors = features(function, domain.data, np.concatenate([pool, test]))
     label = np.searchsorted(domain.held_out, domain.data.label)
     found = {}
@@ -237,12 +242,12 @@ def probe(domain: Domain, function: Callable[[Tensor], Tensor], *, draws: int, s
     return found
 
 
-def _few(domain: Domain, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """At most TESTED of each class, evenly spread."""
+def _few(domain: Domain, rows: NDArray[np.int64], *, most: int) -> NDArray[np.int64]:
+    """At most so many of each class, evenly spread."""
     kept = []
     for c in domain.held_out:
         here = rows[domain.data.label[rows] == c]
-        kept.append(here[np.linspace(0, len(here) - 1, min(TESTED, len(here))).astype(np.int64)])
+        kept.append(here[np.linspace(0, len(here) - 1, min(most, len(here))).astype(np.int64)])
     return np.concatenate(kept)
 
 
