@@ -74,7 +74,7 @@ def test_softened_kl_is_the_formula() -> None:
 def test_the_gradient_of_softened_kl_hardly_depends_on_the_temperature() -> None:
     """Which is what T^2 is for: at high temperatures it is (h - t) / C of centred logits (Hinton et al., eq. 4)."""
     guess, truth = torch.randn(3, 6, requires_grad=True), torch.randn(3, 6)
-    softened_kl(guess, truth, temperature=300.0).sum().backward()
+    softened_kl(guess, truth, temperature=300.0).sum().backward()  # type: ignore[no-untyped-call]
     centred = guess.detach() - guess.detach().mean(1, keepdim=True) - truth + truth.mean(1, keepdim=True)
     assert guess.grad is not None
     assert torch.allclose(guess.grad, centred / 6, atol=2e-3)
@@ -88,7 +88,7 @@ def test_squared_angle_is_the_formula() -> None:
         cosine = sum(x * y for x, y in zip(u, v, strict=True)) / math.hypot(*u) / math.hypot(*v)
         assert found == pytest.approx(math.acos(cosine) ** 2, abs=1e-5)
     same = a.detach().clone().requires_grad_()
-    (squared_angle(same, same.detach()).sum() + squared_angle(same, -same.detach()).sum()).backward()
+    (squared_angle(same, same.detach()).sum() + squared_angle(same, -same.detach()).sum()).backward()  # type: ignore[no-untyped-call]
     assert same.grad is not None
     assert torch.isfinite(same.grad).all()
     assert squared_angle(b, b).max() < 1e-5
@@ -126,7 +126,7 @@ def test_angle_relations_are_the_formula() -> None:
 
     def cosine(x: torch.Tensor, i: int, j: int, k: int) -> float:
         u, v = x[i] - x[j], x[k] - x[j]
-        return (torch.dot(u, v) / u.norm() / v.norm()).item()
+        return float(torch.dot(u, v) / u.norm() / v.norm())
 
     found = angle_relations(a, b)
     for j in range(5):
@@ -162,7 +162,7 @@ def test_asymmetric_relations_are_one_sided() -> None:
 def test_relations_of_equal_images_have_a_gradient(relations: Relations) -> None:
     """Two views of one image may give one vector: no NaN from a distance of zero."""
     vectors = torch.randn(1, 4).repeat(5, 1).requires_grad_()
-    relations(vectors, torch.randn(5, 3)).sum().backward()
+    relations(vectors, torch.randn(5, 3)).sum().backward()  # type: ignore[no-untyped-call]
     assert vectors.grad is not None
     assert torch.isfinite(vectors.grad).all()
 

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from alumnus.data.loader import train_batches
 from alumnus.distributed import gathered, is_main, joined, rank, sum_gradients, world_size
 from alumnus.errors import TeacherError
-from alumnus.methods import plain, supervised, udon
+from alumnus.methods import agglomerate, plain, supervised, udon
+from alumnus.models.backbone import taps_of
 from alumnus.models.batch_norm import synchronise
 from alumnus.models.student import Architecture, Student, StudentOutput
 from alumnus.objective import Objective, Setup, TeacherWidth
@@ -38,9 +39,15 @@ METHODS = (
     ("plain", "mobilenetv3_small_050"),
     ("plain", "resnet10t"),
     ("supervised", "resnet10t"),
+    ("agglomerate", "resnet10t"),
     ("udon", "test_vit"),
 )  # all but the last have batch norm
-SAMPLERS = {"plain": "proportional", "supervised": "balanced", "udon": "round_robin"}
+SAMPLERS = {
+    "plain": "proportional",
+    "agglomerate": "proportional",
+    "supervised": "balanced",
+    "udon": "round_robin",
+}
 UDON = {"name": "udon", "teacher_dim": 12, "distill_to_backbone": False}
 CPU = torch.device("cpu")
 
@@ -142,13 +149,11 @@ def gradients(images: Path, method: str, *, model: str) -> dict[str, Tensor]:
     architecture = Architecture(model, 32, 8, normalise_summary=method == "udon")
     student = Student(architecture).train()
     widths = {each.name: TeacherWidth(each.num_features, 1.0) for each in speakers}
-    setup = Setup(student.num_features, 8, widths, dict.fromkeys(dataset.domains, 6))
-    made: dict[str, Callable[[], Objective]] = {
-        "plain": lambda: plain.build(plain.Settings(source="both"), setup),
-        "supervised": lambda: supervised.build(supervised.Settings(), setup),
-        "udon": lambda: udon.build(udon.Settings.model_validate(UDON), setup),
-    }
-    objective = made[method]().train()
+    taps = taps_of(student.backbone, size=32)
+    setup = Setup(student.num_features, 8, widths, dict.fromkeys(dataset.domains, 6), taps)
+    objective = _objective(method, setup).train()
+    for name, adaptor in objective.hand_over().items():
+        student.keep(name, adaptor)
     if world_size() > 1:
         synchronise(student, device=CPU)
         gather_outputs(student, total=settings.batch_size, device=CPU)
@@ -175,6 +180,20 @@ def gradients(images: Path, method: str, *, model: str) -> dict[str, Tensor]:
         found |= {f"{name}/{key}": p.grad for key, p in module.named_parameters() if p.grad is not None}
         found |= {f"{name}/{key}": b for key, b in module.named_buffers() if b.is_floating_point()}
     return {name: tensor.contiguous() for name, tensor in found.items()}
+
+
+def _objective(method: str, setup: Setup) -> Objective:
+    """Of `agglomerate`, all that is gathered beside summaries and embeddings, and all that is drawn."""
+    if method == "plain":
+        return plain.build(plain.Settings(source="both"), setup)
+    if method == "supervised":
+        return supervised.build(supervised.Settings(), setup)
+    if method == "udon":
+        return udon.build(udon.Settings.model_validate(UDON), setup)
+    settings = agglomerate.Settings(
+        adaptor="ladder", keep_adaptors=True, teacher_dropping=0.5, weighting="uncertainty", relational=0.1
+    )
+    return agglomerate.build(settings, setup)
 
 
 def draws() -> dict[str, Tensor]:

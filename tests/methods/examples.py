@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 
 from alumnus.models.backbone import taps_of
@@ -33,7 +35,10 @@ def make_batch(count: int = COUNT, *, size: int = 32) -> Batch:
 
 
 def make_targets(
-    teachers: dict[str, TeacherWidth], places: dict[str, tuple[int, ...]] | None = None, *, count: int = COUNT
+    teachers: dict[str, TeacherWidth],
+    places: Mapping[str, tuple[int, ...]] | None = None,
+    *,
+    count: int = COUNT,
 ) -> dict[str, Target]:
     """Random features of each teacher, with patches if it has a grid, for all images or for those at its places.
 
@@ -52,4 +57,4 @@ def make_targets(
 
 def reordered(targets: Targets) -> dict[str, Target]:
     """The same ones, the other way round."""
-    return dict(reversed(targets.items()))
+    return dict(reversed(list(targets.items())))

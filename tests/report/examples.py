@@ -7,7 +7,15 @@ from pathlib import Path
 
 from alumnus.evaluation.compare import Interval
 from alumnus.evaluation.encode import Kind
-from alumnus.evaluation.results import KEYS, Difference, DomainCount, ModelScores, Results, Scores
+from alumnus.evaluation.results import (
+    KEYS,
+    Difference,
+    DomainCount,
+    Interference,
+    ModelScores,
+    Results,
+    Scores,
+)
 
 EVIL = (
     "<script>alert('x')</script>\"'><img src=http://evil.example/a.png onerror=alert(1)>{{ 7*7 }} $\\frac{$"
@@ -58,7 +66,24 @@ def make_results(
             if name != first
             for key in KEYS
         ),
+        interference=_interference(models, domains=domains, half=half),
     )
+
+
+def _interference(
+    models: dict[str, tuple[Kind, float]], *, domains: tuple[str, ...], half: float
+) -> Interference | None:
+    """Relative to the last teacher."""
+    teachers = [name for name, (kind, _) in models.items() if kind == "teacher"]
+    if not teachers:
+        return None
+    base = models[teachers[-1]][1]
+    rows = {
+        name: scores(value - base, domains=domains, half=half)
+        for name, (kind, value) in models.items()
+        if name != teachers[-1] and kind in ("student", "initial", "teacher")
+    }
+    return Interference(teachers[-1], "as an example", "separate/R@1", rows)
 
 
 def write_evil_run(folder: Path) -> Path:

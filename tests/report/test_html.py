@@ -135,3 +135,24 @@ def test_a_plain_run_reads_well(tmp_path: Path) -> None:
     assert "a 1,200 (3 with nothing to find, scored 0)" in text
     assert text.count("<table>") == 5
     assert "Images per second" in text
+
+
+def test_interference_is_a_table_of_signed_differences(tmp_path: Path) -> None:
+    """A row a model, a colour as strong as the difference, bold where chance does not explain it; without teachers no section."""
+    results = make_results(
+        {
+            "student": ("student", 0.5),
+            "expert": ("teacher", 0.32),
+            "general": ("teacher", 0.42),
+            "x": ("pixels", 0.1),
+        }
+    )
+    (tmp_path / "results.json").write_text(results.to_json())
+    text = write_report(tmp_path).read_text()
+    section = text[text.index('id="interference"') :]
+    assert "minus general (as an example)" in section
+    assert '<td class="heat warm" style="--heat: 18%"><b>+.080</b>' in section
+    assert '<td class="macro heat cold" style="--heat: 22%"><b>−.100</b>' in section
+    alone = make_results({"student": ("student", 0.5), "x": ("pixels", 0.1)})
+    (tmp_path / "results.json").write_text(alone.to_json())
+    assert "interference" not in write_report(tmp_path).read_text()

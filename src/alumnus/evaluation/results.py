@@ -7,7 +7,8 @@
                  "scores": {"merged/R@1": {"macro": [mean, low, high], "domains": {name: [...]}}, ...},
                  "knn": {domain: [mean, low, high], ...}}],
      "knn_note": why a domain has no kNN score,
-     "reference": name, "differences": [{"other", "key", "scores": {"macro": [...], "domains": {...}}}]}
+     "reference": name, "differences": [{"other", "key", "scores": {"macro": [...], "domains": {...}}}],
+     "interference": null or {"baseline", "why", "key", "rows": {name: {"macro": [...], "domains": {...}}}}}
 
 A mean and its 95 % interval are three numbers in [0, 1] (differences: [-1, 1]); NaN is null.
 """
@@ -75,6 +76,16 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class Interference:
+    """Models minus a baseline, on the same queries: see interference.py."""
+
+    baseline: str
+    why: str  # it is the baseline
+    key: str  # of the scores
+    rows: Mapping[str, Scores]  # model -> difference
+
+
+@dataclass(frozen=True)
 class Results:
     """All models on one dataset."""
 
@@ -94,6 +105,7 @@ class Results:
     reference: str
     differences: tuple[Difference, ...]
     runs: int = 1  # more than 1: means over seeds, see seeds.py
+    interference: Interference | None = None  # where teachers were scored
 
     def model(self, name: str | None = None) -> ModelScores:
         """Returns the model of that name, the reference model by default."""
@@ -136,6 +148,9 @@ class Results:
             found["differences"] = tuple(
                 Difference(d["other"], d["key"], _scores(d["scores"])) for d in found["differences"]
             )
+            if (matrix := found.get("interference")) is not None:
+                rows = {name: _scores(row) for name, row in matrix["rows"].items()}
+                found["interference"] = Interference(**{**matrix, "rows": rows})
             return cls(**found)
         except ArtifactError:
             raise

@@ -28,6 +28,7 @@ from alumnus.evaluation.baselines import CONCATENATION, ORACLE, check_specialist
 from alumnus.evaluation.compare import RESAMPLES, resample
 from alumnus.evaluation.encode import Scored, StudentEncode
 from alumnus.evaluation.gallery import write_gallery
+from alumnus.evaluation.interference import interference
 from alumnus.evaluation.knn import classify, make_task
 from alumnus.evaluation.results import DomainCount, Results, write_results
 from alumnus.evaluation.retrieval import Retrieval, retrieve
@@ -93,6 +94,7 @@ def score(
     concatenate: bool = True,
     oracle: bool = True,
     specialists: Mapping[str, str] | None = None,
+    generalist: str | None = None,
     out: Path | None = None,
     batch_size: int = 64,
     workers: int = 2,
@@ -111,6 +113,8 @@ def score(
         concatenate: add all teachers side by side, if there are two or more.
         oracle: add the specialist oracle, if there are teachers.
         specialists: domain -> model name, for the oracle; by default the teachers trusted on that domain.
+        generalist: the model that the matrix of interference is relative to; by default the only teacher trusted everywhere, the
+            student's first weights, or the best teacher.
         out: folder for results.json, gallery.json and quarantine.jsonl.
         batch_size, workers: of the reading.
         device: of the search, see `search`.
@@ -176,6 +180,7 @@ def score(
         knn_note=task.note,
         reference=reference,
         differences=differences(scored, drawn, domains, reference),
+        interference=interference(models, scored, drawn, domains, generalist=generalist),
     )
     if out is not None and is_main():
         write_results(results, out / "results.json")

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from alumnus.errors import DataError
 from alumnus.evaluation.compare import over_runs
-from alumnus.evaluation.results import Difference, ModelScores, Results, Scores
+from alumnus.evaluation.results import Difference, Interference, ModelScores, Results, Scores
 
 
 def combine(runs: Sequence[Results]) -> Results:
@@ -35,6 +35,7 @@ def combine(runs: Sequence[Results]) -> Results:
         differences=tuple(
             _difference([run.differences[i] for run in runs]) for i in range(len(first.differences))
         ),
+        interference=_interference([run.interference for run in runs]),
     )
 
 
@@ -67,6 +68,15 @@ def _model(runs: Sequence[ModelScores]) -> ModelScores:
 
 def _difference(runs: Sequence[Difference]) -> Difference:
     return dataclasses.replace(runs[0], scores=_scores([run.scores for run in runs]))
+
+
+def _interference(runs: Sequence[Interference | None]) -> Interference | None:
+    """None where runs have different baselines: each then chose its own best teacher."""
+    found = [run for run in runs if run is not None]
+    if len(found) < len(runs) or len({run.baseline for run in found}) > 1:
+        return None
+    rows = {name: _scores([run.rows[name] for run in found]) for name in found[0].rows}
+    return dataclasses.replace(found[0], rows=rows)
 
 
 def _scores(runs: Sequence[Scores]) -> Scores:

@@ -177,7 +177,7 @@ class Agglomerate(Objective):
         for name, (_, dim) in dense.items():
             assert settings.patches is not None
             assert self.grid is not None
-            kind = "none" if settings.normalise == "none" else "running"
+            kind: Normalise = "none" if settings.normalise == "none" else "running"
             self.patch_normalisers[module_key(name)] = normaliser(kind, dim)
             steps = stage_dims if settings.patches == "ladder" else ()
             self.patch_adaptors[module_key(name)] = Adaptor(
@@ -228,7 +228,8 @@ class Agglomerate(Objective):
         weights = self.weighting.weights(means)
         add = partial(_spread, like=nothing.detach())
         by_teacher = {
-            name: len(self.names) * sum(weights[t] * add(each[t], targets[name].places) for t in terms)
+            name: len(self.names)
+            * torch.stack([weights[t] * add(each[t], targets[name].places) for t in terms]).sum(dim=0)
             for name, terms in self.terms.items()
             if name in each
         }

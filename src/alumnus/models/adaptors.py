@@ -22,7 +22,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional
 
-from alumnus.models.heads import projector
+from alumnus.models.heads import ProjectorKind, projector
 
 AdaptorKind = Literal["linear", "mlp", "ladder"]
 PatchAdaptorKind = Literal["linear", "mlp", "ladder", "transformer"]
@@ -46,7 +46,7 @@ class Adaptor(nn.Module):
     def __init__(self, shape: AdaptorShape) -> None:
         super().__init__()
         self.shape = shape
-        kind = "linear" if shape.kind in ("linear", "transformer") else "mlp"
+        kind: ProjectorKind = "linear" if shape.kind in ("linear", "transformer") else "mlp"
         self.block = _block(shape.in_dim) if shape.kind == "transformer" else nn.Identity()
         self.last = projector(shape.in_dim, shape.out_dim, kind=kind)
         self.steps = nn.ModuleList(projector(dim, shape.out_dim, kind="mlp") for dim in shape.stage_dims)
@@ -67,7 +67,7 @@ class Adaptor(nn.Module):
     def fold(self, linear: Tensor, shift: Tensor) -> None:
         """From now on gives `linear` times what it gave, plus `shift`: (E, E) and (E,), by changing its last layers alone."""
         for number, module in enumerate([self.last, *self.steps]):
-            layer = module if isinstance(module, nn.Linear) else module[-1]  # type: ignore[index]
+            layer = module if isinstance(module, nn.Linear) else module[-1]
             weight, bias = layer.weight.double(), layer.bias.double()
             layer.weight.copy_(linear.double() @ weight)
             layer.bias.copy_(linear.double() @ bias + (shift.double() if number == 0 else 0))
@@ -81,7 +81,7 @@ def to_grid(patches: Tensor, *, height: int, width: int) -> Tensor:
     side = math.isqrt(patches.shape[1])
     if (side, side) == (height, width):
         return patches
-    grid = patches.transpose(1, 2).unflatten(2, (side, side))
+    grid = patches.transpose(1, 2).reshape(len(patches), -1, side, side)
     if side >= max(height, width):
         found = functional.adaptive_avg_pool2d(grid, (height, width))
     else:

@@ -147,7 +147,8 @@ def extract_stages(
     output, stages = backbone.forward_intermediates(image)
     summary = backbone.forward_head(output, pre_logits=True)  # type: ignore[operator]
     last = _grid(backbone, output)
-    pooled = (functional.adaptive_avg_pool2d(stage.float(), last.shape[2:]) for stage in stages[:-1])
+    height, width = last.shape[2:]
+    pooled = (functional.adaptive_avg_pool2d(stage.float(), (height, width)) for stage in stages[:-1])
     tokens = last.flatten(2).transpose(1, 2).float() if patches else None
     return Features(summary.float(), tokens), tuple(stage.flatten(2).transpose(1, 2) for stage in pooled)
 

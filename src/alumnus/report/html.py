@@ -21,7 +21,7 @@ from alumnus.evaluation.results import KEYS, Results
 from alumnus.report.artifacts import Entry, RunFolder, read_run
 from alumnus.report.charts import training_charts
 from alumnus.report.page import style, templates, write_whole
-from alumnus.report.table import DEFAULT_KEY, Table, bounds, number, score_table
+from alumnus.report.table import DEFAULT_KEY, Table, bounds, interference_table, number, score_table
 from alumnus.report.verdict import verdict
 
 QUARANTINE_SHOWN = 50
@@ -63,6 +63,7 @@ def render(run: RunFolder) -> str:
         verdict=None if results is None else verdict(results),
         results=results,
         tables=[] if results is None else _tables(results),
+        interference=None if results is None else interference_table(results),
         versus=[] if results is None else _versus(results),
         charts=[(chart, Markup(chart.svg)) for chart in training_charts(run.metrics)],
         galleries=_galleries(run.gallery),

@@ -23,6 +23,8 @@ TITLES = {
 }
 ORDER: tuple[Kind, ...] = ("student", "teacher", "concatenation", "oracle", "other", "initial", "pixels")
 DASH = "–"
+HOTTEST, FULL_HEAT = 45, 0.2  # percent, so that text stays readable on it; and the difference that reaches it
+_TONES = {1: "plus", -1: "minus", 0: "level"}
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class Cell:
     text: str
     interval: str = ""  # small print
     is_best: bool = False
+    tone: str = ""  # of a difference: plus, minus or level
+    heat: int = 0  # of a difference: strength of the cell's colour in percent
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,36 @@ def score_table(results: Results, *, key: str = DEFAULT_KEY) -> Table:
     macro = () if key == "knn" else ("macro",)
     columns = (*domains, *macro, "dim", "params", "ms")
     return Table(key, TITLES[key], columns, len(domains) + len(macro), tuple(rows))
+
+
+def interference_table(results: Results) -> Table | None:
+    """Returns the matrix of interference, the reference and then the others in its order; None where no teacher was scored."""
+    found = results.interference
+    if found is None:
+        return None
+    domains = [domain.name for domain in results.domains]
+    kinds = {model.name: model.kind for model in results.models}
+    names = [model.name for model in _ordered(results) if model.name in found.rows]
+    rows = tuple(
+        Row(
+            name=name,
+            kind=kinds[name],
+            note="",
+            is_reference=name == results.reference,
+            cells=tuple(
+                Cell(
+                    number(interval.mean, signed=True),
+                    bounds(interval, signed=True),
+                    tone=_TONES[interval.sign],
+                    heat=_heat(interval.mean),
+                )
+                for interval in (*(found.rows[name].domains[d] for d in domains), found.rows[name].macro)
+            ),
+        )
+        for name in names
+    )
+    title = f"{TITLES[found.key]}, minus {found.baseline}"
+    return Table("interference", title, (*domains, "macro"), len(domains) + 1, rows)
 
 
 def to_markdown(table: Table) -> str:
@@ -194,6 +228,11 @@ def _best(column: list[Interval]) -> str:
 def _cell(interval: Interval, best: str) -> Cell:
     text = number(interval.mean)
     return Cell(text, bounds(interval), text == best)
+
+
+def _heat(difference: float) -> int:
+    """Percent of the colour, in proportion to the difference."""
+    return round(HOTTEST * min(1.0, abs(difference) / FULL_HEAT)) if math.isfinite(difference) else 0
 
 
 def _cost(model: ModelScores) -> tuple[Cell, Cell, Cell]:
