@@ -30,7 +30,7 @@ from alumnus.models.student import Architecture, Student
 
 VERSION = 1
 FILES = ("model.safetensors", "config.json", "heads.safetensors", "alumnus.json")
-BACKBONE, HEADS = "backbone.", ("embed.", "classifier.")
+BACKBONE, EMBED, CLASSIFIER = "backbone.", "embed.", "classifier."
 
 
 def save_student(
@@ -49,11 +49,8 @@ def save_student(
     safetensors.torch.save_file(
         _under(state, BACKBONE), temporary / "model.safetensors", metadata={"format": "pt"}
     )
-    safetensors.torch.save_file(
-        {name: tensor for name, tensor in state.items() if name.startswith(HEADS)},
-        temporary / "heads.safetensors",
-        metadata={"format": "pt"},
-    )
+    heads = _under(state, EMBED, keep=True) | _under(state, CLASSIFIER, keep=True)
+    safetensors.torch.save_file(heads, temporary / "heads.safetensors", metadata={"format": "pt"})
     _write_json(temporary / "config.json", _timm_config(student))
     about = {
         "version": VERSION,
@@ -150,8 +147,9 @@ def _timm_config(student: Student) -> dict[str, Any]:
     }
 
 
-def _under(state: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+def _under(state: Mapping[str, torch.Tensor], prefix: str, *, keep: bool = False) -> dict[str, torch.Tensor]:
+    start = 0 if keep else len(prefix)
+    return {name[start:]: tensor for name, tensor in state.items() if name.startswith(prefix)}
 
 
 def _read(path: Path) -> dict[str, torch.Tensor]:

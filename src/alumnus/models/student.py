@@ -80,7 +80,7 @@ class Student(nn.Module):
         if list(classes.items()) == list(self.classes.items()):
             return
         self.classes = dict(classes)
-        device = self.embed.weight.device
+        device = self.mean.device
         self.classifier = (
             nn.Linear(self.num_features, sum(classes.values()), device=device) if classes else None
         )
@@ -90,7 +90,7 @@ class Student(nn.Module):
         features = extract(self.backbone, self._normalised(image), patches=patches)
         embedding = functional.normalize(self.embed(features.summary), dim=-1)
         logits = None if self.classifier is None else self.classifier(features.summary).float()
-        return StudentOutput(features, embedding, logits)
+        return StudentOutput(features, embedding, logits=logits)
 
     def levels(self, image: Tensor) -> tuple[Tensor, ...]:
         """Returns the backbone's grids (B, D, h, w) float32, fine to coarse, of images as for `forward`."""

@@ -89,7 +89,7 @@ class _Gathering:
         summary, patches = output.features
         features = Features(self._all(summary), None if patches is None else self._all(patches))
         logits = None if output.logits is None else self._all(output.logits)
-        return StudentOutput(features, self._all(output.embedding), logits)
+        return StudentOutput(features, self._all(output.embedding), logits=logits)
 
     def _states(self) -> list[Tensor]:
         return [each.get_state() for each in self._generators]
