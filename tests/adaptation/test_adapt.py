@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -133,10 +134,8 @@ def test_a_linear_classifier_is_the_students_own(
     older = load_student(student)
     older.classify({"old": 3})
     save_student(older, tmp_path / "older")
-    settings = FAST if method == "finetune" else {}
-    adapted = adapt(
-        tmp_path / "older", data=discs, out=tmp_path / "out", method=method, workers=0, **settings
-    )  # type: ignore[arg-type]
+    settings: dict[str, Any] = {"method": method, **(FAST if method == "finetune" else {})}
+    adapted = adapt(tmp_path / "older", data=discs, out=tmp_path / "out", workers=0, **settings)
     found = load_student(tmp_path / "out")
     if method == "prototype":
         assert found.classes == {}

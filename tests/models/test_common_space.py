@@ -26,7 +26,7 @@ def test_the_extractor_is_one_for_all(kind: Kind) -> None:
     """A loss on the student's side alone moves what a teacher's features become."""
     sides = (2, 2) if kind == "map" else ()
     space = CommonSpace(5, DIMS, hidden_dim=6, kind=kind)
-    space.of_student(torch.randn(4, 5, *sides)).square().sum().backward()
+    space.of_student(torch.randn(4, 5, *sides)).square().sum().backward()  # type: ignore[no-untyped-call]
     moved = {name for name, p in space.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
     assert any(name.startswith("extract") for name in moved)
     assert not any(name.startswith(("align.", "decode.")) for name in moved)
@@ -38,7 +38,8 @@ def test_a_vector_goes_the_way_of_the_formula() -> None:
     state = space.state_dict()
 
     def affine(name: str, row: torch.Tensor) -> torch.Tensor:
-        return row @ state[f"{name}.weight"].T + state[f"{name}.bias"]
+        moved: torch.Tensor = row @ state[f"{name}.weight"].T + state[f"{name}.bias"]
+        return moved
 
     aligned = affine("align.teacher_t.0", x).clamp(min=0)
     common = affine("extract.2", affine("extract.0", aligned).clamp(min=0))

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from alumnus.log import read_metrics
-from alumnus.models.artifact import load_student, read_about
+from alumnus.models.artifact import load_student, read_about, save_student
+from alumnus.models.student import Architecture, Student
 from alumnus.teachers import load_teacher
 from alumnus.teachers.spec import TeacherSpec
 from alumnus.training.config import Config
@@ -145,3 +146,30 @@ def test_a_student_goes_on_with_its_classifier(tiny_images: Path, tmp_path: Path
     found = train(load_config(**plain))
     assert load_student(found.student).classes == {}
     assert "classes" not in read_about(found.student)
+
+
+def test_stored_teachers_are_live_ones(tiny_images: Path, tmp_path: Path) -> None:
+    """Features and logits of one network, listed twice, out of a store: the same student to the last bit."""
+    torch.manual_seed(0)
+    networks = {name: Student(Architecture("test_resnet", 32, 8)) for name in ("digits", "clothes")}
+    teachers = []
+    for name, network in networks.items():
+        network.classify({name: 4})
+        model = f"alumnus:{save_student(network, tmp_path / name)}"
+        teachers += [
+            {"model": model, "name": name},
+            {"model": model, "name": f"{name}_logits", "output": "logits"},
+        ]
+    shared: dict[str, Any] = {
+        "teachers": teachers,
+        "method": "cfl",
+        "views": {"per_image": 1},
+        "steps": 3,
+    }
+    store = {"path": tmp_path / "store", "precision": "float32"}
+    live = train(load_config(**_settings(tmp_path / "live", tiny_images, **shared)))
+    stored = train(
+        load_config(**_settings(tmp_path / "stored", tiny_images, store=store, targets="stored", **shared))
+    )
+    assert _bytes(live) == _bytes(stored)
+    assert load_student(stored.student).classes == {"digits_logits": 4, "clothes_logits": 4}

@@ -267,7 +267,7 @@ def _comparable(ours: Tensor, theirs: Tensor) -> tuple[Tensor, Tensor]:
 def _map(patches: Tensor) -> Tensor:
     """(n, N, D) -> (n, D, h, w)."""
     side = math.isqrt(patches.shape[1])
-    return patches.transpose(1, 2).unflatten(2, (side, side))
+    return patches.transpose(1, 2).reshape(len(patches), -1, side, side)
 
 
 def _dim(teacher: TeacherWidth, *, is_map: bool) -> int:

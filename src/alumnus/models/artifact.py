@@ -50,11 +50,8 @@ def save_student(
     safetensors.torch.save_file(
         _under(state, BACKBONE), temporary / "model.safetensors", metadata={"format": "pt"}
     )
-    safetensors.torch.save_file(
-        {name: tensor for name, tensor in state.items() if name.startswith(HEADS)},
-        temporary / "heads.safetensors",
-        metadata={"format": "pt"},
-    )
+    heads = {name: tensor for name, tensor in state.items() if name.startswith(HEADS)}
+    safetensors.torch.save_file(heads, temporary / "heads.safetensors", metadata={"format": "pt"})
     _write_json(temporary / "config.json", _timm_config(student))
     about = {
         "version": VERSION,

@@ -138,7 +138,7 @@ class Student(nn.Module):
         if list(classes.items()) == list(self.classes.items()):
             return
         self.classes = dict(classes)
-        device = next(self.embed.parameters()).device
+        device = self.mean.device
         self.classifier = (
             nn.Linear(self.num_features, sum(classes.values()), device=device) if classes else None
         )
