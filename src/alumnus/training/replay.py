@@ -23,6 +23,7 @@ from alumnus.teachers.targets import TargetSource
 from alumnus.training.config import Config
 from alumnus.training.data import sampler_of
 from alumnus.training.failure import FILE, Failure, bad_gradients, read_failure
+from alumnus.training.freeze import set_training
 from alumnus.training.lock import held
 from alumnus.training.loop import Course, batches, learn, prepare, terms_of, to_device
 from alumnus.training.pupil import Pupil
@@ -63,7 +64,7 @@ def replay(run: str | Path | Config) -> Replayed:
                 f"{config.out / FILE} is about step {failure.step} of another configuration, or from before the last checkpoint "
                 f"(of {course.start} steps); the run's own command makes it again"
             )
-        pupil.student.train()
+        set_training(pupil.student)
         pupil.objective.train()
         return _compared(failure, _done_again(course, failure))
 
