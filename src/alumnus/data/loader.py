@@ -249,7 +249,7 @@ def handed_over(item: T) -> T:
 
     Here a lack of shared memory is an error that arrives. Later torch only prints it, and whoever waits for the item waits for ever.
     """
-    converted: T = default_convert(item)
+    converted: T = default_convert(item)  # type: ignore[no-untyped-call]
     if get_worker_info() is not None:
         _share(converted)
     return converted
