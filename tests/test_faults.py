@@ -7,6 +7,8 @@ import os
 import resource
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -86,6 +88,43 @@ def test_a_reading_process_that_is_killed_is_understood(number: int, words: str)
     """As torch tells it: SIGKILL is the system out of memory, SIGBUS is /dev/shm out of space."""
     with pytest.raises(ResourceError, match=words), told():
         list(DataLoader(_Dying(number), batch_size=None, sampler=[0], num_workers=1))
+
+
+READING = """
+import sys
+from alumnus.data.loader import center_crop_batches
+from alumnus.errors import ResourceError
+from alumnus.faults import told
+try:
+    with told():
+        list(center_crop_batches(sys.argv[1:], [128], batch_size=8, workers=1))
+except ResourceError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("bytes_used", [0, 65536])
+def test_shared_memory_that_is_too_small_is_told(bytes_used: int, tiny_images: Path) -> None:
+    """With room for a reading process but not for what it reads, and with room for neither: an error, and nobody waits for ever."""
+    small = "mount -t tmpfs -o size=64k tmpfs /dev/shm"
+    inside = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
+    if (
+        not shutil.which("unshare")
+        or subprocess.run([*inside, small], capture_output=True, check=False).returncode
+    ):
+        pytest.skip("a /dev/shm of its own is not to be had here")
+    command = f'{small} && head -c {bytes_used} /dev/zero > /dev/shm/full; exec "$@"'
+    images = [str(path) for path in sorted(tiny_images.rglob("*.png"))[:16]]
+    ended = subprocess.run(
+        [*inside, command, "sh", sys.executable, "-c", READING, *images],
+        capture_output=True,
+        text=True,
+        timeout=300,  # a guard against hanging, not a measure
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        check=False,
+    )
+    assert "shared memory ran out" in ended.stdout, ended.stderr
+    assert "workers=0" in ended.stdout
 
 
 def test_memory_that_is_not_there_is_understood() -> None:

@@ -36,12 +36,13 @@ TIMEOUT_S = 900  # a guard against hanging, not a measure
 VIT = {"model": "timm/vit_tiny_patch16_224", "model_args": {"depth": 2, "embed_dim": 48}}
 RANDOM = {"model": "timm/resnet10t", "weights": "random", "size": 32}
 METHODS = (
-    ("plain", "mobilenetv3_small_050"),
-    ("plain", "resnet10t"),
-    ("supervised", "resnet10t"),
-    ("agglomerate", "resnet10t"),
-    ("udon", "test_vit"),
-)  # all but the last have batch norm
+    ("plain", "mobilenetv3_small_050", 1),
+    ("plain", "resnet10t", 1),
+    ("plain", "resnet10t", 2),
+    ("supervised", "resnet10t", 1),
+    ("agglomerate", "resnet10t", 1),
+    ("udon", "test_vit", 1),
+)  # method, student (all but the last have batch norm), micro-batches
 SAMPLERS = {
     "plain": "proportional",
     "agglomerate": "proportional",
@@ -131,15 +132,20 @@ def configs(folder: Path, images: Path) -> dict[str, Config]:
             method={"name": "cfl", "logits": ["classes"]},
             steps=8,
         ),
-        # Six images in two processes: their pieces together are those of one process, so batch norms see the same.
-        "pieces": config(folder / "pieces", images, batch_size=6, accumulate=3, steps=6),
     }
 
 
-def gradients(images: Path, method: str, *, model: str) -> dict[str, Tensor]:
-    """Gradients of one step, of a student with batch norm or without, and what its objective trains; statistics too."""
+def gradients(images: Path, method: str, *, model: str, pieces: int) -> dict[str, Tensor]:
+    """Gradients of one step of a student, and of what its objective trains; statistics too.
+
+    In pieces it is of twelve images: then the k-th pieces of two processes are together the k-th one of one, and batch norms see the same.
+    """
     settings = config(
-        Path("unused"), images, sampler=SAMPLERS[method], method={**UDON} if method == "udon" else method
+        Path("unused"),
+        images,
+        sampler=SAMPLERS[method],
+        method={**UDON} if method == "udon" else method,
+        batch_size=7 if pieces == 1 else 12,
     )
     dataset = training_data(settings)
     specs = [] if method == "supervised" else [TeacherSpec.model_validate(each) for each in settings.teachers]
@@ -154,6 +160,7 @@ def gradients(images: Path, method: str, *, model: str) -> dict[str, Tensor]:
     objective = _objective(method, setup).train()
     for name, adaptor in objective.hand_over().items():
         student.keep(name, adaptor)
+    student.micro_batches = pieces
     if world_size() > 1:
         synchronise(student, device=CPU)
         gather_outputs(student, total=settings.batch_size, device=CPU)
@@ -243,10 +250,10 @@ def finished(process: subprocess.Popen[str]) -> str:
 def _together(folder: Path, images: Path) -> None:
     """Everything that the tests look at, in one start: starting costs more than all of it."""
     with joined():
-        for method, model in METHODS:
-            found = gradients(images, method, model=model)
+        for method, model, pieces in METHODS:
+            found = gradients(images, method, model=model, pieces=pieces)
             if is_main():
-                safetensors.torch.save_file(found, folder / f"{method}-{model}.safetensors")
+                safetensors.torch.save_file(found, folder / f"{method}-{model}-{pieces}.safetensors")
         safetensors.torch.save_file(draws(), folder / f"draws-{rank()}.safetensors")
         for each in configs(folder, images).values():
             train(each)

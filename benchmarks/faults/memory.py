@@ -1,10 +1,10 @@
 """Whether memory stays flat over a long run: python benchmarks/faults/memory.py [--steps 20000] [--live] [--workers 1]
 
-One process trains a tiny network on 16 px images that are made here, batch 8, with a teacher out of a store (or live), reading
-processes, checkpoints and log lines, so that all that lasts through a run is in it and each step is cheap. Every 100 steps the resident
-memory (RSS) of the process, and that of its readers together, is noted. After a warm-up of a tenth of the steps a line is fitted by least
-squares; the run passes if neither rises by 1 MiB or more in 1,000 steps. Writes a JSON with every sample; exits with 1 if it does not
-pass. Linux. About 10 minutes on one core.
+One process trains a tiny network on 16 px images that are made here (no download), batch 8, with a teacher out of a store (or live),
+reading processes, checkpoints and log lines, so that all that lasts through a run is in it and each step is cheap. Every 100 steps the
+resident memory (RSS) of the process, and that of its readers together, is noted. After a warm-up of a tenth of the steps a line is
+fitted by least squares; the run passes if neither rises by 1 MiB or more in 1,000 steps. Writes a JSON with every sample; exits with 1 if
+it does not pass. Linux. About 10 minutes on one core.
 """
 
 from __future__ import annotations

@@ -189,7 +189,7 @@ def gather_chunks(rows: Tensor, *, chunk: int) -> Tensor:
     count = -(-len(rows) // chunk)
     padded = rows.new_zeros(count * chunk, *rows.shape[1:])
     padded[: len(rows)] = rows
-    mine = padded.unflatten(0, (count, chunk))[rank() :: world_size()]
+    mine = padded.view(count, chunk, *rows.shape[1:])[rank() :: world_size()]
     return gather_rows(mine, total=count).flatten(0, 1)[: len(rows)]
 
 

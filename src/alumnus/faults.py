@@ -8,6 +8,7 @@ whatever else comes is left as it is, with its traceback.
 from __future__ import annotations
 
 import errno
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -53,7 +54,7 @@ def explained(error: BaseException) -> ResourceError | None:
         return ResourceError(
             f"too many files are open ({_short(text)}). ulimit -n 4096, or workers=0. {GOES_ON}"
         )
-    if any(words in text for words in SHARED):
+    if any(words in text for words in SHARED) or (number in FULL and _is_of_processes(error)):
         return ResourceError(
             f"shared memory ran out, through which reading processes hand over images ({_short(text)}). workers=0 needs none; or make "
             f"/dev/shm larger, such as docker run --shm-size=8g. {GOES_ON}"
@@ -89,6 +90,11 @@ def told() -> Iterator[None]:
         if found is None:
             raise
         raise found from error
+
+
+def _is_of_processes(error: BaseException) -> bool:
+    """Whether it came up where Python starts processes: their semaphores are files in /dev/shm, and the error names none."""
+    return any("multiprocessing" in frame.filename for frame in traceback.extract_tb(error.__traceback__))
 
 
 def _where(error: BaseException) -> str:

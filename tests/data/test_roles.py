@@ -50,9 +50,9 @@ def test_whatever_else_was_written_down_is_hidden_too(tmp_path: Path) -> None:
     objects = {"bbox": [[0, 0, 4, 4]], "categories": ["dog"]}
     write_dataset([{**row, "depth": "b.png", "objects": objects}], tmp_path)
     seen = open_dataset(tmp_path)
-    assert None not in (seen.texts, seen.objects, seen.masks, seen.depths)
+    assert None not in (seen.text, seen.objects, seen.masks, seen.depths)
     hidden = open_dataset(DataEntry(path=str(tmp_path), role="auxiliary"))
-    assert (hidden.texts, hidden.objects, hidden.masks, hidden.depths) == (None, None, None, None)
+    assert (hidden.text, hidden.objects, hidden.masks, hidden.depths) == (None, None, None, None)
     assert hidden.label.tolist() == [-1]
 
 

@@ -128,3 +128,15 @@ def test_what_cannot_be_replayed_says_why(tiny_images: Path, tmp_path: Path) -> 
     (folder / "replay.json").unlink()
     with pytest.raises(ArtifactError, match="only a step that met NaN"):
         replay(_config(folder, tiny_images, teachers=_teachers()))
+
+
+def test_what_is_frozen_is_in_eval_mode_again(tiny_images: Path, tmp_path: Path) -> None:
+    """Batch norms of a frozen backbone do not look at the batch: the terms are the run's, to the bit."""
+    method = {"name": "tests.training.nan_gradient", "since": 0.5}
+    config = _config(tmp_path / "run", tiny_images, method=method, freeze=["backbone"], teachers=_teachers())
+    with pytest.raises(NonFiniteError, match="step 3"):
+        train(config)
+    found = replay(config)
+    (row,) = (row for row in found.rows if row[0] == "loss/size")
+    assert row[1] == row[2]
+    assert found.failure.terms["loss/size"] == pytest.approx(float(row[2]), rel=1e-5)

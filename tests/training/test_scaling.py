@@ -33,7 +33,8 @@ def test_gradients_are_those_of_the_loss_itself() -> None:
     """Scaled before and unscaled after: powers of two change no bit."""
     (layer, optimizer), scaling, image = _layer(), LossScale(CPU), torch.randn(5, 3)
     (wanted,) = torch.autograd.grad(layer(image).square().mean(), [layer.weight])
-    scaling.scaled(layer(image).square().mean()).backward()
+    scaling.scaled(layer(image).square().mean()).backward()  # type: ignore[no-untyped-call]
+    assert layer.weight.grad is not None
     assert not torch.equal(layer.weight.grad, wanted)
     assert not scaling.has_overflowed(optimizer)
     assert torch.equal(layer.weight.grad, wanted)
@@ -45,7 +46,7 @@ def test_a_gradient_that_is_not_finite_halves_the_scale() -> None:
     (layer, optimizer), scaling = _layer(), LossScale(CPU)
     for factor, value, count in ((1e35, 2.0**15, 1), (1e35, 2.0**14, 2), (1.0, 2.0**14, 0)):
         optimizer.zero_grad()
-        scaling.scaled(factor * layer(torch.ones(1, 3)).sum()).backward()
+        scaling.scaled(factor * layer(torch.ones(1, 3)).sum()).backward()  # type: ignore[no-untyped-call]
         assert scaling.has_overflowed(optimizer) == (factor > 1)
         assert (scaling.value, scaling.skipped_in_a_row) == (value, count)
 

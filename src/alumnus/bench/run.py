@@ -32,7 +32,7 @@ from alumnus.bench.models import Given, Model, Zoo, read_models
 from alumnus.bench.outcome import Outcome
 from alumnus.bench.page import write_page
 from alumnus.bench.plan import Job, TaskPlan, make_plan, read_cells, side_of
-from alumnus.bench.sharing import refuse_strangers, share
+from alumnus.bench.sharing import cells_of_all, refuse_strangers, share
 from alumnus.bench.suite import DENSE, Budget, Suite, choose_tasks, load_suite, parse_suite, pick_budget
 from alumnus.bench.summary import Summary, summarise, write_summary
 from alumnus.bench.tasks import Opener, TaskData, check_sources
@@ -124,8 +124,7 @@ def bench(
                 made += runner.run(task)
         wait()  # for the cells of the others
         if world_size() > 1:
-            found = read()
-            made = [found[job.key] for task in todo for job in task.jobs]
+            made = cells_of_all(read(), todo, out)
     whole = [*(cell for task in todo for cell in task.done), *made]
     return _finish(chosen, list(zoo.entries), whole, out, compare, fractions, resamples, wanted=not plan)
 

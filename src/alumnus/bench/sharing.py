@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-from alumnus.bench.plan import Job
+from alumnus.bench.cells import Cell, Key
+from alumnus.bench.plan import Job, TaskPlan
 from alumnus.bench.tasks import TaskData
+from alumnus.data.names import printable
 from alumnus.distributed import gathered, rank, world_size
-from alumnus.errors import ConfigError
+from alumnus.errors import ConfigError, RunError
 
 
 def share(jobs: Sequence[Job]) -> Sequence[Job]:
@@ -31,3 +34,22 @@ def refuse_strangers(opened: Mapping[str, TaskData | Exception]) -> None:
             raise ConfigError(
                 f"the processes see different images for the task {name!r}, or some see none; give all machines the same"
             )
+
+
+def cells_of_all(found: Mapping[Key, Cell], plans: Sequence[TaskPlan], out: Path) -> list[Cell]:
+    """Returns the cells that all processes made, as one would have made them one after another.
+
+    Args:
+        found: what is in the folder now.
+
+    Raises:
+        RunError: some are not there.
+    """
+    keys = [job.key for plan in plans for job in plan.jobs]
+    lacking = [key for key in keys if key not in found]
+    if lacking:
+        raise RunError(
+            f"{len(lacking)} cells that other processes made are not in '{printable(out)}', such as {lacking[0]}; all machines need one "
+            "folder there (a shared file system)"
+        )
+    return [found[key] for key in keys]

@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_convert, get_worker_info
 from torch.utils.data import Dataset as TorchDataset
 
 from alumnus.data.dataset import Dataset
@@ -34,6 +34,8 @@ from alumnus.data.views import (
 )
 from alumnus.errors import DataError
 from alumnus.types import Batch
+
+T = TypeVar("T")
 
 REPLACEMENT_TRIES = 32
 NICENESS = 19  # of reading processes; the lowest priority there is
@@ -236,6 +238,7 @@ def _in_workers(items: TorchDataset, numbers: range, workers: int) -> Iterator: 
         _Told(items),
         batch_size=None,  # an item is a batch already
         sampler=numbers,
+        collate_fn=handed_over,
         num_workers=workers,
         prefetch_factor=4 if workers else None,
         pin_memory=torch.cuda.is_available(),
@@ -245,6 +248,25 @@ def _in_workers(items: TorchDataset, numbers: range, workers: int) -> Iterator: 
         if isinstance(item, DataError):
             raise item
         yield item
+
+
+def handed_over(item: T) -> T:
+    """Returns an item as a DataLoader would hand it over, with its tensors in shared memory if it leaves a reading process.
+
+    Here a lack of shared memory is an error that arrives. Later torch only prints it, and whoever waits for the item waits for ever.
+    """
+    converted: T = default_convert(item)  # type: ignore[no-untyped-call]
+    if get_worker_info() is not None:
+        _share(converted)
+    return converted
+
+
+def _share(item: object) -> None:
+    if isinstance(item, Tensor) and item.numel():
+        item.share_memory_()  # type: ignore[no-untyped-call]
+    elif isinstance(item, Mapping | list | tuple):
+        for each in item.values() if isinstance(item, Mapping) else item:
+            _share(each)
 
 
 def give_way(worker: int) -> None:

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from alumnus.data.dataset import Dataset
-from alumnus.data.loader import give_way
+from alumnus.data.loader import give_way, handed_over
 from alumnus.data.quarantine import Quarantine
 from alumnus.data.read import BadImage, read_keyed
 from alumnus.data.views import ViewSettings, apply_geometry, draw_view
@@ -185,6 +185,7 @@ class _Job:
         yield from DataLoader(
             items,
             batch_size=None,
+            collate_fn=handed_over,
             num_workers=min(self.workers, len(items)),
             worker_init_fn=give_way,
             pin_memory=self.teacher.device.type == "cuda",

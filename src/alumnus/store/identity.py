@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from alumnus.data.dataset import Dataset
-from alumnus.data.loader import give_way
+from alumnus.data.loader import give_way, handed_over
 from alumnus.data.locator import container_of
 from alumnus.data.read import BadImage, key_of
 from alumnus.log import bar
@@ -107,5 +107,9 @@ def _key(path: str) -> int:
 
 def _in_workers(items: _Chunks, workers: int) -> Iterator[NDArray[np.int64]]:
     yield from DataLoader(
-        items, batch_size=None, num_workers=min(workers, len(items)), worker_init_fn=give_way
+        items,
+        batch_size=None,
+        collate_fn=handed_over,
+        num_workers=min(workers, len(items)),
+        worker_init_fn=give_way,
     )

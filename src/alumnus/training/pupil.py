@@ -139,13 +139,13 @@ def _precision(
     config: Config, student: Student, began: Plan | None
 ) -> tuple[StudentPrecision, dict[str, str]]:
     """Returns the student's precision and, if it was measured, why."""
-    if config.precision == "float16" and config.device != "cuda" and not torch.cuda.is_available():
+    device = next(student.parameters()).device
+    if config.precision == "float16" and device.type == "cpu":
         console.print("[yellow]warning[/]: precision=float16 on a CPU is slower than float32; it is for GPUs")
     if config.precision != "auto":
         return config.precision, {}
     if began is not None:
         return began.precision, {"precision": began.why.get("precision", "")}
-    device = next(student.parameters()).device
     images = -(-share_of(config.batch_size) // config.accumulate)
     measure = partial(fastest_precision, student, batch_size=images, device=device)
     chosen, why = decided(measure)

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from alumnus.data.loader import Bad, give_way
+from alumnus.data.loader import Bad, give_way, handed_over
 from alumnus.data.read import BadImage, read_image
 from alumnus.evaluation.dense.letterbox import Letterbox, letterbox, placed
 from alumnus.log import bar
@@ -54,6 +54,7 @@ def pictures(
     loader = DataLoader(
         chunks,
         batch_size=None,
+        collate_fn=handed_over,
         num_workers=workers,
         prefetch_factor=4 if workers else None,
         worker_init_fn=give_way,
