@@ -45,6 +45,17 @@ def test_a_crop_stays_inside_and_keeps_the_allowed_area(row: int, aspect: float)
         assert 0.2 - 1e-9 <= (right - left) * (bottom - top) <= 0.8 + 1e-9
 
 
+@given(row=st.integers(0, 10**9), aspect=st.floats(0.001, 1000))
+def test_a_crop_may_keep_the_images_own_aspect(row: int, aspect: float) -> None:
+    """UnED's views: the same share of either side, 224 / 256, whatever the shape of the image."""
+    uned = ViewSettings(scale=(0.875**2, 0.875**2), ratio="image")
+    left, top, right, bottom = draw_view(uned, seed=0, key=row, view=0, aspect=aspect).box
+    assert 0 <= left < right <= 1
+    assert 0 <= top < bottom <= 1
+    assert right - left == pytest.approx(0.875)
+    assert bottom - top == pytest.approx(0.875)
+
+
 def test_flip_probability_is_kept() -> None:
     """Of 400 views at probability one quarter, about 100 are mirrored; at 0 none is."""
     settings = ViewSettings(flip=0.25)

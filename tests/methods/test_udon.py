@@ -361,7 +361,7 @@ def test_a_run_cut_in_the_middle_of_a_window_goes_on_to_the_same_bits(
 
 def test_it_goes_on_at_the_very_border_of_a_window(tiny_images: Path, tmp_path: Path) -> None:
     """A checkpoint of step 5 has the losses of the window, and not yet the schedule that comes of them."""
-    settings = {
+    settings: dict[str, Any] = {
         "steps": 9,
         "checkpoint_every": 5,
         "method": "udon",

@@ -35,8 +35,10 @@ def images(tmp_path: Path, tiny_images: Path) -> Path:
     return folder
 
 
-def test_stored_targets_are_the_live_ones_bit_for_bit(tmp_path: Path, images: Path) -> None:
-    """Of every batch, for teachers trusted everywhere and on one domain, whatever the batches of the build were."""
+@pytest.mark.parametrize("ratio", [VIEWS.ratio, "image"])
+def test_stored_targets_are_the_live_ones_bit_for_bit(tmp_path: Path, images: Path, ratio: object) -> None:
+    """Of every batch, for teachers trusted everywhere and on one domain, whatever the batches of the build and the views were."""
+    views = ViewSettings.model_validate({**VIEWS.model_dump(), "ratio": ratio})
     data = open_dataset(images)
     specs = [spec_of(Counting()), spec_of(Counting(2.0), name="circles", domains=[data.domains[0]])]
     live = TargetSource(
@@ -45,12 +47,12 @@ def test_stored_targets_are_the_live_ones_bit_for_bit(tmp_path: Path, images: Pa
         device=CPU,
     )
     stored = TargetSource(
-        speakers_of(store_of(tmp_path / "store", data), specs), domains=data.domains, device=CPU
+        speakers_of(store_of(tmp_path / "store", data, views), specs), domains=data.domains, device=CPU
     )
     assert stored.sizes == ()
     sampler = Sampler(data.domain, name="balanced", batch_size=7, seed=0, views_per_image=VIEWS.per_image)
     for loaded in train_batches(
-        data, sampler, VIEWS, size=16, teacher_sizes=live.sizes, start=0, steps=20, workers=0
+        data, sampler, views, size=16, teacher_sizes=live.sizes, start=0, steps=20, workers=0
     ):
         for name, target in live(loaded.batch).items():
             found = stored(loaded.batch)[name]

@@ -5,13 +5,15 @@ machine, in every worker process and after every restart, and a stored teacher o
 image's bytes (see `data.read`): views stay what they are when a dataset grows, is moved, sorted anew or joined with another. Geometry
 (crop, flip) is shared by the student and all teachers; photometric change is for the student alone.
 
-Random-resized crop as in Szegedy et al., "Going deeper with convolutions" (arXiv 1409.4842), in the form that torchvision made common.
+UnED's training views (arXiv 2309.01858) are `ratio: image` with `scale: [0.7656, 0.7656]`: the image squeezed into 256 x 256, of which
+224 x 224 are cut out. Random-resized crop as in Szegedy et al., "Going deeper with convolutions" (arXiv 1409.4842), in the form that
+torchvision made common.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -31,7 +33,10 @@ class ViewSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     scale: tuple[float, float] = Field((0.4, 1.0), description="share of the image's area that a crop keeps")
-    ratio: tuple[float, float] = Field((0.75, 4 / 3), description="width / height of a crop, before resizing")
+    ratio: tuple[float, float] | Literal["image"] = Field(
+        (0.75, 4 / 3),
+        description="width / height of a crop, before resizing; image: that of the image itself, squeezed into the square",
+    )
     flip: float = Field(
         0.5, ge=0, le=1, description="probability of a mirrored view; 0 where left and right matter"
     )
@@ -46,7 +51,7 @@ class ViewSettings(BaseModel):
     def _ranges(self) -> ViewSettings:
         if not 0 < self.scale[0] <= self.scale[1] <= 1:
             raise ValueError(f"scale {self.scale} must satisfy 0 < low <= high <= 1")
-        if not 0 < self.ratio[0] <= self.ratio[1]:
+        if self.ratio != "image" and not 0 < self.ratio[0] <= self.ratio[1]:
             raise ValueError(f"ratio {self.ratio} must satisfy 0 < low <= high")
         return self
 
@@ -91,7 +96,9 @@ def counter_random(seed: int, purpose: int, first: int, second: int) -> np.rando
 def _crop_box(
     settings: ViewSettings, random: np.random.Generator, aspect: float
 ) -> tuple[float, float, float, float]:
-    low, high = (math.log(edge) for edge in settings.ratio)
+    # Shares of the sides are alike for the image's own aspect, which is that of a square image at ratio 1.
+    ratios, aspect = ((1.0, 1.0), 1.0) if settings.ratio == "image" else (settings.ratio, aspect)
+    low, high = (math.log(edge) for edge in ratios)
     for area, log_ratio, x, y in random.random((ATTEMPTS, 4)):
         share = settings.scale[0] + (settings.scale[1] - settings.scale[0]) * area
         ratio = math.exp(low + (high - low) * log_ratio) / aspect  # in shares of the sides
@@ -99,7 +106,7 @@ def _crop_box(
         if width <= 1 and height <= 1:
             left, top = x * (1 - width), y * (1 - height)
             return left, top, min(left + width, 1.0), min(top + height, 1.0)
-    return _center_box(min(max(aspect, settings.ratio[0]), settings.ratio[1]) / aspect)
+    return _center_box(min(max(aspect, ratios[0]), ratios[1]) / aspect)
 
 
 def _center_box(ratio: float) -> tuple[float, float, float, float]:

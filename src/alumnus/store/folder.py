@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,7 @@ class Geometry:
     """What decides which part of an image a view shows; photometric change is the student's alone and no matter here."""
 
     scale: tuple[float, float]
-    ratio: tuple[float, float]
+    ratio: tuple[float, float] | Literal["image"]
     flip: float
     seed: int
 
@@ -163,7 +163,10 @@ def _read_about(path: Path) -> About:
             raise StoreError(f"{path} is of version {version}, this Alumnus reads version {VERSION}")
         geometry = values.pop("geometry")
         values["geometry"] = Geometry(
-            tuple(geometry["scale"]), tuple(geometry["ratio"]), geometry["flip"], geometry["seed"]
+            tuple(geometry["scale"]),
+            "image" if geometry["ratio"] == "image" else tuple(geometry["ratio"]),
+            geometry["flip"],
+            geometry["seed"],
         )
         values["grid"] = None if values["grid"] is None else tuple(values["grid"])
         values["data"] = tuple(values["data"])
