@@ -113,7 +113,7 @@ def main() -> None:
                 settings["teachers"] = [_teacher(asked.out / f"USCRR-{seed}", "USCRR")]
             found.setdefault(arm, []).append(_cell(asked, f"{arm}-{seed}", settings, dataset))
     results = summary(found, dataset.domains, asked)
-    asked.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    asked.json.write_text(json.dumps(_without_nan(results), indent=1) + "\n", encoding="utf-8")
     print(markdown(results))
 
 
@@ -174,8 +174,10 @@ def _cell(
     with np.load(kept) as file:
         values = {key: file[key] for key in file.files}
     lines = read_metrics(out / "metrics.jsonl")
-    per_line = config.log_every * config.batch_size
-    seconds = sum(per_line / line["images/s"] for line in lines)
+    steps = np.diff([-1.0, *(line["step"] for line in lines)])
+    seconds = sum(
+        count * config.batch_size / line["images/s"] for count, line in zip(steps, lines, strict=True)
+    )
     return {**values, "seconds": seconds, "parameters": num_parameters(student)}
 
 
@@ -294,6 +296,15 @@ def markdown(results: Mapping[str, Any]) -> str:
         else:
             lines += ["", "The oracle is not above USCRR: there is no gap to close."]
     return "\n".join(lines)
+
+
+def _without_nan(value: Any) -> Any:
+    """JSON has no NaN: null, as in results.json."""
+    if isinstance(value, Mapping):
+        return {key: _without_nan(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(each) for each in value]
+    return None if isinstance(value, float) and np.isnan(value) else value
 
 
 def _percent(interval: Interval, *, signed: bool = False) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -39,8 +40,8 @@ def _student() -> Student:
     return Student(NETWORK).eval()
 
 
-def _objective(setup: Setup = SETUP, **settings: object) -> Udon:
-    made = build(Settings(**{"teacher_dim": 12, **settings}), setup)  # type: ignore[arg-type]
+def _objective(setup: Setup = SETUP, **settings: Any) -> Udon:
+    made = build(Settings(**{"teacher_dim": 12, **settings}), setup)
     assert isinstance(made, Udon)
     return made
 
@@ -71,7 +72,8 @@ def _naive(student: Student, objective: Udon, batch: Batch) -> dict[str, float]:
     """The four losses of a batch, image by image, in plain Python and double precision."""
     domain = int(batch.domain[0])
     summaries = student(batch.image).features.summary.double().tolist()
-    u, t, z_u, z_t = [], [], [], []
+    u, t = list[list[float]](), list[list[float]]()
+    z_u, z_t = list[list[float]](), list[list[float]]()
     for summary in summaries:
         b = _unit(summary)
         u.append(_unit(_affine(student.embed, b)))
@@ -303,18 +305,18 @@ def test_frozen_teachers_take_the_place_of_the_heads() -> None:
         ),
     ],
 )
-def test_unsuitable_setups_are_refused(setup: Setup, settings: dict[str, object], words: str) -> None:
+def test_unsuitable_setups_are_refused(setup: Setup, settings: dict[str, Any], words: str) -> None:
     """Each with what to do."""
     with pytest.raises(ConfigError, match=words):
         _objective(setup, **settings)
 
 
-DYNAMIC: dict[str, object] = {"name": "dynamic", "every": 5, "clear_every": 4}
+DYNAMIC: dict[str, Any] = {"name": "dynamic", "every": 5, "clear_every": 4}
 
 
-def _config(out: Path, images: Path, *, calls: int | None = None, **settings: object) -> Config:
+def _config(out: Path, images: Path, *, calls: int | None = None, **settings: Any) -> Config:
     """A run of all that has a state; its standing teacher can be made to stop it."""
-    values: dict[str, object] = {
+    values: dict[str, Any] = {
         "out": out,
         "data": [images / name for name in ("discs", "squares", "crosses")],
         "student": "timm/test_efficientnet",
@@ -359,7 +361,7 @@ def test_a_run_cut_in_the_middle_of_a_window_goes_on_to_the_same_bits(
 
 def test_it_goes_on_at_the_very_border_of_a_window(tiny_images: Path, tmp_path: Path) -> None:
     """A checkpoint of step 5 has the losses of the window, and not yet the schedule that comes of them."""
-    settings = {
+    settings: dict[str, Any] = {
         "steps": 9,
         "checkpoint_every": 5,
         "method": "udon",
@@ -373,7 +375,7 @@ def test_it_goes_on_at_the_very_border_of_a_window(tiny_images: Path, tmp_path: 
 
 def test_the_saved_student_is_the_function_that_was_trained(tiny_images: Path, tmp_path: Path) -> None:
     """Its description says that the head starts at a unit vector; a later method goes on with that."""
-    settings: dict[str, object] = {"teachers": [], "steps": 2, "method": "udon"}
+    settings: dict[str, Any] = {"teachers": [], "steps": 2, "method": "udon"}
     run = train(_config(tmp_path / "run", tiny_images, **settings))
     assert load_student(run.student).architecture.normalise_summary
     later = _config(

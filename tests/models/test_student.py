@@ -231,6 +231,7 @@ def test_a_head_on_a_summary_of_unit_length_does_not_see_its_length() -> None:
     """Bias and all: a backbone whose summaries are three times as long gives the same embedding; without the switch another."""
     for architecture, is_same in ((UDON, True), (CNN, False)):
         student = Student(architecture).eval()
+        assert isinstance(student.embed, nn.Linear)
         nn.init.normal_(student.embed.bias)
         before = student(_image())
         longer = 3 * before.features.summary

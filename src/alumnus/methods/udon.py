@@ -215,6 +215,7 @@ class Udon(Objective):
             if sample is not None:
                 classes, own, offset = sample
         by_student = self.student_classifiers[domain]
+        assert isinstance(by_student, CosineClassifier)
         losses, report = dict[str, Tensor](), dict[str, Tensor]()
 
         def classified(name: str, cosine: Tensor) -> None:
@@ -283,7 +284,7 @@ class Udon(Objective):
         return {"generalist": sum(self.shares[name] * loss for name, loss in found.items())[None] / shares}  # type: ignore[index]
 
     def _domain_of(self, batch: Batch) -> int:
-        found = batch.domain.unique().tolist()
+        found = sorted(set(batch.domain.tolist()))
         if len(found) > 1:
             names = ", ".join(self.domains[domain] for domain in found)
             raise ConfigError(
