@@ -29,7 +29,7 @@ def groups_of(setup: Setup, named: Sequence[str]) -> dict[str, int]:
     """Returns the teachers that give logits, in their order, and how many classes each has.
 
     Args:
-        named: teachers that give logits although their `output` cannot say so.
+        named: teachers that give logits under another name of `output`.
 
     Raises:
         ConfigError: one that is named is no teacher, or one has a single class.

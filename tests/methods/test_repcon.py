@@ -107,8 +107,9 @@ def test_a_detached_embedding_does_not_train_the_backbone() -> None:
     student, objective, targets = make_student(), _objective(), make_targets(TEACHERS)
     objective(student, make_batch(), targets, 0.0).loss.backward()
     with_embedding = [parameter.grad.clone() for parameter in student.backbone.parameters()]  # type: ignore[union-attr]
-    assert student.embed.weight.grad is not None
-    assert student.embed.weight.grad.abs().sum() > 0
+    assert all(
+        parameter.grad is not None and parameter.grad.any() for parameter in student.embed.parameters()
+    )
     for parameter in objective.embedding_heads.parameters():
         parameter.data.zero_()
     student.zero_grad()

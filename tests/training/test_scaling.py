@@ -62,10 +62,12 @@ def test_a_checkpoint_keeps_the_scale(tmp_path: Path) -> None:
     }
     scaling.restore(tensors)
     save_checkpoint(
-        tmp_path, TrainState(layer, nn.Identity(), optimizer, None, scaling), step=1, fingerprint="a"
+        tmp_path, TrainState(layer, nn.Identity(), optimizer, None, scaling=scaling), step=1, fingerprint="a"
     )
     assert (
-        load_checkpoint(tmp_path, TrainState(layer, nn.Identity(), optimizer, None, other), fingerprint="a")
+        load_checkpoint(
+            tmp_path, TrainState(layer, nn.Identity(), optimizer, None, scaling=other), fingerprint="a"
+        )
         == 1
     )
     assert {name: float(tensor) for name, tensor in other.tensors().items()} == {

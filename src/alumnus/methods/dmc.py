@@ -47,7 +47,7 @@ class Settings(MethodSettings):
     )
     logits: tuple[str, ...] = Field(
         (),
-        description="teachers that give logits although their `output` cannot say so, as python: and onnx:",
+        description="teachers that give logits under another name of `output`, as those of a graph (onnx:) have",
     )
 
     @property
