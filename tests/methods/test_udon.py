@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from alumnus.errors import ConfigError
+from alumnus.errors import ConfigError, NonFiniteError
 from alumnus.log import read_metrics
 from alumnus.methods.udon import Settings, Udon, build
 from alumnus.models.artifact import load_student
@@ -22,8 +22,10 @@ from alumnus.training.build import build_student
 from alumnus.training.config import Config
 from alumnus.training.loop import train
 from alumnus.training.recipe import load_config
+from alumnus.training.replay import replay
 from alumnus.types import Batch, Features, Target, Terms
 from tests.training.test_loop import Colours, _bytes, _Stop
+from tests.training.test_replay import Failing
 
 NETWORK = Architecture(model="test_efficientnet", size=32, embed_dim=8, normalise_summary=True)
 SETUP = Setup(num_features=256, embed_dim=8, teachers={}, num_classes={"a": 3, "b": 40})
@@ -393,3 +395,17 @@ def test_a_sampler_that_mixes_domains_is_refused_before_anything_is_written(
     ):
         train(_config(tmp_path / "run", tiny_images, sampler="balanced"))
     assert not (tmp_path / "run").exists() or not list((tmp_path / "run").glob("*.yaml"))
+
+
+def test_a_failed_step_is_done_again_on_the_batch_of_its_schedule(tiny_images: Path, tmp_path: Path) -> None:
+    """Three steps after the last checkpoint and in another window than it: replay learns them again and sees the same images."""
+
+    def config(at: int = 0) -> Config:
+        teachers = [{"model": Failing(at), "name": "quarters", "size": 32}]
+        return _config(tmp_path / "run", tiny_images, teachers=teachers, checkpoint_every=4)
+
+    with pytest.raises(NonFiniteError, match="step 11: teacher quarters"):
+        train(config(at=2 + 11))  # one call finds the width
+    found = replay(config())
+    assert found.failure.step == 11
+    assert found.is_finite
