@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from alumnus.data.dynamic import DynamicSettings
 from alumnus.errors import ConfigError
 from alumnus.methods.plain import Settings
-from alumnus.training.config import Config, decisive, differences, dump, schema
+from alumnus.training.config import Config, dump, schema
 from alumnus.training.recipe import load_config
 
 RECIPE = {
@@ -126,13 +126,6 @@ def test_a_method_of_somebody_else_is_found_by_its_module_path(
         load_config(recipe, method="theirs.empty")
 
 
-def test_differences_ignore_what_is_not_learnt(recipe: Path) -> None:
-    """Another folder or number of workers is the same run; another learning rate is not."""
-    old = yaml.safe_load(dump(load_config(recipe)))
-    assert differences(old, load_config(recipe, ["out=b", "workers=0", "checkpoint_every=5"])) == []
-    assert differences(old, load_config(recipe, ["lr=1"])) == ["lr: was 0.002, is 1.0"]
-
-
 def test_the_schema_describes_every_setting() -> None:
     """Editors get a JSON schema with the fields of the configuration, and stages, which have the same ones but for the folder."""
     found = schema()
@@ -188,15 +181,3 @@ def test_a_sampler_is_a_name_or_the_settings_of_the_dynamic_one(recipe: Path) ->
             load_config(recipe, words)
         for part in parts:
             assert part in str(caught.value)
-
-
-def test_settings_that_came_later_do_not_decide_while_they_change_nothing(recipe: Path) -> None:
-    """A run from before there was `optim.frozen` goes on; another value is a difference."""
-    config = load_config(recipe, ["method=supervised", "teachers=[]"])
-    old = config.model_dump(mode="json")
-    for owner, name in (("optim", "frozen"), ("method", "classifier"), ("method", "normalise_summary")):
-        del old[owner][name]
-    assert differences(old, config) == []
-    assert decisive(old) == decisive(config.model_dump(mode="json"))
-    changed = load_config(recipe, ["method=supervised", "teachers=[]", "optim.frozen=0.2"])
-    assert len(differences(old, changed)) == 1

@@ -39,6 +39,7 @@ from alumnus.classes import groups_of, refuse_weights, side_by_side
 from alumnus.errors import ConfigError
 from alumnus.losses import cosine_distance, soft_target_divergence, squared_mmd
 from alumnus.models.common_space import CommonSpace
+from alumnus.models.heads import module_key
 from alumnus.models.student import Student, StudentOutput
 from alumnus.objective import MethodSettings, Objective, Setup, TeacherWidth
 from alumnus.teachers.normalize import normaliser
@@ -162,7 +163,7 @@ class CommonFeatures(Objective):
         self.reconstruction = default if settings.reconstruction is None else settings.reconstruction
         dims = {name: _dim(teacher, is_map=self.is_map) for name, teacher in featured.items()}
         self.normalisers = nn.ModuleDict(
-            {_key(name): normaliser(settings.normalise, dim) for name, dim in dims.items()}
+            {module_key(name): normaliser(settings.normalise, dim) for name, dim in dims.items()}
         )
         student_dim = _student_dim(settings, setup)
         self.space = CommonSpace(
@@ -239,7 +240,7 @@ class CommonFeatures(Objective):
     def _normalised(self, name: str, features: Features) -> Tensor:
         given = features.patches if self.is_map else features.summary
         assert given is not None
-        chosen = self.normalisers[_key(name)]
+        chosen = self.normalisers[module_key(name)]
         if self.settings.normalise == "running" and self.training:
             chosen.update(given.flatten(0, -2))  # type: ignore[operator]
         standard: Tensor = chosen(given)
@@ -299,8 +300,3 @@ def _check_maps(setup: Setup, featured: dict[str, TeacherWidth]) -> None:
         raise ConfigError(
             "method.features=patches: the student ends in no grid of patches; use method.features=summary"
         )
-
-
-def _key(name: str) -> str:
-    """A name that cannot clash with those of a ModuleDict itself, such as `keys`."""
-    return f"teacher_{name}"

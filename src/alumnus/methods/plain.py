@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from alumnus.errors import ConfigError
 from alumnus.losses import feature_distance
-from alumnus.models.heads import ProjectorKind, projector
+from alumnus.models.heads import ProjectorKind, module_key, projector
 from alumnus.models.student import Student
 from alumnus.objective import MethodSettings, Objective, Setup
 from alumnus.teachers.normalize import Normalise, normaliser
@@ -71,7 +71,7 @@ class Plain(Objective):
         self.is_running = settings.normalise == "running"
         self.normalisers = nn.ModuleDict(
             {
-                _key(name): normaliser(
+                module_key(name): normaliser(
                     settings.normalise, teacher.num_features, teacher.moments, teacher=f"the teacher {name!r}"
                 )
                 for name, teacher in setup.teachers.items()
@@ -96,10 +96,14 @@ class Plain(Objective):
             if len(target.places) == 0:
                 continue
             wanted = self._normalised(name, target.features.summary)
-            distance = feature_distance(self.from_embedding[_key(name)](embedding[target.places]), wanted)
+            distance = feature_distance(
+                self.from_embedding[module_key(name)](embedding[target.places]), wanted
+            )
             if self.from_summary is not None:
                 summary = output.features.summary[target.places]
-                distance = (distance + feature_distance(self.from_summary[_key(name)](summary), wanted)) / 2
+                distance = (
+                    distance + feature_distance(self.from_summary[module_key(name)](summary), wanted)
+                ) / 2
             share = self.weights[name] / sum(self.weights.values())
             total = total + share * distance.mean()
             per_sample = per_sample.index_add(0, target.places, share * distance.detach())
@@ -108,16 +112,13 @@ class Plain(Objective):
 
     @torch.no_grad()
     def _normalised(self, name: str, summary: Tensor) -> Tensor:
-        chosen = self.normalisers[_key(name)]
+        chosen = self.normalisers[module_key(name)]
         if self.is_running and self.training:
             chosen.update(summary)  # type: ignore[operator]
         return chosen(summary)  # type: ignore[no-any-return]
 
 
 def _projectors(in_dim: int, widths: Mapping[str, int], *, kind: ProjectorKind) -> nn.ModuleDict:
-    return nn.ModuleDict({_key(name): projector(in_dim, width, kind=kind) for name, width in widths.items()})
-
-
-def _key(name: str) -> str:
-    """A name that cannot clash with those of a ModuleDict itself, such as `keys`."""
-    return f"teacher_{name}"
+    return nn.ModuleDict(
+        {module_key(name): projector(in_dim, width, kind=kind) for name, width in widths.items()}
+    )

@@ -14,6 +14,8 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional
 
+from alumnus.models.heads import module_key
+
 Kind = Literal["vector", "map"]
 
 
@@ -27,9 +29,11 @@ class CommonSpace(nn.Module):
         align = _align_vector if kind == "vector" else _align_map
         decode = _decode_vector if kind == "vector" else _decode_map
         self.align_student = align(student_dim, hidden_dim)
-        self.align = nn.ModuleDict({_key(name): align(dim, hidden_dim) for name, dim in teacher_dims.items()})
+        self.align = nn.ModuleDict(
+            {module_key(name): align(dim, hidden_dim) for name, dim in teacher_dims.items()}
+        )
         self.decode = nn.ModuleDict(
-            {_key(name): decode(hidden_dim, dim) for name, dim in teacher_dims.items()}
+            {module_key(name): decode(hidden_dim, dim) for name, dim in teacher_dims.items()}
         )
         self.extract: nn.Module = (
             nn.Sequential(nn.Linear(hidden_dim, hidden_dim), nn.ReLU(), nn.Linear(hidden_dim, hidden_dim))
@@ -44,12 +48,12 @@ class CommonSpace(nn.Module):
 
     def of_teacher(self, name: str, feature: Tensor) -> Tensor:
         """Returns (n, H) or (n, H, h, w) of a teacher's features (n, D) or (n, D, h, w)."""
-        common: Tensor = self.extract(self.align[_key(name)](feature))
+        common: Tensor = self.extract(self.align[module_key(name)](feature))
         return common
 
     def reconstruct(self, name: str, common: Tensor) -> Tensor:
         """Returns a teacher's features (n, D) or (n, D, h, w) as they can be told from (n, H) or (n, H, h, w)."""
-        feature: Tensor = self.decode[_key(name)](common)
+        feature: Tensor = self.decode[module_key(name)](common)
         return feature
 
 
@@ -86,8 +90,3 @@ def _decode_map(in_dim: int, out_dim: int) -> nn.Module:
         nn.ReLU(),
         nn.Conv2d(out_dim, out_dim, 1),
     )
-
-
-def _key(name: str) -> str:
-    """A name that cannot clash with those of a ModuleDict itself, such as `keys`."""
-    return f"teacher_{name}"

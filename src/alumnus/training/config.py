@@ -304,47 +304,6 @@ class Config(BaseModel):
         return pick_workers(self.device, processes=local_processes())
 
 
-# May differ between a run and its continuation: they change nothing that is learnt.
-# (A store is known by what it holds: see `_fingerprint` in loop.py.)
-FREE = frozenset(
-    {
-        "out",
-        "together",
-        "workers",
-        "checkpoint_every",
-        "log_every",
-        "resume",
-        "max_bad_fraction",
-        "device",
-        "store",
-        "memory_limit",
-    }
-)
-
-# Came after there were runs. Left out of what decides as long as they have the value that changes nothing, so that older runs go on.
-LATER: Mapping[str, object] = {
-    "freeze": None,
-    "accumulate": 1,
-    "optim.frozen": 0.0,
-    "method.classifier": "separate",  # of supervised
-    "method.normalise_summary": False,  # of supervised
-}
-
-
-def decisive(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns those of a configuration's settings, as JSON values, that decide what is learnt."""
-    found = {key: value for key, value in values.items() if key not in FREE}
-    for path, nothing in LATER.items():
-        *parents, last = path.split(".")
-        for parent in parents:
-            inside = found.get(parent)
-            if isinstance(inside, Mapping) and inside.get(last, nothing) == nothing:
-                found[parent] = {key: value for key, value in inside.items() if key != last}
-        if not parents and found.get(last, nothing) == nothing:
-            found.pop(last, None)
-    return found
-
-
 def schema() -> dict[str, Any]:
     """Returns the JSON schema of a recipe, for editors."""
     found = Config.model_json_schema()
@@ -378,19 +337,3 @@ def schema() -> dict[str, Any]:
 def dump(config: Config) -> str:
     """Returns the resolved configuration as YAML."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-
-
-def differences(old: Mapping[str, Any], new: Config) -> list[str]:
-    """Returns a line for every setting that decides what is learnt and is not as it was."""
-    now = decisive(new.model_dump(mode="json"))
-    then = decisive(old)
-    keys = [*now, *(key for key in then if key not in now)]
-
-    def said(values: Mapping[str, Any], key: str) -> object:
-        return values.get(key, LATER.get(key))  # what is left out has the value that changes nothing
-
-    return [
-        f"{key}: was {said(then, key)!r}, is {said(now, key)!r}"
-        for key in keys
-        if then.get(key) != now.get(key)
-    ]

@@ -25,8 +25,9 @@ from alumnus.objective import Objective, Setup, TeacherWidth
 from alumnus.teachers.targets import Speaker
 from alumnus.training.build import build_student, provenance
 from alumnus.training.checkpoint import Saved, TrainState
-from alumnus.training.config import Config, decisive, method_module
+from alumnus.training.config import Config, method_module
 from alumnus.training.data import class_counts
+from alumnus.training.decisive import decisive
 from alumnus.training.freeze import FrozenStart, freeze, set_training
 from alumnus.training.meter import Meter
 from alumnus.training.moments import save_moments

@@ -27,7 +27,8 @@ import yaml
 from alumnus.errors import ConfigError
 from alumnus.log import append_line, console
 from alumnus.training import lock
-from alumnus.training.config import STAGES, STUDENTS, Config, differences, dump
+from alumnus.training.config import STAGES, STUDENTS, Config, dump
+from alumnus.training.decisive import differences
 from alumnus.training.files import new_name, replace_text
 
 FILES = (
@@ -113,7 +114,9 @@ def open_run(config: Config) -> Run:
         return run
     if config.resume == "never" or not (run.is_done or run.checkpoints.is_dir()):
         return Run(config.out, is_stale=True)  # asked for, or nothing was learnt yet
-    changed = differences(yaml.safe_load(recorded.read_text(encoding="utf-8")), config)
+    changed = differences(
+        yaml.safe_load(recorded.read_text(encoding="utf-8")), config.model_dump(mode="json")
+    )
     if changed:
         raise ConfigError(
             f"out={config.out} holds a run of another configuration:\n  "
