@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from alumnus.distributed import is_main, joined, rank, wait
 from alumnus.training.config import Config
@@ -61,7 +63,7 @@ def _held(images: Path) -> dict[str, object]:
     learn(pupil, batch, targets, step=5)
     parameters = list(pupil.student.parameters())
     assert state.ema is not None
-    kinds = {
+    kinds: dict[str, Sequence[Tensor]] = {
         "weights": parameters,
         "gradients": [p.grad for p in parameters if p.grad is not None],
         "moments": [state.optimizer.state[p]["exp_avg_sq"] for p in parameters if p in state.optimizer.state],

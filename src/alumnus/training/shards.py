@@ -64,7 +64,8 @@ def is_sharded(module: nn.Module) -> bool:
 
 def local(tensor: Tensor) -> Tensor:
     """Returns this process's part of a tensor, in the same memory; all of it, if it is not sharded. Without gradient."""
-    return tensor.detach().to_local() if isinstance(tensor, DTensor) else tensor.detach()
+    part: Tensor = tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    return part.detach()
 
 
 def share_tensors(module: nn.Module) -> None:
