@@ -59,9 +59,10 @@ def test_half_an_environment_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
             pass
 
 
-def test_a_killed_process_costs_a_restart(tiny_images: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("shard", [False, True])
+def test_a_killed_process_costs_a_restart(tiny_images: Path, tmp_path: Path, shard: bool) -> None:
     """kill -9 of one of two: torchrun starts both again, and the run goes on from its last checkpoint to its end."""
-    recipe = _recipe(tmp_path, tiny_images, teacher={}, steps=150, checkpoint_every=5)
+    recipe = _recipe(tmp_path, tiny_images, teacher={}, steps=150, checkpoint_every=5, shard=shard)
     process = two.torchrun("alumnus", "train", recipe, options=["--max-restarts=1"])
     deadline = time.monotonic() + two.TIMEOUT_S
     while not list((tmp_path / "run" / "checkpoints").glob("step-*")) and time.monotonic() < deadline:

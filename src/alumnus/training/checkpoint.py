@@ -5,6 +5,12 @@ sampler goes by) and
 `state.json` (step, fingerprint of the configuration, SHA-256 of the tensors). It is written under another name, synced to disk
 and renamed, so that it is whole or absent; the last good two are kept, and a torn one is skipped. Randomness needs no place in it:
 it is a function of the step.
+
+Of a sharded student (see `shards.py`) the same file is written by the first process from tensors gathered one by one, and read by it and
+spread. Not by torch.distributed.checkpoint: its own format keeps its `.metadata` as a pickle, which runs what is planted in it when it is
+read. Its other one, safetensors, has none, but has every process write and read files of its own, which needs a file system that all
+machines share, and no checksums. Here a run goes on with any number of processes, sharded or not, and only the first one needs the folder;
+the price is that it holds the whole state in main memory while it writes, and that the others wait.
 """
 
 from __future__ import annotations
@@ -23,11 +29,12 @@ import torch
 from torch import Tensor, nn
 
 from alumnus.data.sampler import Sampling
-from alumnus.distributed import from_main, is_main, world_size
+from alumnus.distributed import decided, from_main, is_main, world_size
 from alumnus.errors import CheckpointError
 from alumnus.log import console
 from alumnus.training.optim import Ema
 from alumnus.training.scaling import LossScale
+from alumnus.training.shards import gather_shards, is_sharded, spread
 
 KEEP = 2
 
@@ -47,9 +54,13 @@ class TrainState:
         self.student, self.objective, self.optimizer, self.ema = student, objective, optimizer, ema
         self.sampler = sampler  # the run's, which several students have in common
         self.scaling = scaling  # of the loss, in float16
+        self.is_sharded = is_sharded(student)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Returns every tensor under a name that says where it belongs."""
+        """Returns every tensor, whole, under a name that says where it belongs.
+
+        If the student is sharded, all processes have to ask, and the first gets them.
+        """
         tensors = {f"student/{name}": tensor for name, tensor in self.student.state_dict().items()}
         tensors |= {f"objective/{name}": tensor for name, tensor in self.objective.state_dict().items()}
         if self.ema is not None:
@@ -60,10 +71,15 @@ class TrainState:
             tensors |= {f"optimizer/{number}/{name}": value for name, value in values.items()}
         if self.scaling is not None:
             tensors |= {f"scaling/{name}": tensor for name, tensor in self.scaling.tensors().items()}
+        if self.is_sharded:
+            tensors = gather_shards(tensors)
         return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Puts the tensors of `tensors()` back."""
+        """Puts the tensors of `tensors()` back; if the student is sharded, in all processes those that the first one gives."""
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        if self.is_sharded:
+            tensors = spread(tensors, self._places(parameters))
         self.student.load_state_dict(_under(tensors, "student/"))
         self.objective.load_state_dict(_under(tensors, "objective/"))
         if self.ema is not None:
@@ -73,7 +89,6 @@ class TrainState:
             self.sampler.restore(_under(tensors, "sampler/"))
         if self.scaling is not None:
             self.scaling.restore(_under(tensors, "scaling/"))
-        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         moments: dict[int, dict[str, Tensor]] = {}
         for path, value in _under(tensors, "optimizer/").items():
             number, name = path.split("/")
@@ -81,10 +96,23 @@ class TrainState:
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
 
+    def _places(self, parameters: Sequence[Tensor]) -> dict[str, Tensor]:
+        """What each tensor of a state may be sharded like, by its name."""
+        average = {} if self.ema is None else self.ema.tensors
+        return {
+            **{f"student/{name}": tensor for name, tensor in self.student.state_dict().items()},
+            **{f"ema/{name}": tensor for name, tensor in average.items()},
+            **{
+                f"optimizer/{number}/{name}": parameter
+                for number, parameter in enumerate(parameters)
+                for name in ("exp_avg", "exp_avg_sq")  # of AdamW
+            },
+        }
+
 
 def share_state(state: TrainState) -> None:
-    """Gives every process the state of the first."""
-    if world_size() == 1:
+    """Gives every process the state of the first. Of a sharded student they have it: from its start, or from a checkpoint."""
+    if world_size() == 1 or state.is_sharded:
         return
     data = from_main(lambda: safetensors.torch.save(state.tensors()))
     if not is_main():
@@ -94,14 +122,19 @@ def share_state(state: TrainState) -> None:
 def save_checkpoint(folder: Path, state: TrainState, *, step: int, fingerprint: str) -> Path:
     """Writes `folder/step-N` and removes all but the last two.
 
+    If the student is sharded, all processes have to call it; the first one writes.
+
     Args:
         step: number of steps that are done.
         fingerprint: of the configuration; a checkpoint of another one is refused.
     """
     temporary, final = folder / f".step-{step}.new", folder / f"step-{step}"
+    tensors = state.tensors()
+    if not is_main():
+        return final
     for left in folder.glob(".step-*.new"):  # by a kill
         shutil.rmtree(left, ignore_errors=True)
-    data = safetensors.torch.save(state.tensors())
+    data = safetensors.torch.save(tensors)
     about = {"step": step, "config": fingerprint, "sha256": hashlib.sha256(data).hexdigest()}
     try:
         temporary.mkdir(parents=True)
@@ -142,18 +175,34 @@ def load_checkpoint(folder: Path, state: TrainState, *, fingerprint: str) -> int
 def load_together(several: Sequence[Saved]) -> int:
     """Restores the newest step of which each has a good checkpoint; returns how many steps were done, 0 if there is none.
 
+    All processes have to call it. The first one reads; what is sharded is restored in all, what is not in the first: see `share_state`.
+
     Raises:
         CheckpointError: one belongs to another configuration.
     """
+    read = list[dict[str, Tensor]]()
+
+    def look() -> int:
+        step, found = _newest(several)
+        read.extend(found)
+        return step
+
+    step = decided(look)
+    for number, saved in enumerate(several if step else ()):
+        if is_main() or saved.state.is_sharded:
+            _restore(saved, f"step-{step}", read[number] if is_main() else {})
+    return step
+
+
+def _newest(several: Sequence[Saved]) -> tuple[int, list[dict[str, Tensor]]]:
+    """Returns the newest step of which each has a good checkpoint, and their tensors; 0 if there is none."""
     common = set.intersection(*({path.name for path in _newest_first(saved.folder)} for saved in several))
     for name in sorted(common, key=_steps, reverse=True):
         read = [_good(saved, name) for saved in several]
         found = [tensors for tensors in read if tensors is not None]
         if len(found) == len(several):
-            for saved, tensors in zip(several, found, strict=True):
-                _restore(saved, name, tensors)
-            return _steps(name)
-    return 0
+            return _steps(name), found
+    return 0, []
 
 
 def _good(saved: Saved, name: str) -> dict[str, Tensor] | None:

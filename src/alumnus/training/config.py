@@ -225,6 +225,11 @@ class Config(BaseModel):
         description="micro-batches in which a step's images go through the student, one after another: less memory, the same loss "
         "of the whole batch, a second forward pass",
     )
+    shard: bool = Field(
+        False,
+        description="of several processes each holds a share of the student's weights, gradients, moments and moving average, for students "
+        "too large for one device; no effect in one process",
+    )
     lr: float = Field(1e-3, gt=0, description="peak learning rate")
     optim: OptimSettings = OptimSettings()
     sampler: Annotated[SamplerName | DynamicSettings, BeforeValidator(_sampler)] = Field(
@@ -270,6 +275,14 @@ class Config(BaseModel):
             several = values["students"]
             values = {**values, "student": several[0] if isinstance(several, Sequence) else several}
         return values
+
+    @model_validator(mode="after")
+    def _no_scaled_shards(self) -> Config:
+        if self.shard and self.precision == "float16":
+            raise ValueError(
+                "shard: true does not go with precision=float16, whose loss scaling looks at whole gradients; use bfloat16 or float32"
+            )
+        return self
 
     @property
     def each_student(self) -> tuple[Config, ...]:

@@ -19,6 +19,7 @@ FREE = frozenset(
         "device",
         "store",
         "memory_limit",
+        "shard",
     }
 )
 

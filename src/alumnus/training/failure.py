@@ -11,10 +11,12 @@ from pathlib import Path
 
 from torch import nn
 
+from alumnus.distributed import gathered
 from alumnus.errors import ArtifactError, NonFiniteError
 from alumnus.training.checkpoint import TrainState
 from alumnus.training.files import replace_text
 from alumnus.training.pupil import Pupil, step_seed
+from alumnus.training.shards import local
 from alumnus.types import Batch
 
 FILE = "replay.json"
@@ -92,13 +94,15 @@ def not_finite(state: TrainState) -> str:
 
 
 def bad_gradients(modules: Mapping[str, nn.Module]) -> list[str]:
-    """Returns the names of all parameters whose gradient is NaN or infinite."""
-    return [
-        f"{owner}.{name}"
+    """Returns the names of all parameters whose gradient is NaN or infinite, in whichever process; all have to ask."""
+    gradients = {
+        f"{owner}.{name}": parameter.grad
         for owner, module in modules.items()
         for name, parameter in module.named_parameters()
-        if parameter.grad is not None and not bool(parameter.grad.isfinite().all())
-    ]
+        if parameter.grad is not None
+    }
+    found = gathered([name for name, grad in gradients.items() if not bool(local(grad).isfinite().all())])
+    return [name for name in gradients if name in found]
 
 
 def _failure(pupil: Pupil, batch: Batch, error: NonFiniteError, *, step: int) -> Failure:

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from alumnus.data.dataset import Dataset
 from alumnus.data.loader import Loaded, train_batches
@@ -33,7 +32,7 @@ from alumnus.licences import licence_kind, licence_warning
 from alumnus.log import MetricsFile, bar, console
 from alumnus.teachers.targets import TargetSource
 from alumnus.training.build import pick_device
-from alumnus.training.checkpoint import TrainState, load_together, save_checkpoint, share_state
+from alumnus.training.checkpoint import TrainState, load_together, share_state
 from alumnus.training.config import Config
 from alumnus.training.data import sampler_of, training_data
 from alumnus.training.failure import failure_kept, not_finite
@@ -45,6 +44,7 @@ from alumnus.training.plan import read_plan
 from alumnus.training.pupil import Pupil, make_pupil, step_seed
 from alumnus.training.run import Run, open_run
 from alumnus.training.scaling import MAX_SKIPPED
+from alumnus.training.shards import clip_gradients, gradient_norm
 from alumnus.training.stop import signals_noted
 from alumnus.training.targets import choose_speakers
 from alumnus.training.whole import whole
@@ -151,7 +151,7 @@ def prepare(opened: Sequence[tuple[Config, Run]]) -> Course:
         for config, run in opened
     ]
     begun = [pupil.saved for pupil in pupils if not pupil.run.is_stale]
-    start = decided(lambda: load_together(begun) if len(begun) == len(pupils) else 0)
+    start = load_together(begun) if len(begun) == len(pupils) else 0
     for pupil in pupils:
         share_state(pupil.state)
     return Course(config, pupils, dataset, sampler, source, start, device)
@@ -224,7 +224,7 @@ def _fit(
             line.advance()
             done = step + 1
         if stop.is_agreed():
-            for pupil in writing:
+            for pupil in pupils:
                 _leave(pupil, done)
 
 
@@ -269,7 +269,8 @@ def _update(terms: Terms, state: TrainState, *, step: int, clip_norm: float) -> 
     state.optimizer.zero_grad(set_to_none=True)
     loss = terms.loss if state.scaling is None else state.scaling.scaled(terms.loss)
     loss.backward()  # type: ignore[no-untyped-call]
-    sum_gradients(state.student.parameters(), state.objective.parameters())
+    # Of a sharded student they are summed already, in the backward pass.
+    sum_gradients([] if state.is_sharded else state.student.parameters(), state.objective.parameters())
     if state.scaling is not None and state.scaling.has_overflowed(state.optimizer):
         if state.scaling.skipped_in_a_row < MAX_SKIPPED:
             return False
@@ -279,13 +280,13 @@ def _update(terms: Terms, state: TrainState, *, step: int, clip_norm: float) -> 
             terms=terms.values,
         )
     parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
-    norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
+    norm = gradient_norm(parameters)
     if not torch.isfinite(norm):
         raise NonFiniteError(
             f"the gradient's norm is {float(norm)} though the loss is finite; not finite: {not_finite(state)}",
             terms=terms.values,
         )
-    clip_grads_with_norm_(parameters, clip_norm, norm)
+    clip_gradients(parameters, largest=clip_norm, norm=norm)
     state.optimizer.step()
     if state.ema is not None:
         state.ema.update(state.student, step=step)
@@ -306,17 +307,15 @@ def _note(pupil: Pupil, terms: Terms, metrics: MetricsFile | None, *, step: int,
         line = pupil.meter.line(step=step, lr=lr)
         if metrics is not None:
             metrics.write(line)
-    if metrics is None:
-        return
     if (step + 1) % config.checkpoint_every == 0 and step + 1 < config.steps:
-        save_checkpoint(pupil.run.checkpoints, state, step=step + 1, fingerprint=pupil.fingerprint)
+        pupil.save(done=step + 1)
 
 
 def _leave(pupil: Pupil, done: int) -> None:
     """Saves what is not saved yet."""
-    if done and not (pupil.run.checkpoints / f"step-{done}").is_dir():
-        save_checkpoint(pupil.run.checkpoints, pupil.state, step=done, fingerprint=pupil.fingerprint)
-    pupil.run.say(f"stopped after step {done}; it is saved")
+    if done and not decided((pupil.run.checkpoints / f"step-{done}").is_dir):
+        pupil.save(done=done)
+    _say(pupil.run, f"stopped after step {done}; it is saved")
 
 
 def batches(

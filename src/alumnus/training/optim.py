@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor, nn
+from torch import nn
 
 from alumnus.models.student import Student
+from alumnus.training.shards import local
 
 
 class OptimSettings(BaseModel):
@@ -42,13 +43,18 @@ class OptimSettings(BaseModel):
 def make_optimizer(
     student: Student, objective: nn.Module, settings: OptimSettings, *, lr: float
 ) -> torch.optim.AdamW:
-    """Returns AdamW over the backbone (at its share of lr), the kept heads and the objective's modules."""
+    """Returns AdamW over the backbone (at its share of lr), the kept heads and the objective's modules.
+
+    Of a student that is sharded all parameters are, of an objective none; a group holds one kind, for torch steps no mixture. In a
+    checkpoint parameters go by their number, which sharding does not change.
+    """
     backbone = list(student.backbone.parameters())
     known = {id(parameter) for parameter in backbone}
-    rest = [p for p in (*student.parameters(), *objective.parameters()) if id(p) not in known]
+    heads = [p for p in student.parameters() if id(p) not in known]
+    own = list(objective.parameters())
     groups = [
         *_groups(backbone, base_lr=lr * settings.backbone_lr, weight_decay=settings.weight_decay),
-        *_groups(rest, base_lr=lr, weight_decay=settings.weight_decay),
+        *_groups(heads, own, base_lr=lr, weight_decay=settings.weight_decay),
     ]
     return torch.optim.AdamW(groups, lr=lr, fused=True)
 
@@ -71,6 +77,8 @@ def schedule(settings: OptimSettings, progress: float) -> float:
 class Ema:
     """The moving average of a module's tensors, buffers included (so batch-norm statistics fit the averaged weights).
 
+    Of what is sharded, each process averages its shard.
+
     The decay rises from 0 as (1 + t) / (10 + t), so that a short run is not held back by its first weights.
     """
 
@@ -84,19 +92,17 @@ class Ema:
         decay = min(self.decay, (1 + step) / (10 + step))
         state = module.state_dict()
         floats = [name for name, tensor in self.tensors.items() if tensor.is_floating_point()]
-        torch._foreach_lerp_([self.tensors[n] for n in floats], [state[n] for n in floats], 1 - decay)
+        ours, theirs = [local(self.tensors[n]) for n in floats], [local(state[n]) for n in floats]
+        torch._foreach_lerp_(ours, theirs, 1 - decay)
         for name in self.tensors.keys() - set(floats):
             self.tensors[name].copy_(state[name])
 
 
-def _groups(
-    parameters: Iterable[nn.Parameter], *, base_lr: float, weight_decay: float
-) -> list[dict[str, object]]:
-    decayed: list[Tensor] = []
-    plain: list[Tensor] = []
-    for parameter in parameters:
-        (decayed if parameter.ndim > 1 else plain).append(parameter)
+def _groups(*owners: Sequence[nn.Parameter], base_lr: float, weight_decay: float) -> list[dict[str, object]]:
+    """What decays of each owner, then what does not."""
+    decayed = [[p for p in owner if p.ndim > 1] for owner in owners]
+    plain = [[p for p in owner if p.ndim <= 1] for owner in owners]
     return [
-        {"params": decayed, "base_lr": base_lr, "weight_decay": weight_decay},
-        {"params": plain, "base_lr": base_lr, "weight_decay": 0.0},
+        *({"params": params, "base_lr": base_lr, "weight_decay": weight_decay} for params in decayed),
+        *({"params": params, "base_lr": base_lr, "weight_decay": 0.0} for params in plain),
     ]

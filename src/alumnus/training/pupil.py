@@ -24,7 +24,7 @@ from alumnus.moments import Moments
 from alumnus.objective import Objective, Setup, TeacherWidth
 from alumnus.teachers.targets import Speaker
 from alumnus.training.build import build_student, provenance
-from alumnus.training.checkpoint import Saved, TrainState
+from alumnus.training.checkpoint import Saved, TrainState, save_checkpoint
 from alumnus.training.config import Config, method_module
 from alumnus.training.data import class_counts
 from alumnus.training.decisive import decisive
@@ -35,6 +35,7 @@ from alumnus.training.optim import Ema, make_optimizer
 from alumnus.training.plan import Mode, Plan, StudentPrecision, fastest_precision, read_plan
 from alumnus.training.run import Run
 from alumnus.training.scaling import LossScale
+from alumnus.training.shards import gather_shards, shard, share_tensors
 from alumnus.training.whole import gather_outputs
 
 
@@ -69,15 +70,26 @@ class Pupil:
         set_training(self.student)
         self.objective.train()
 
+    def save(self, *, done: int) -> None:
+        """Writes a checkpoint after `done` steps; all processes call it, the first one writes."""
+        if is_main() or self.state.is_sharded:
+            save_checkpoint(self.run.checkpoints, self.state, step=done, fingerprint=self.fingerprint)
+
     def finish(self) -> None:
         """Writes the student folder."""
+        student, weights = self.student, None if self.state.ema is None else self.state.ema.tensors
+        if self.state.is_sharded:
+            weights = gather_shards(weights or student.state_dict())
         if not is_main():
             return
-        if self.state.ema is not None:
-            self.student.load_state_dict(self.state.ema.tensors)
-        self.objective.finish(self.student)
+        if self.state.is_sharded:
+            student = Student(student.architecture).to(self.student.mean.device)
+            student.classify(self.student.classes)
+        if weights is not None:
+            student.load_state_dict(weights)
+        self.objective.finish(student)
         about = provenance(self.config, self.dataset, self._manifest)
-        save_student(self.student, self.run.student, provenance=about, card=_card(self.config))
+        save_student(student, self.run.student, provenance=about, card=_card(self.config))
         (self.run.folder / "replay.json").unlink(missing_ok=True)  # of a step that failed once
         self.run.say(f"student written to {self.run.student}")
 
@@ -110,6 +122,13 @@ def make_pupil(
     student.micro_batches = config.accumulate
     if world_size() > 1:
         synchronise(student, device=device)
+    if world_size() > 1 and config.shard:
+        share_tensors(student)
+        share_tensors(objective)
+        shard(student, device=device)
+    elif config.shard:
+        console.print("shard: true has no effect in one process; torchrun starts several")
+    if world_size() > 1:
         gather_outputs(student, total=config.batch_size, device=device)
     optimizer = make_optimizer(student, objective, config.optim, lr=config.lr)
     scaling = LossScale(device) if precision == "float16" else None
