@@ -43,7 +43,7 @@ def make_optimizer(
     student: Student, objective: nn.Module, settings: OptimSettings, *, lr: float
 ) -> torch.optim.AdamW:
     """Returns AdamW over the backbone (at its share of lr), the kept heads and the objective's modules."""
-    backbone = list(student.backbone.parameters())
+    backbone = [parameter for network in student.networks for parameter in network.parameters()]
     known = {id(parameter) for parameter in backbone}
     rest = [p for p in (*student.parameters(), *objective.parameters()) if id(p) not in known]
     groups = [
