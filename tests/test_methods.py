@@ -46,6 +46,12 @@ def _given(name: str) -> dict[str, object]:
             return {"teachers": [{**classifier, "output": "logits"}], "method": name}
         case "dmc":
             return {"teachers": [classifier], "method": method}
+        case "rkd":
+            return {
+                "teachers": [colours],
+                "method": name,
+                "student": {"model": "timm/test_vit", "split": 0.4},
+            }
     return {"teachers": [colours], "method": name}
 
 
@@ -66,8 +72,7 @@ def test_a_method_trains_a_student(name: str, tiny_images: Path, tmp_path: Path)
     config = load_config(
         out=tmp_path / name,
         data=tiny_images,
-        student="timm/mobilenetv3_small_050",
-        **_given(name),
+        **{"student": "timm/mobilenetv3_small_050", **_given(name)},
         sampler="round_robin" if settings.wants_single_domains else "balanced",
         size=32,
         embed_dim=8,

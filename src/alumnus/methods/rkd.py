@@ -11,8 +11,9 @@ see models/split.py). In three phases, each a share of the steps:
 T is the teacher's summary, standardised by running statistics of the first phase. S and A are in its space: with the student's summaries
 s of S and s + a of both (a linear layer each brings them to one width), and an affine map P, S = P(s) and A = P(s + a) - P(s). The sum is
 what predicts: the student's embedding, classifier and summary are those of s + a. d is |T - S|^2 / D (`l2`), attention transfer
-(Zagoruyko and Komodakis 2017, arXiv 1612.03928) on the last grids (`attention`; the teacher's is brought to the student's), or their sum (`both`). task is a cosine classifier's
-cross-entropy on the embedding (NormFace, arXiv 1704.06369, over the classes of all domains) where images have labels.
+(Zagoruyko and Komodakis 2017, arXiv 1612.03928) on the last grids (`attention`; the teacher's is brought to the student's), or their
+sum (`both`). task is a cosine classifier's cross-entropy on the embedding (NormFace, arXiv 1704.06369, over the classes of all domains)
+where images have labels.
 
 Differences from the paper, whose settings and rule of separation we do not know: all layers are narrowed alike; the residual is that of
 the last feature alone; maps P are kept at training only, the joins go with the student. The embedding, which the paper has not, has a map

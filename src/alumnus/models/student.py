@@ -82,8 +82,8 @@ class Student(nn.Module):
     """Backbone, input normalisation and the universal embedding head (one affine layer or an MLP, then unit length).
 
     A method that teaches classes gives it a classifier too, one affine layer on the backbone's summary: see `classify`. And it may keep
-    adaptors, each of which says what one teacher would say: see `keep`. With an assistant, the backbone is the first of two networks and the
-    summary is of both.
+    adaptors, each of which says what one teacher would say: see `keep`. With an assistant, the backbone is the first of two networks and
+    the summary is of both.
     """
 
     mean: Tensor
