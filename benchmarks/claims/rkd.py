@@ -5,7 +5,7 @@ Arms: the undivided student, which has the same loss all along; the same network
 which together cost no more multiply-adds; and the first of these two trained by itself for all steps (S alone), which costs less. Scored on
 test pictures, three seeds, each with a teacher of its own:
 
-    accuracy   of the class of near training pictures, by the embedding (weighted 10-NN)
+    accuracy   of the class of near training pictures, by the embedding (weighted 20-NN)
     residual   |T - M(v)|^2 / |T - mean|^2, T the teacher's summary, M the best affine map of the student's summary v on training pictures
 
 and of S + A the residual of its first network's own summary, which it takes away from: before and after.

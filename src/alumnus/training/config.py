@@ -130,6 +130,7 @@ SHORT_FORMS = {
     "StudentSpec": "model",
     "TeacherSpec": "model",
     "StoreSettings": "path",
+    "SplitSpec": "ratio",
 }  # a text instead is that key
 
 
@@ -371,7 +372,7 @@ def schema() -> dict[str, Any]:
     found = Config.model_json_schema()
     for kind, key in SHORT_FORMS.items():
         whole = found["$defs"][kind]
-        found["$defs"][kind] = {"anyOf": [{**whole["properties"][key], "type": "string"}, whole]}
+        found["$defs"][kind] = {"anyOf": [{"type": "string", **whole["properties"][key]}, whole]}
     name = {"type": "string", "pattern": STAGE_NAME, "description": "of its run, out/stages/NAME"}
     own = {key: value for key, value in found["properties"].items() if key != "out"}
     stage = {
