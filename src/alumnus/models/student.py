@@ -182,6 +182,8 @@ class Student(nn.Module):
     def levels(self, image: Tensor) -> tuple[Tensor, ...]:
         """Returns the backbone's grids (B, D, h, w) float32, fine to coarse, of images as for `forward`; an assistant's beside them."""
         image = self._normalised(image)
+        if self.assistant is None:
+            return levels(self.backbone, image)
         each = [levels(network, image) for network in self.networks]
         return tuple(torch.cat(same, dim=1) for same in zip(*each, strict=True))
 
