@@ -133,7 +133,7 @@ def test_a_plain_run_reads_well(tmp_path: Path) -> None:
     assert "Did it consolidate? Yes." in text
     assert "+.100" in text
     assert "a 1,200 (3 with nothing to find, scored 0)" in text
-    assert text.count("<table>") == 5
+    assert text.count("<table>") == 6
     assert "Images per second" in text
 
 
@@ -155,4 +155,4 @@ def test_interference_is_a_table_of_signed_differences(tmp_path: Path) -> None:
     assert '<td class="macro heat cold" style="--heat: 22%"><b>−.100</b>' in section
     alone = make_results({"student": ("student", 0.5), "x": ("pixels", 0.1)})
     (tmp_path / "results.json").write_text(alone.to_json())
-    assert "interference" not in write_report(tmp_path).read_text()
+    assert 'id="interference"' not in write_report(tmp_path).read_text()

@@ -14,6 +14,7 @@ from alumnus.training.data import sampler_of
 from alumnus.training.loop import batches, prepare, terms_of, train
 from alumnus.training.recipe import load_config
 from alumnus.training.run import Run
+from tests.given import given
 
 VIT = {"model": "timm/vit_tiny_patch16_224", "model_args": {"depth": 1, "embed_dim": 48, "num_heads": 2}}
 
@@ -70,9 +71,8 @@ def _step(config: Config) -> dict[str, Tensor]:
 @pytest.mark.parametrize("method", method_names())
 def test_a_step_is_that_of_the_whole_batch(method: str, tiny_images: Path, tmp_path: Path) -> None:
     """Loss, all terms and all gradients, whatever the method makes of the batch."""
-    settings: dict[str, object] = {"method": method, **({"teachers": []} if method == "supervised" else {})}
-    wanted = _step(_config(tmp_path / "whole", tiny_images, **settings))
-    found = _step(_config(tmp_path / "pieces", tiny_images, accumulate=3, **settings))
+    wanted = _step(_config(tmp_path / "whole", tiny_images, **given(method)))
+    found = _step(_config(tmp_path / "pieces", tiny_images, accumulate=3, **given(method)))
     assert found.keys() == wanted.keys()
     for name, tensor in wanted.items():
         assert float((found[name] - tensor).norm()) <= 1e-4 * float(tensor.norm()) + 1e-6, name

@@ -407,4 +407,12 @@ def differences(old: Mapping[str, Any], new: Config) -> list[str]:
     now = decisive(new.model_dump(mode="json"))
     then = decisive(old)
     keys = [*now, *(key for key in then if key not in now)]
-    return [f"{k}: was {then.get(k)!r}, is {now.get(k)!r}" for k in keys if then.get(k) != now.get(k)]
+
+    def said(values: Mapping[str, Any], key: str) -> object:
+        return values.get(key, LATER.get(key))  # what is left out has the value that changes nothing
+
+    return [
+        f"{key}: was {said(then, key)!r}, is {said(now, key)!r}"
+        for key in keys
+        if then.get(key) != now.get(key)
+    ]
