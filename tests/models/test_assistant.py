@@ -55,13 +55,15 @@ def test_the_summary_is_the_sum_of_both(architecture: Architecture) -> None:
     student = _student(architecture)
     output = student(_image())
     image = student._normalised(_image())
+    assert student.assistant is not None
+    assert student.join is not None
     first = student.join(extract(student.backbone, image).summary)
     second = student.assistant.join(extract(student.assistant.backbone, image).summary)
     torch.testing.assert_close(output.features.summary, first + second)
     torch.testing.assert_close(output.alone, first)
     wanted = nn.functional.normalize(student.embed(first + second), dim=-1)
     torch.testing.assert_close(output.embedding, wanted)
-    assert output.features.summary.shape == (3, architecture.assistant.dim)
+    assert output.features.summary.shape == (3, student.num_features)
 
 
 @EACH

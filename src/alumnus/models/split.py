@@ -130,7 +130,7 @@ def _narrower(model: str, size: int, model_args: dict[str, Any]) -> list[tuple[s
     elif isinstance(network, ResNet):
         found = [(model, {**model_args, "channels": channels}) for channels in _channels(network)]
     elif isinstance(network, VisionTransformer):
-        heads = network.blocks[0].attn.num_heads
+        heads = int(vars(network.get_submodule("blocks.0.attn"))["num_heads"])
         dims = range(heads * HEAD_DIM, network.embed_dim, heads * HEAD_DIM)
         found = [(model, {**model_args, "embed_dim": dim, "num_heads": heads}) for dim in dims]
     else:
@@ -147,7 +147,7 @@ def _channels(network: ResNet) -> list[list[int]]:
     """The stages' channels before a block's expansion, from narrow to wide, without the given ones."""
     given = []
     for stage, info in zip(("layer1", "layer2", "layer3", "layer4"), network.feature_info[-4:], strict=True):
-        expansion = network.get_submodule(stage)[0].expansion
+        expansion: int = network.get_submodule(f"{stage}.0").expansion  # type: ignore[assignment]  # of its class
         given.append(info["num_chs"] // expansion)
     found = []
     for step in range(1, WIDTHS):
