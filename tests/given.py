@@ -26,7 +26,7 @@ class Brightness(nn.Module):
 
 
 def given(name: str) -> dict[str, object]:
-    """Teachers, settings and sampler of a method."""
+    """Teachers, settings and sampler of a method, and its student if that is not any one."""
     colours = {"model": Colours(), "name": "colours", "size": 32}
     classifier = {"model": Brightness(), "name": "brightness", "size": 32, "output": "logits"}
     teachers: dict[str, list[object]] = {
@@ -41,4 +41,5 @@ def given(name: str) -> dict[str, object]:
         "teachers": teachers.get(name, [colours]),
         "method": name,
         "sampler": "round_robin" if settings.wants_single_domains else "balanced",
+        **({"student": {"model": "timm/test_vit", "split": 0.4}} if name == "rkd" else {}),
     }

@@ -30,8 +30,7 @@ def test_a_method_trains_a_student(name: str, tiny_images: Path, tmp_path: Path)
     config = load_config(
         out=tmp_path / name,
         data=tiny_images,
-        student="timm/mobilenetv3_small_050",
-        **given(name),
+        **{"student": "timm/mobilenetv3_small_050", **given(name)},
         size=32,
         embed_dim=8,
         steps=30,

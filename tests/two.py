@@ -132,6 +132,15 @@ def configs(folder: Path, images: Path) -> dict[str, Config]:
             method={"name": "cfl", "logits": ["classes"]},
             steps=8,
         ),
+        "rkd": config(
+            folder / "rkd",
+            images,
+            student={**VIT, "split": 0.4},
+            teachers=quarters,
+            method={"name": "rkd", "phases": [0.4, 0.3, 0.3]},
+            max_bad_fraction=0.5,
+            steps=10,
+        ),
     }
 
 

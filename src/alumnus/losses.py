@@ -207,3 +207,13 @@ def soft_target_divergence(logits: Tensor, target: Tensor, known: Tensor) -> Ten
     ours = functional.log_softmax(torch.where(known, logits.float(), nowhere), dim=-1)
     theirs = functional.log_softmax(torch.where(known, target.float(), nowhere), dim=-1)
     return (theirs.exp() * (theirs - ours) * known).sum(-1)
+
+
+def attention_distance(student: Tensor, teacher: Tensor) -> Tensor:
+    """Returns the squared distance (B,), in [0, 2], of where two networks look: patches (B, N, D) and (B, N, E) of the same grid.
+
+    Attention transfer (Zagoruyko and Komodakis 2017, arXiv 1612.03928, eq. 2): a map is the sum over channels of squares, of unit length.
+    The paper adds up distances, its code takes their squares, as here.
+    """
+    ours, theirs = (patches.float().square().sum(-1) for patches in (student, teacher))
+    return (functional.normalize(ours, dim=1) - functional.normalize(theirs, dim=1)).square().sum(1)

@@ -86,6 +86,7 @@ class Setup:
         str, int
     ]  # domain -> classes that occur in the training data, in the dataset's order
     taps: Taps = field(default_factory=Taps)  # of the student, if the method's settings need them
+    has_assistant: bool = False  # whether the student is of two networks
 
 
 class Objective(nn.Module, ABC):

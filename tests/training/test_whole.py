@@ -90,6 +90,7 @@ def test_the_gradients_are_those_of_one_process(
         ("udon", 1e-3),
         ("fitted", 1e-3),
         ("cfl", 1e-3),
+        ("rkd", 1e-3),
     ],
 )
 def test_the_loss_curve_is_that_of_one_process(both: Path, one: Path, name: str, tolerance: float) -> None:

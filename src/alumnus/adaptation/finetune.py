@@ -294,16 +294,19 @@ def _optimizer(
         {"params": [head.weight], "base_lr": lr, "weight_decay": weight_decay},
         {"params": [head.bias], "base_lr": lr, "weight_decay": 0.0},
     ]
-    for group in layer_groups(
-        classifier.student.backbone, layer_decay=layer_decay, weight_decay=weight_decay
-    ):
-        groups.append(
-            {
-                "params": group.parameters,
-                "base_lr": lr * group.lr_share,
-                "weight_decay": group.weight_decay,
-            }
-        )
+    student = classifier.student
+    for network in student.networks:
+        for group in layer_groups(network, layer_decay=layer_decay, weight_decay=weight_decay):
+            groups.append(
+                {
+                    "params": group.parameters,
+                    "base_lr": lr * group.lr_share,
+                    "weight_decay": group.weight_decay,
+                }
+            )
+    if student.assistant is not None and student.join is not None:
+        joins = [*student.join.parameters(), *student.assistant.join.parameters()]
+        groups.append({"params": joins, "base_lr": lr, "weight_decay": 0.0})
     return torch.optim.AdamW(groups, lr=lr, fused=True)
 
 

@@ -3,6 +3,7 @@
     model.safetensors   the backbone under timm's names; with config.json it is a timm `local-dir:` folder,
     config.json         so timm.create_model("local-dir:FOLDER", pretrained=True) and TimmWrapper load the backbone
     heads.safetensors   the embedding head; the classifier, and adaptors to teachers' spaces, if there are some
+    assistant.safetensors   only of a student of two networks: the second one, and the layers that join them; timm loads the first alone
     alumnus.json        version, architecture, preprocessing, groups of classes, provenance
     README.md           the model card
 
@@ -26,12 +27,14 @@ import torch
 
 from alumnus.errors import ArtifactError, ConfigError
 from alumnus.models.adaptors import AdaptorKind, AdaptorShape
+from alumnus.models.assistant import AssistantShape
 from alumnus.models.backbone import size_arguments
 from alumnus.models.student import Architecture, Student
 
 VERSION = 1
 FILES = ("model.safetensors", "config.json", "heads.safetensors", "alumnus.json")
 BACKBONE, HEADS = "backbone.", ("embed.", "classifier.", "spaces.")
+ASSISTANT = "assistant.safetensors"
 
 
 def save_student(
@@ -52,6 +55,9 @@ def save_student(
     )
     heads = {name: tensor for name, tensor in state.items() if name.startswith(HEADS)}
     safetensors.torch.save_file(heads, temporary / "heads.safetensors", metadata={"format": "pt"})
+    if student.assistant is not None:
+        joined = {name: tensor for name, tensor in state.items() if name.startswith(("assistant.", "join."))}
+        safetensors.torch.save_file(joined, temporary / ASSISTANT, metadata={"format": "pt"})
     _write_json(temporary / "config.json", _timm_config(student))
     about = {
         "version": VERSION,
@@ -79,6 +85,8 @@ def load_student(folder: str | Path) -> Student:
         raise ArtifactError(f"{folder / 'alumnus.json'} does not describe a student: {error!r}") from error
     tensors = {f"{BACKBONE}{name}": value for name, value in _read(folder / "model.safetensors").items()}
     tensors |= _read(folder / "heads.safetensors")
+    if student.assistant is not None:
+        tensors |= _read(folder / ASSISTANT)
     try:
         student.load_state_dict(tensors)
     except RuntimeError as error:
@@ -112,6 +120,8 @@ def _fields(architecture: Architecture) -> dict[str, Any]:
     fields = dataclasses.asdict(architecture)
     if not fields["spaces"]:
         del fields["spaces"]  # so that a student without them is read by an Alumnus that knows none
+    if fields["assistant"] is None:
+        del fields["assistant"]
     return fields
 
 
@@ -119,6 +129,8 @@ def _architecture(fields: Mapping[str, Any]) -> Architecture:
     lists = ("mean", "std", "embed_hidden")
     fields = {key: tuple(value) if key in lists else value for key, value in fields.items()}
     fields["spaces"] = {name: _shape(shape) for name, shape in fields.get("spaces", {}).items()}
+    if fields.get("assistant") is not None:
+        fields["assistant"] = AssistantShape(**fields["assistant"])
     return Architecture(**fields)
 
 
@@ -146,7 +158,7 @@ def _timm_config(student: Student) -> dict[str, Any]:
     return {
         "architecture": name,
         "num_classes": 0,
-        "num_features": student.num_features,
+        "num_features": student.backbone_dim,
         "model_args": {**size_arguments(name, architecture.size), **architecture.model_args},
         "pretrained_cfg": {
             "input_size": [3, architecture.size, architecture.size],

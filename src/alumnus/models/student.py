@@ -6,8 +6,9 @@ Axes: B images, S side in px, D width of the backbone's summary, E width of the 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import partial, reduce
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -16,14 +17,25 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from alumnus.models.adaptors import Adaptor, AdaptorShape
+from alumnus.models.assistant import (
+    Assistant,
+    AssistantShape,
+    Learning,
+    first_join,
+    joint_taps,
+    side_by_side,
+    standing_still,
+)
 from alumnus.models.backbone import (
     IMAGENET_MEAN,
     IMAGENET_STD,
+    Taps,
     create_backbone,
     extract,
     extract_stages,
     feature_dim,
     levels,
+    taps_of,
 )
 from alumnus.models.heads import affine_layers, module_key
 from alumnus.models.micro_batches import in_micro_batches
@@ -43,6 +55,9 @@ class StudentOutput(NamedTuple):
     ] = ()  # (B, N, D_s) float32, of earlier stages, pooled to the last grid, if asked for
     spaces: Mapping[str, Tensor] = MappingProxyType({})  # teacher -> (B, D_t) float32, if asked for
     logits: Tensor | None = None  # (B, C) float32; None without a classifier
+    alone: Tensor | None = (
+        None  # (B, D) float32, the summary without the assistant's part; None without an assistant
+    )
 
 
 @dataclass(frozen=True)
@@ -60,13 +75,15 @@ class Architecture:
     spaces: Mapping[str, AdaptorShape] = field(
         default_factory=dict
     )  # of the adaptors that are kept, by teacher
+    assistant: AssistantShape | None = None  # a second network beside `model`, see models/assistant.py
 
 
 class Student(nn.Module):
     """Backbone, input normalisation and the universal embedding head (one affine layer or an MLP, then unit length).
 
     A method that teaches classes gives it a classifier too, one affine layer on the backbone's summary: see `classify`. And it may keep
-    adaptors, each of which says what one teacher would say: see `keep`.
+    adaptors, each of which says what one teacher would say: see `keep`. With an assistant, the backbone is the first of two networks and
+    the summary is of both.
     """
 
     mean: Tensor
@@ -81,7 +98,11 @@ class Student(nn.Module):
                 architecture.model, size=architecture.size, model_args=architecture.model_args
             )
         self.backbone = backbone
-        self.num_features = feature_dim(backbone, size=architecture.size)
+        self.backbone_dim = feature_dim(backbone, size=architecture.size)  # of the backbone alone
+        shape = architecture.assistant
+        self.assistant = None if shape is None else Assistant(shape, size=architecture.size)
+        self.join = None if shape is None else first_join(self.backbone_dim, shape.dim)
+        self.num_features = self.backbone_dim if shape is None else shape.dim
         self.micro_batches = 1  # in how many pieces images go through while it is trained
         self.embed = _embedding_head(self.num_features, architecture)
         self.spaces = nn.ModuleDict(
@@ -110,6 +131,7 @@ class Student(nn.Module):
         stages: bool = False,
         spaces: bool = False,
         head_only: bool = False,
+        learning: Learning = "both",
     ) -> StudentOutput:
         """Returns features, embedding and, with a classifier, logits of images (B, 3, S, S), uint8 or float in [0, 1].
 
@@ -117,8 +139,17 @@ class Student(nn.Module):
             patches, stages: also give the patches, and what earlier stages say.
             spaces: also give what the adaptors that are kept say.
             head_only: give the embedding once more, without gradient to the backbone.
+            learning: of a student with an assistant. `first`: the assistant is left out, of patches and stages too. `assistant`: the first
+                network is in eval mode and gets no gradient.
         """
-        forward = partial(self._output, patches=patches, stages=stages, spaces=spaces, head_only=head_only)
+        forward = partial(
+            self._output,
+            patches=patches,
+            stages=stages,
+            spaces=spaces,
+            head_only=head_only,
+            learning=learning,
+        )
         if self.micro_batches == 1 or not torch.is_grad_enabled():
             return forward(image)
         pieces = in_micro_batches(forward, image, count=self.micro_batches, module=self)
@@ -143,18 +174,38 @@ class Student(nn.Module):
             nn.Linear(self.num_features, sum(classes.values()), device=device) if classes else None
         )
 
+    @property
+    def networks(self) -> list[nn.Module]:
+        """The backbone, and the assistant's."""
+        return [self.backbone, *([] if self.assistant is None else [self.assistant.backbone])]
+
     def levels(self, image: Tensor) -> tuple[Tensor, ...]:
-        """Returns the backbone's grids (B, D, h, w) float32, fine to coarse, of images as for `forward`."""
-        return levels(self.backbone, self._normalised(image))
+        """Returns the backbone's grids (B, D, h, w) float32, fine to coarse, of images as for `forward`; an assistant's beside them."""
+        image = self._normalised(image)
+        if self.assistant is None:
+            return levels(self.backbone, image)
+        each = [levels(network, image) for network in self.networks]
+        return tuple(torch.cat(same, dim=1) for same in zip(*each, strict=True))
+
+    def taps(self) -> Taps:
+        """Returns the shapes of patches and earlier stages."""
+        return reduce(joint_taps, [taps_of(network, size=self.size) for network in self.networks])
 
     def _output(
-        self, image: Tensor, *, patches: bool, stages: bool, spaces: bool, head_only: bool
+        self,
+        image: Tensor,
+        *,
+        patches: bool,
+        stages: bool,
+        spaces: bool,
+        head_only: bool,
+        learning: Learning,
     ) -> StudentOutput:
-        earlier: tuple[Tensor, ...] = ()
-        if stages or (spaces and any(shape.stage_dims for shape in self.architecture.spaces.values())):
-            features, earlier = extract_stages(self.backbone, self._normalised(image), patches=patches)
-        else:
-            features = extract(self.backbone, self._normalised(image), patches=patches)
+        with_stages = stages or (
+            spaces and any(shape.stage_dims for shape in self.architecture.spaces.values())
+        )
+        extracted = partial(_extracted, image=self._normalised(image), patches=patches, stages=with_stages)
+        features, earlier, alone = self._together(extracted, learning)
         summary = features.summary
         return StudentOutput(
             features,
@@ -163,7 +214,24 @@ class Student(nn.Module):
             earlier if stages else (),
             self._spaces(summary, earlier) if spaces else {},
             None if self.classifier is None else self.classifier(summary).float(),
+            alone,
         )
+
+    def _together(
+        self, extracted: Callable[[nn.Module], tuple[Features, tuple[Tensor, ...]]], learning: Learning
+    ) -> tuple[Features, tuple[Tensor, ...], Tensor | None]:
+        """What the networks say as one, their stages side by side, and the summary of the first alone."""
+        if self.assistant is None or self.join is None:
+            return (*extracted(self.backbone), None)
+        with standing_still(self.backbone, self.join) if learning == "assistant" else nullcontext():
+            first, earlier = extracted(self.backbone)
+            alone = self.join(first.summary).float()
+        if learning == "first":
+            return first._replace(summary=alone), earlier, alone
+        second, its_earlier = extracted(self.assistant.backbone)
+        summary = alone + self.assistant.join(second.summary).float()
+        both = (torch.cat(same, dim=-1) for same in zip(earlier, its_earlier, strict=True))
+        return side_by_side(first, second, summary=summary), tuple(both), alone
 
     def _embedded(self, summary: Tensor) -> Tensor:
         if self.architecture.normalise_summary:
@@ -193,7 +261,7 @@ def over_tensors(function: Callable[..., Tensor], *outputs: StudentOutput) -> St
         return function(*there) if there else None
 
     summaries, patches = zip(*(output.features for output in outputs), strict=True)
-    _, embeddings, head_only, stages, spaces, logits = zip(*outputs, strict=True)
+    _, embeddings, head_only, stages, spaces, logits, alone = zip(*outputs, strict=True)
     return StudentOutput(
         Features(function(*summaries), each(*patches)),
         function(*embeddings),
@@ -201,7 +269,16 @@ def over_tensors(function: Callable[..., Tensor], *outputs: StudentOutput) -> St
         tuple(function(*same) for same in zip(*stages, strict=True)),
         {name: function(*(of[name] for of in spaces)) for name in spaces[0]},
         each(*logits),
+        each(*alone),
     )
+
+
+def _extracted(
+    network: nn.Module, *, image: Tensor, patches: bool, stages: bool
+) -> tuple[Features, tuple[Tensor, ...]]:
+    if stages:
+        return extract_stages(network, image, patches=patches)
+    return extract(network, image, patches=patches), ()
 
 
 def _embedding_head(num_features: int, architecture: Architecture) -> nn.Module:

@@ -16,6 +16,7 @@ from alumnus.distributed import is_launched, local_rank
 from alumnus.errors import ConfigError
 from alumnus.models.artifact import load_student
 from alumnus.models.backbone import create_backbone, input_statistics, size_arguments
+from alumnus.models.split import split_network
 from alumnus.models.student import Architecture, Student
 from alumnus.models.weights import load_into, load_state
 from alumnus.training.config import Config, StudentSpec
@@ -59,10 +60,24 @@ def build_student(config: Config) -> Student:
 
 
 def _fresh(name: str, spec: StudentSpec, config: Config) -> Student:
+    architecture = first_architecture(config)
     fetch = "." in name and spec.weights is None  # the rule of timm: a tag names weights
-    backbone = create_backbone(name, size=config.size, model_args=spec.model_args, pretrained=fetch)
+    backbone = create_backbone(
+        architecture.model, size=config.size, model_args=architecture.model_args, pretrained=fetch
+    )
     if spec.weights is not None:
         load_into(backbone, load_state(spec.weights), source=spec.weights)
+    return Student(architecture, backbone=backbone)
+
+
+def first_architecture(config: Config) -> Architecture:
+    """Returns what a student of a timm network will be, divided if that is asked for.
+
+    Raises:
+        ConfigError: it is to be divided, and has weights, or is of no family that can be.
+    """
+    spec = config.student
+    name = spec.model.removeprefix("timm/")
     mean, std = input_statistics(name)
     architecture = Architecture(
         model=name,
@@ -74,10 +89,27 @@ def _fresh(name: str, spec: StudentSpec, config: Config) -> Student:
         normalise_summary=config.method.normalises_summary,
         embed_hidden=config.method.embed_hidden,
     )
-    return Student(architecture, backbone=backbone)
+    if spec.split is None:
+        return architecture
+    if "." in name or spec.weights is not None:
+        raise ConfigError(
+            f"student.split divides {name} into narrower networks, which its weights do not fit; take one without: "
+            f"student.model=timm/{name.partition('.')[0]}, and no student.weights"
+        )
+    divided = split_network(
+        name, size=config.size, ratio=spec.split.ratio, cap=spec.split.cap, model_args=spec.model_args
+    )
+    return replace(
+        architecture,
+        model=divided.first.model,
+        model_args=divided.first.model_args,
+        assistant=divided.shape,
+    )
 
 
 def _continued(folder: Path, config: Config) -> Student:
+    if config.student.split is not None:
+        raise ConfigError(f"student.split divides a new network (timm/NAME), and {folder} is trained already")
     student = load_student(folder)
     check_continued(student.architecture, config, source=folder)
     # Where the method wants a summary of unit length, a head that began at one of any length goes on: only its bias weighs otherwise.
@@ -89,6 +121,7 @@ def _continued(folder: Path, config: Config) -> Student:
     changed = Student(wanted, backbone=student.backbone)
     changed.embed.load_state_dict(student.embed.state_dict())
     changed.classes, changed.classifier = student.classes, student.classifier
+    changed.assistant, changed.join = student.assistant, student.join
     return changed.eval()
 
 

@@ -41,6 +41,22 @@ STAGES = "stages"  # a recipe's list of runs, and the folder of all but the last
 STAGE_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"  # as in `stages.NAME.steps=50`
 
 
+class SplitSpec(BaseModel):
+    """How a network is divided into two: see `models/split.py`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ratio: float = Field(0.3, gt=0, le=0.5, description="share of the cap that the assistant may take")
+    cap: int | None = Field(
+        None, ge=1, description="most multiply-adds of an image; those of the undivided network by default"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: object) -> object:
+        return {"ratio": value} if isinstance(value, int | float) else value
+
+
 class StudentSpec(BaseModel):
     """Which network the student is, and where its first weights come from."""
 
@@ -60,6 +76,10 @@ class StudentSpec(BaseModel):
         None, description="of channels in [0, 1]; timm's by default"
     )
     std: tuple[float, float, float] | None = Field(None, description="of channels; timm's by default")
+    split: SplitSpec | None = Field(
+        None,
+        description="by width into a student and its assistant, which together cost no more: its ratio, or {ratio: …, cap: …}",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -110,6 +130,7 @@ SHORT_FORMS = {
     "StudentSpec": "model",
     "TeacherSpec": "model",
     "StoreSettings": "path",
+    "SplitSpec": "ratio",
 }  # a text instead is that key
 
 
@@ -322,7 +343,7 @@ def schema() -> dict[str, Any]:
     found = Config.model_json_schema()
     for kind, key in SHORT_FORMS.items():
         whole = found["$defs"][kind]
-        found["$defs"][kind] = {"anyOf": [{**whole["properties"][key], "type": "string"}, whole]}
+        found["$defs"][kind] = {"anyOf": [{"type": "string", **whole["properties"][key]}, whole]}
     name = {"type": "string", "pattern": STAGE_NAME, "description": "of its run, out/stages/NAME"}
     own = {key: value for key, value in found["properties"].items() if key != "out"}
     stage = {

@@ -27,6 +27,7 @@ FREE = frozenset(
 LATER: Mapping[str, object] = {
     "freeze": None,
     "accumulate": 1,
+    "student.split": None,
     "optim.frozen": 0.0,
     "method.classifier": "separate",  # of supervised
     "method.normalise_summary": False,  # of supervised

@@ -65,7 +65,9 @@ class FrozenStart:
 
     def __init__(self, student: Student, *, share: float) -> None:
         self._student, self._share = student, share
-        self._parameters = [p for p in student.backbone.parameters() if p.requires_grad]
+        self._parameters = [
+            p for network in student.networks for p in network.parameters() if p.requires_grad
+        ]
         self._holds = False
 
     def apply(self, progress: float) -> None:

@@ -48,7 +48,7 @@ def make_optimizer(
     Of a student that is sharded all parameters are, of an objective none; a group holds one kind, for torch steps no mixture. In a
     checkpoint parameters go by their number, which sharding does not change.
     """
-    backbone = list(student.backbone.parameters())
+    backbone = [parameter for network in student.networks for parameter in network.parameters()]
     known = {id(parameter) for parameter in backbone}
     heads = [p for p in student.parameters() if id(p) not in known]
     own = list(objective.parameters())

@@ -17,7 +17,7 @@ from alumnus.distributed import decided, gathered, is_main, main_first, share_of
 from alumnus.errors import ConfigError
 from alumnus.log import console
 from alumnus.models.artifact import save_student
-from alumnus.models.backbone import Taps, taps_of
+from alumnus.models.backbone import Taps
 from alumnus.models.batch_norm import synchronise
 from alumnus.models.student import Student
 from alumnus.moments import Moments
@@ -37,6 +37,11 @@ from alumnus.training.run import Run
 from alumnus.training.scaling import LossScale
 from alumnus.training.shards import gather_shards, shard, share_tensors
 from alumnus.training.whole import gather_outputs
+
+TWO_NETWORKS = (
+    "\nTwo networks make this student: what they say is added. alumnus.load takes both, as above; timm's "
+    '`create_model("local-dir:…", pretrained=True)` loads the first alone, without the assistant in assistant.safetensors.\n'
+)  # of the model card
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +94,7 @@ class Pupil:
             student.load_state_dict(weights)
         self.objective.finish(student)
         about = provenance(self.config, self.dataset, self._manifest)
-        save_student(student, self.run.student, provenance=about, card=_card(self.config))
+        save_student(student, self.run.student, provenance=about, card=_card(self.config, student))
         (self.run.folder / "replay.json").unlink(missing_ok=True)  # of a step that failed once
         self.run.say(f"student written to {self.run.student}")
 
@@ -193,7 +198,8 @@ def _objective(
             for t in teachers
         },
         num_classes=dict(zip(dataset.domains, class_counts(dataset), strict=True)),
-        taps=taps_of(student.backbone, size=student.size) if config.method.needs_taps else Taps(),
+        taps=student.taps() if config.method.needs_taps else Taps(),
+        has_assistant=student.assistant is not None,
     )
     torch.manual_seed(step_seed(config.seed, -1))
     objective: Objective = method_module(config.method.name).build(config.method, setup)
@@ -223,12 +229,15 @@ def _rounded(teacher: Mapping[str, Any]) -> list[str]:
     return [] if stored == "float32" else [stored]
 
 
-def _card(config: Config) -> str:
+def _card(config: Config, student: Student) -> str:
     teachers = "".join(f"- {spec.model}\n" for spec in config.teachers) or "- labels\n"
     return (
         "---\nlibrary_name: timm\npipeline_tag: image-feature-extraction\ntags: [alumnus, image-embedding]\n---\n"
         f"# {config.out.name}\n\n{config.student.model}, {config.embed_dim}-D embedding at {config.size} px, "
         f"trained by Alumnus with method={config.method.name} from:\n\n{teachers}\n"
         '```python\nimport alumnus\n\nencoder = alumnus.load("path/to/this/folder")\n'
-        'encoder.encode(["a.jpg"])  # (1, ' + str(config.embed_dim) + ") float32, unit length\n```\n"
+        'encoder.encode(["a.jpg"])  # (1, '
+        + str(config.embed_dim)
+        + ") float32, unit length\n```\n"
+        + ("" if student.assistant is None else TWO_NETWORKS)
     )

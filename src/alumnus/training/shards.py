@@ -43,7 +43,7 @@ def shard(student: Student, *, device: torch.device) -> None:
         )
     student.to(memory_format=torch.contiguous_format)  # FSDP2 takes no other
     mesh = init_device_mesh(device.type, (world_size(),))
-    for module in (*units(student.backbone), student):
+    for module in (*(unit for network in student.networks for unit in units(network)), student):
         fully_shard(module, mesh=mesh)
     for module in student.modules():
         if isinstance(module, FSDPModule):

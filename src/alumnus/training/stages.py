@@ -22,7 +22,7 @@ from alumnus.errors import ConfigError, UserError, nearest
 from alumnus.log import console
 from alumnus.models.student import Architecture, Student
 from alumnus.teachers.targets import check_domains
-from alumnus.training.build import check_continued, pick_device
+from alumnus.training.build import check_continued, first_architecture, pick_device
 from alumnus.training.config import STAGE_NAME, STAGES, Config
 from alumnus.training.data import sampler_of, training_data
 from alumnus.training.freeze import freeze
@@ -228,6 +228,8 @@ def _architectures(stage: Stage, made: Mapping[str, Architecture]) -> dict[str, 
         if before is not None:
             check_continued(before, config, source=spec.model)
             architecture = replace(before, size=config.size)
+        elif spec.split is not None and spec.model.startswith("timm/"):
+            architecture = first_architecture(config)
         else:
             name = spec.model.removeprefix("timm/")
             architecture = Architecture(name, config.size, config.embed_dim, spec.model_args)

@@ -49,8 +49,9 @@ class StudentDense:
 
     @property
     def module(self) -> nn.Module:
-        """The backbone; the embedding head takes no part."""
-        return self.student.backbone
+        """The backbone, and an assistant's; the embedding head takes no part."""
+        first, *others = self.student.networks
+        return nn.ModuleList([first, *others]) if others else first
 
     def copied(self) -> StudentDense:
         """Returns the same with a copy of the student."""
