@@ -115,7 +115,7 @@ def test_in_one_process_it_changes_nothing(
 ) -> None:
     """And says so."""
     train(two_shards.vit(tmp_path / "run", tiny_images, shard=True))
-    assert "shard: true has no effect in one process" in capsys.readouterr().out
+    assert "shard: true has no effect in one process" in capsys.readouterr().err
     assert _bytes(tmp_path / "run") == _bytes(one / "vit")
 
 
