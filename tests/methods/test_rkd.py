@@ -65,7 +65,8 @@ def _parts(objective: ResidualDistillation, student: Student) -> tuple[Tensor, T
 
 
 def _embedding_term(objective: ResidualDistillation, embedding: Tensor, wanted: Tensor) -> Tensor:
-    return (objective.embedding_map(embedding * 8**0.5) - wanted).pow(2).mean()
+    term: Tensor = (objective.embedding_map(embedding * 8**0.5) - wanted).pow(2).mean()
+    return term
 
 
 def test_each_phase_has_its_loss() -> None:

@@ -198,7 +198,7 @@ class ResidualDistillation(Objective):
         summary = output.features.summary[places]
         if self.settings.mimic == "attention":
             summary = summary.detach()
-        distance = (self.map(summary).float() - wanted).square().mean(-1)
+        distance: Tensor = (self.map(summary).float() - wanted).square().mean(-1)
         if self.settings.mimic == "l2":
             return distance
         assert output.features.patches is not None
@@ -212,13 +212,15 @@ class ResidualDistillation(Objective):
         assert output.alone is not None
         first = self._in_space(output.alone[places]).detach()
         assistant = self._in_space(output.features.summary[places]) - first
-        return ((wanted - first) - assistant).square().mean(-1)
+        lacking: Tensor = ((wanted - first) - assistant).square().mean(-1)
+        return lacking
 
     def _embedded(self, output: StudentOutput, places: Tensor, wanted: Tensor) -> Tensor:
         """(n,). Unit vectors of E dimensions have entries near E^-0.5: the factor gives the map inputs near 1."""
         assert output.head_only is not None
         embedding = output.head_only[places].float() * output.head_only.shape[-1] ** 0.5
-        return (self.embedding_map(embedding).float() - wanted).square().mean(-1)
+        distance: Tensor = (self.embedding_map(embedding).float() - wanted).square().mean(-1)
+        return distance
 
     def _classified(self, embedding: Tensor, batch: Batch, places: Tensor) -> tuple[Tensor, Tensor]:
         """The cross-entropy (n,) of labelled images, and the share that is classified right."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import timm
 import torch
@@ -148,7 +148,7 @@ def _channels(network: ResNet) -> list[list[int]]:
     given = []
     for stage, info in zip(("layer1", "layer2", "layer3", "layer4"), network.feature_info[-4:], strict=True):
         expansion: int = network.get_submodule(f"{stage}.0").expansion  # type: ignore[assignment]  # of its class
-        given.append(info["num_chs"] // expansion)
+        given.append(cast("int", info["num_chs"]) // expansion)
     found = []
     for step in range(1, WIDTHS):
         narrowed = [max(CHANNELS, round(each * step / WIDTHS / CHANNELS) * CHANNELS) for each in given]
