@@ -206,19 +206,23 @@ def test_a_student_without_spaces_is_written_as_before(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "spaces",
+    ("name", "value"),
     [
-        {"a": {"kind": "lstm", "in_dim": 1, "out_dim": 1, "stage_dims": []}},
-        {"a": 3},
-        [1],
-        {"a": {"kind": "mlp"}},
+        ("mean", [0.5, 0.5]),
+        ("std", "abc"),
+        ("embed_dim", -1),
+        ("size", 0),
+        ("spaces", {"a": {"kind": "lstm", "in_dim": 1, "out_dim": 1, "stage_dims": []}}),
+        ("spaces", {"a": 3}),
+        ("spaces", [1]),
+        ("spaces", {"a": {"kind": "mlp"}}),
     ],
 )
-def test_a_damaged_description_of_spaces_is_refused(tmp_path: Path, spaces: object) -> None:
+def test_a_damaged_description_is_refused(tmp_path: Path, name: str, value: object) -> None:
     """As every other damage of the folder: one error that names the file."""
     folder = save_student(Student(CNN), tmp_path / "student")
     about = json.loads((folder / "alumnus.json").read_text())
-    about["architecture"]["spaces"] = spaces
+    about["architecture"][name] = value
     (folder / "alumnus.json").write_text(json.dumps(about))
     with pytest.raises(ArtifactError, match=r"alumnus\.json does not describe a student"):
         load_student(folder)

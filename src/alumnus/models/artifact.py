@@ -81,7 +81,8 @@ def load_student(folder: str | Path) -> Student:
     try:
         student = Student(_architecture(about["architecture"]))
         student.classify(_classes(about))
-    except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, ConfigError) as error:
+        # RuntimeError is what torch says of sizes that cannot be, such as embed_dim: -1.
         raise ArtifactError(f"{folder / 'alumnus.json'} does not describe a student: {error!r}") from error
     tensors = {f"{BACKBONE}{name}": value for name, value in _read(folder / "model.safetensors").items()}
     tensors |= _read(folder / "heads.safetensors")
