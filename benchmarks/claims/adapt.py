@@ -25,6 +25,7 @@ from alumnus.errors import DataError
 from alumnus.evaluation.compare import Interval, over_runs, paired_difference
 
 PREFIXES = ("gcompris", "tuxpaint")
+ADAPTED = ("student", "linear", "prototype")  # fine-tuned, and two ways that leave the backbone alone
 
 
 def main() -> None:
@@ -66,15 +67,16 @@ def photo_sets() -> list[str]:
 def claim(name: str, asked: argparse.Namespace) -> dict[str, object]:
     """Returns the accuracies of one data set and their paired differences."""
     data = datasets.get(name) if name in datasets.names() else Path(name)
-    right: dict[str, list[NDArray[np.float64]]] = {"student": [], "linear": [], "scratch": []}
+    right: dict[str, list[NDArray[np.float64]]] = {name: [] for name in (*ADAPTED, "scratch")}
     for seed in range(asked.seeds):
         folder = asked.out / Path(name).name / str(seed)
         few = {"fraction": asked.fraction, "seed": seed}
         tuned = {"method": "finetune", "steps": asked.steps, **few}
         right["student"].append(_right(_made(asked.student, data, folder / "student", tuned)))
-        right["linear"].append(
-            _right(_made(asked.student, data, folder / "linear", {"method": "linear", **few}))
-        )
+        for method in ("linear", "prototype"):
+            right[method].append(
+                _right(_made(asked.student, data, folder / method, {"method": method, **few}))
+            )
         right["scratch"].append(_right(_best_scratch(data, folder, seed, asked)))
     one = np.zeros(len(right["scratch"][0]), np.int64)
     scratch = np.mean(right["scratch"], axis=0)
@@ -88,7 +90,7 @@ def claim(name: str, asked: argparse.Namespace) -> dict[str, object]:
                     [float(a.mean() - b.mean()) for a, b in zip(right[key], right["scratch"], strict=True)]
                 ),
             }
-            for key in ("student", "linear")
+            for key in ADAPTED
         },
     }
 
@@ -96,15 +98,16 @@ def claim(name: str, asked: argparse.Namespace) -> dict[str, object]:
 def markdown(found: dict[str, dict[str, object]], fraction: float) -> str:
     """Returns the table."""
     lines = [
-        f"| data | test images | {fraction:.0%}: fine-tuned | linear | scratch, 100 % | fine-tuned minus it, over images | over seeds |",
-        "|---|---:|---:|---:|---:|---:|---:|",
+        f"| data | test images | {fraction:.0%}: fine-tuned | linear | prototype | scratch, 100 % | fine-tuned minus it | linear "
+        "| prototype |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for name, each in found.items():
         accuracy, minus = each["accuracy"], each["minus_scratch"]
         assert isinstance(accuracy, dict)
         assert isinstance(minus, dict)
-        means = [f"{np.mean(accuracy[key]):.3f}" for key in ("student", "linear", "scratch")]
-        spans = [_shown(Interval(*minus["student"][over])) for over in ("over_images", "over_seeds")]
+        means = [f"{np.mean(accuracy[key]):.3f}" for key in (*ADAPTED, "scratch")]
+        spans = [_shown(Interval(*minus[key]["over_images"])) for key in ADAPTED]
         lines.append(f"| {' | '.join([name, str(each['num_test']), *means, *spans])} |")
     return "\n".join(lines)
 

@@ -117,7 +117,7 @@ def _make_tar(folder: Path) -> None:
                 tar.addfile(info, io.BytesIO(content))
 
 
-def _opened(*names: str) -> Callable[[Path], None]:
+def _opened(*names: str, may_be_absolute: bool = False) -> Callable[[Path], None]:
     def read(folder: Path) -> None:
         from alumnus.data.bad import BadImage
         from alumnus.data.dataset import open_dataset
@@ -132,7 +132,8 @@ def _opened(*names: str) -> Callable[[Path], None]:
                 continue  # another of them is damaged
             for place, path in enumerate(data.paths):
                 data.label[place], data.file_names[place]
-                _is_inside(path, folder)
+                if not may_be_absolute:  # a list of its user's own may name any file
+                    _is_inside(path, folder)
                 with suppress(BadImage):
                     read_image(path)
 
@@ -250,7 +251,7 @@ def _read_onnx(folder: Path) -> None:
 SURFACES = {
     "image": Surface(_make_images, _read_images),
     "dataset folder": Surface(_make_dataset, _opened("")),
-    "list": Surface(_make_lists, _opened("images.csv", "images.jsonl")),
+    "list": Surface(_make_lists, _opened("images.csv", "images.jsonl", may_be_absolute=True)),
     "coco": Surface(_make_coco, _opened("annotations.json")),
     "tar": Surface(_make_tar, _opened("shard-0000.tar")),
     "recipe": Surface(_make_recipe, _read_recipe),

@@ -60,7 +60,7 @@ def samples_of(members: Iterable[Member], read: Callable[[Member], bytes]) -> Sa
     """Returns the images among the members of a shard.
 
     Args:
-        read: gives the content of a member; OSError if it is not all there.
+        read: gives the content of a member; EOFError if it is not all there.
     """
     found: dict[str, _Sample] = {}
     faults = list[str]()
@@ -72,7 +72,7 @@ def samples_of(members: Iterable[Member], read: Callable[[Member], bytes]) -> Sa
         sample = found.setdefault(f"{folder}{slash}{key}", _Sample())
         try:
             _note(sample, member, f".{kind.lower()}", read)
-        except (ValueError, OSError, RecursionError) as error:
+        except (ValueError, OSError, EOFError, RecursionError) as error:
             faults.append(f"{printable(member.name)}: {error}")
     rows = [
         Row(name, each.label, each.domain, each.split, each.texts, each.mask, each.depth)

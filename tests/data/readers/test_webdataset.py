@@ -137,6 +137,19 @@ def test_a_torn_shard_gives_what_is_whole(tmp_path: Path, capsys: pytest.Capture
     assert [each.row for each in bad] == [0, 1]
 
 
+def test_a_shard_that_ends_inside_a_label_keeps_its_images(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The label is lost, and said to be; the image stands."""
+    path = save_tar(tmp_path / "a.tar", {"0.png": picture(9), "0.cls": b"x" * 31})
+    whole = path.read_bytes()
+    path.write_bytes(whole[: whole.index(b"x" * 31) + 3])
+    data = open_dataset(path)
+    assert len(data) == 1
+    assert data.label.tolist() == [-1]
+    assert "0.cls" in capsys.readouterr().err
+
+
 def test_a_broken_header_loses_one_member(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What follows it is found again."""
     path = save_tar(tmp_path / "set" / "0.tar", {f"{i}.png": picture(i) for i in range(3)})
