@@ -31,7 +31,6 @@ class _Summary(Student):
         ("test_vit", 32, {}),
         ("mobilenetv2_100", 32, {}),
         ("mobilenetv3_small_100", 32, {}),
-        ("mobilenetv3_large_100", 32, {}),
     ],
 )
 def test_two_cost_no_more_than_one(model: str, size: int, model_args: dict[str, Any], ratio: float) -> None:

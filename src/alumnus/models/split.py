@@ -28,7 +28,7 @@ from alumnus.models.assistant import AssistantShape
 from alumnus.models.backbone import create_backbone
 from alumnus.models.cost import counted
 
-NAMED = ("mobilenetv2", "mobilenetv3_small", "mobilenetv3_large", "lcnet", "mnasnet")  # families of NAME_050
+NAMED = ("mobilenetv2", "mobilenetv3_small", "lcnet", "mnasnet")  # families of NAME_050
 WIDTHS = 32  # steps between nothing and the whole of a ResNet
 CHANNELS, HEAD_DIM = 4, 4  # multiples, of a ResNet's channels and of a head's width
 
