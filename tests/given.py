@@ -1,4 +1,4 @@
-"""What each method learns from, in tests that walk all of them."""
+"""Teachers that tests share, and what each method learns from."""
 
 from __future__ import annotations
 
@@ -8,11 +8,23 @@ from torch import Tensor, nn
 from alumnus.training.config import method_module
 
 
+class Stopped(Exception):
+    """What ends a run in a test."""
+
+
 class Colours(nn.Module):
-    """A teacher that sees the mean colour of each quarter."""
+    """A teacher that sees the mean colour of each quarter, and can be made to stop after a number of calls."""
+
+    def __init__(self, calls: int | None = None) -> None:
+        super().__init__()
+        self.calls_left = calls
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, 3, S, S) -> (B, 12)."""
+        if self.calls_left is not None:
+            self.calls_left -= 1
+            if self.calls_left < 0:
+                raise Stopped
         return nn.functional.adaptive_avg_pool2d(image, 2).flatten(1)
 
 

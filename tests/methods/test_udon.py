@@ -24,7 +24,8 @@ from alumnus.training.loop import train
 from alumnus.training.recipe import load_config
 from alumnus.training.replay import replay
 from alumnus.types import Batch, Features, Target, Terms
-from tests.training.test_loop import Colours, _bytes, _Stop
+from tests.given import Colours, Stopped
+from tests.training.test_loop import _bytes
 from tests.training.test_replay import Failing
 
 NETWORK = Architecture(model="test_efficientnet", size=32, embed_dim=8, normalise_summary=True)
@@ -347,7 +348,7 @@ def test_a_run_cut_in_the_middle_of_a_window_goes_on_to_the_same_bits(
         5,
         11,
     ):  # one call finds the teacher's width; then up to a step after the checkpoints of 3 and 12
-        with pytest.raises(_Stop):
+        with pytest.raises(Stopped):
             train(_config(cut, tiny_images, calls=calls))
     run = train(_config(cut, tiny_images, workers=2))
     assert _bytes(run) == _bytes(whole)
@@ -370,7 +371,7 @@ def test_it_goes_on_at_the_very_border_of_a_window(tiny_images: Path, tmp_path: 
         "sampler": {"name": "dynamic", "every": 5},
     }
     whole = train(_config(tmp_path / "whole", tiny_images, **settings))
-    with pytest.raises(_Stop):
+    with pytest.raises(Stopped):
         train(_config(tmp_path / "cut", tiny_images, calls=6, **settings))
     assert _bytes(train(_config(tmp_path / "cut", tiny_images, **settings))) == _bytes(whole)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from torch import Tensor, nn
+from torch import Tensor
 
 from alumnus.errors import ConfigError
 from alumnus.training.config import Config, method_names
@@ -14,25 +14,9 @@ from alumnus.training.data import sampler_of
 from alumnus.training.loop import batches, prepare, terms_of, train
 from alumnus.training.recipe import load_config
 from alumnus.training.run import Run
-from tests.given import given
+from tests.given import Colours, Stopped, given
 
 VIT = {"model": "timm/vit_tiny_patch16_224", "model_args": {"depth": 1, "embed_dim": 48, "num_heads": 2}}
-
-
-class Colours(nn.Module):
-    """A teacher that sees the mean colour of each quarter, and can be made to stop after a number of calls."""
-
-    def __init__(self, calls: int | None = None) -> None:
-        super().__init__()
-        self.calls_left = calls
-
-    def forward(self, image: Tensor) -> Tensor:
-        """(B, 3, S, S) -> (B, 12)."""
-        if self.calls_left is not None:
-            self.calls_left -= 1
-            if self.calls_left < 0:
-                raise InterruptedError
-        return nn.functional.adaptive_avg_pool2d(image, 2).flatten(1)
 
 
 def _config(out: Path, data: Path, **settings: object) -> Config:
@@ -86,7 +70,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(tiny_images: Path, tmp_path: Pat
     }
     whole = train(_config(tmp_path / "whole", tiny_images, **settings))
     stopping = [{"model": Colours(calls=5), "name": "colours", "size": 32}]
-    with pytest.raises(InterruptedError):
+    with pytest.raises(Stopped):
         train(_config(tmp_path / "cut", tiny_images, teachers=stopping, **settings))
     cut = train(_config(tmp_path / "cut", tiny_images, **settings))
     for name in ("model.safetensors", "heads.safetensors"):
@@ -116,7 +100,7 @@ def test_a_run_from_before_there_were_pieces_goes_on(tiny_images: Path, tmp_path
     """Its config.yaml does not know the setting; only another value than 1 is a difference."""
     out = tmp_path / "run"
     stopping = [{"model": Colours(calls=5), "name": "colours", "size": 32}]
-    with pytest.raises(InterruptedError):
+    with pytest.raises(Stopped):
         train(_config(out, tiny_images, teachers=stopping))
     recorded = yaml.safe_load((out / "config.yaml").read_text())
     del recorded["accumulate"]

@@ -16,7 +16,8 @@ from alumnus.training.build import build_student
 from alumnus.training.freeze import freeze, set_training
 from alumnus.training.loop import train
 from alumnus.training.run import Run
-from tests.training.test_loop import Colours, _bytes, _config, _Stop
+from tests.given import Colours, Stopped
+from tests.training.test_loop import _bytes, _config
 
 NETWORK = Architecture("test_efficientnet", size=32, embed_dim=8)
 
@@ -91,7 +92,7 @@ def test_a_stopped_run_with_frozen_parts_goes_on_to_the_same_bits(tiny_images: P
         return train(_config(out, tiny_images, teachers=teachers, **settings))
 
     whole = run(tmp_path / "whole")
-    with pytest.raises(_Stop):
+    with pytest.raises(Stopped):
         run(tmp_path / "cut", calls=6)
     assert _bytes(run(tmp_path / "cut")) == _bytes(whole)
 
@@ -118,7 +119,7 @@ def test_a_frozen_start_leaves_the_backbone_until_its_share_of_the_steps_is_over
     for stop, calls in ((3, 4), (4, 2)):  # one call finds the teacher's width
         teachers = [{"model": Colours(calls), "name": "colours", "size": 32}]
         config = _config(tmp_path / "run", tiny_images, teachers=teachers, **settings)
-        with pytest.raises(_Stop):
+        with pytest.raises(Stopped):
             train(config)
         path = tmp_path / "run" / "checkpoints" / f"step-{stop}" / "state.safetensors"
         tensors = safetensors.torch.load_file(path)
@@ -139,6 +140,6 @@ def test_a_run_with_a_frozen_start_goes_on_to_the_same_bits(tiny_images: Path, t
 
     whole = run(tmp_path / "whole")
     for calls in (3, 3):  # one of them finds the teacher's width
-        with pytest.raises(_Stop):
+        with pytest.raises(Stopped):
             run(tmp_path / "cut", calls=calls)
     assert _bytes(run(tmp_path / "cut")) == _bytes(whole)

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from torch import Tensor, nn
+from torch import Tensor
 
 from alumnus.errors import CheckpointError, ConfigError, NonFiniteError, TooManyBadImages, UserError
 from alumnus.log import read_metrics
@@ -21,26 +21,7 @@ from alumnus.training.config import Config
 from alumnus.training.loop import train
 from alumnus.training.recipe import load_config
 from alumnus.training.run import Run
-
-
-class _Stop(Exception):
-    """Ends a run from inside."""
-
-
-class Colours(nn.Module):
-    """A teacher that sees the mean colour of each quarter, and can be made to stop after a number of calls."""
-
-    def __init__(self, calls: int | None = None) -> None:
-        super().__init__()
-        self.calls_left = calls
-
-    def forward(self, image: Tensor) -> Tensor:
-        """(B, 3, S, S) -> (B, 12)."""
-        if self.calls_left is not None:
-            self.calls_left -= 1
-            if self.calls_left < 0:
-                raise _Stop
-        return nn.functional.adaptive_avg_pool2d(image, 2).flatten(1)
+from tests.given import Colours, Stopped
 
 
 def _config(out: Path, data: Path, **settings: object) -> Config:
@@ -89,7 +70,7 @@ def test_a_stopped_run_continues_to_the_same_bits(tiny_images: Path, tmp_path: P
     """Stopped at step 5 after a checkpoint at 4: the rest gives the same student and the same log."""
     whole = train(_config(tmp_path / "whole", tiny_images))
     stopping = [{"model": Colours(calls=6), "name": "colours", "size": 32}]  # one call finds the width
-    with pytest.raises(_Stop):
+    with pytest.raises(Stopped):
         train(_config(tmp_path / "cut", tiny_images, teachers=stopping))
     assert [path.name for path in (tmp_path / "cut" / "checkpoints").iterdir()]
     cut = train(_config(tmp_path / "cut", tiny_images))
@@ -139,7 +120,7 @@ def test_a_run_whose_images_changed_is_refused_untouched(tiny_images: Path, tmp_
     """Another picture among the data since the checkpoint: an error that leaves the older run as it was."""
     images = Path(shutil.copytree(tiny_images, tmp_path / "images"))
     stopping = [{"model": Colours(calls=6), "name": "colours", "size": 32}]
-    with pytest.raises(_Stop):
+    with pytest.raises(Stopped):
         train(_config(tmp_path / "run", images, teachers=stopping))
     shutil.copy(min(images.rglob("*.png")), min(images.rglob("*.png")).with_name("zz.png"))
     before = (tmp_path / "run" / "config.yaml").stat().st_mtime_ns

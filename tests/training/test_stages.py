@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import yaml
-from torch import Tensor, nn
 
 from alumnus.errors import ConfigError
 from alumnus.models.artifact import load_student
@@ -16,6 +15,7 @@ from alumnus.training.loop import train
 from alumnus.training.recipe import laid_over, load_config
 from alumnus.training.run import Run
 from alumnus.training.stages import Stage, load_stages, train_stages
+from tests.given import Colours, Stopped
 
 EXPERT: dict[str, Any] = {"name": "discs", "method": "supervised", "domains": ["discs"], "lr": 2e-3}
 SECOND: dict[str, Any] = {"name": "crosses", "method": "supervised", "domains": ["crosses"]}
@@ -33,25 +33,6 @@ FINE: dict[str, Any] = {
     "lr": 1e-4,
     "method": "supervised",
 }
-
-
-class Stopped(Exception):
-    """Ends a run from inside."""
-
-
-class Colours(nn.Module):
-    """Says the mean colour of each quarter, and stops after some calls."""
-
-    def __init__(self, calls: int = 10**6) -> None:
-        super().__init__()
-        self.calls_left = calls
-
-    def forward(self, image: Tensor) -> Tensor:
-        """(B, 3, S, S) -> (B, 12)."""
-        self.calls_left -= 1
-        if self.calls_left < 0:
-            raise Stopped
-        return nn.functional.adaptive_avg_pool2d(image, 2).flatten(1)
 
 
 def _shared(out: Path, data: Path) -> dict[str, Any]:

@@ -20,7 +20,8 @@ from alumnus.training.loop import train
 from alumnus.training.recipe import load_config
 from alumnus.training.run import Run
 from alumnus.training.stop import signals_noted
-from tests.training.test_loop import Colours, _bytes, _config
+from tests.given import Colours
+from tests.training.test_loop import _bytes, _config
 
 
 @pytest.fixture(autouse=True)

@@ -12,8 +12,8 @@ from alumnus.training.config import Config
 from alumnus.training.loop import train
 from alumnus.training.recipe import load_config
 from alumnus.training.run import Run
+from tests.given import Stopped
 from tests.store.made import Counting
-from tests.training.test_loop import _Stop
 
 SMALL, SMALLER = "timm/mobilenetv3_small_050", {"model": "timm/resnet10t", "name": "tiny"}
 
@@ -29,7 +29,7 @@ class Stopping(Counting):
         """As `Counting`."""
         self.calls -= 1
         if self.calls < 0:
-            raise _Stop
+            raise Stopped
         return super().forward(image)
 
 
@@ -91,7 +91,7 @@ def test_stopped_students_continue_from_the_step_that_all_have(
 ) -> None:
     """Also when the run died between two checkpoints."""
     specs = [{"model": Stopping(6), "name": "counting", "size": 16}]
-    with pytest.raises(_Stop):
+    with pytest.raises(Stopped):
         train(_config(tmp_path / "run", tiny_images, students=[SMALL, SMALLER], teachers=specs))
     first, second = Run(tmp_path / "run").students
     newest = sorted(path.name for path in second.checkpoints.iterdir())[-1]

@@ -256,8 +256,7 @@ class Agglomerate(Objective):
             means = [stage.mean(dim=1)[places] for stage in output.stages]
             guess = self.adaptors[key](output.features.summary[places], means).float()
         # Unit vectors of E dimensions have entries near E^-0.5: the factor gives the projectors inputs near 1.
-        embedding = output.embedding if output.head_only is None else output.head_only
-        embedding = embedding[places].float() * embedding.shape[-1] ** 0.5
+        embedding = output.taught[places].float() * output.taught.shape[-1] ** 0.5
         loss = (
             self.distance(guess, wanted) + self.distance(self.projectors[key](embedding).float(), wanted)
         ) / 2

@@ -20,6 +20,7 @@ from typing import Literal
 from pydantic import Field
 from torch import nn
 
+from alumnus.classes import LOGITS
 from alumnus.errors import ConfigError
 from alumnus.losses import softened_kl
 from alumnus.models.student import Student
@@ -47,7 +48,7 @@ def build(settings: Settings, setup: Setup) -> Objective:
             f"method=kd learns from one teacher, the recipe has {names}; method=repcon takes several"
         )
     ((name, teacher),) = setup.teachers.items()
-    if teacher.output != "logits":
+    if teacher.output != LOGITS:
         raise ConfigError(
             f"method=kd needs the logits of {name}, the recipe asks it for output={teacher.output}; set output=logits, or take "
             "method=plain for features"

@@ -28,6 +28,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from alumnus.classes import LOGITS
 from alumnus.errors import ConfigError, nearest
 from alumnus.losses import feature_distance, softened_kl
 from alumnus.models.heads import ProjectorKind, module_key, projector
@@ -36,8 +37,6 @@ from alumnus.objective import MethodSettings, Objective, Setup, TeacherWidth
 from alumnus.teachers.normalize import Normalise, normaliser
 from alumnus.types import Batch, Targets, Terms
 from alumnus.weighting import Weighting, WeightingKind
-
-LOGITS = "logits"
 
 
 class Settings(MethodSettings):
@@ -135,8 +134,7 @@ class RepresentationConsolidation(Objective):
         output = student(batch.image, head_only=not self.is_joint)
         summary = output.features.summary
         # Unit vectors of E dimensions have entries near E^-0.5: the factor gives the heads inputs near 1.
-        embedding = output.embedding if output.head_only is None else output.head_only
-        embedding = embedding.float() * embedding.shape[-1] ** 0.5
+        embedding = output.taught.float() * output.taught.shape[-1] ** 0.5
         each: dict[str, Tensor] = {}
         for name, target in targets.items():
             if len(target.places) == 0:

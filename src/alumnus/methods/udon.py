@@ -179,7 +179,7 @@ class Udon(Objective):
         # Cosines of bfloat16 have steps of 0.004, and the temperature divides them by 0.1.
         with torch.autocast(batch.image.device.type, enabled=False):
             embedding = output.embedding.float()
-            taught = embedding if output.head_only is None else output.head_only.float()
+            taught = embedding if output.head_only is None else output.taught.float()
             summary = output.features.summary.float()
             losses, report = dict[str, Tensor](), dict[str, Tensor]()
             observed = embedding.new_zeros(len(embedding))

@@ -59,6 +59,11 @@ class StudentOutput(NamedTuple):
         None  # (B, D) float32, the summary without the assistant's part; None without an assistant
     )
 
+    @property
+    def taught(self) -> Tensor:
+        """The embedding (B, E) as distillation is to move it: `head_only` if that was asked for."""
+        return self.embedding if self.head_only is None else self.head_only
+
 
 @dataclass(frozen=True)
 class Architecture:
