@@ -46,6 +46,16 @@ def test_a_shard_without_patches_gives_none(tmp_path: Path) -> None:
     assert shard.loss.cosine_min > 1 - 1e-6
 
 
+def test_equal_outputs_are_one_file(tmp_path: Path) -> None:
+    """Its name and bytes follow from them alone, whoever writes it and how often; names of any script included."""
+    rows = _rows()
+    for _ in range(20):
+        write_shard(tmp_path, rows, "float32", [Unreadable(7, "kein Bild: größer \u2028 als erlaubt")])
+    (path,) = tmp_path.iterdir()
+    assert is_intact(path)
+    assert Shard(path).bad[0].reason.startswith("kein Bild: größer")
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_flipped_byte_is_found(tmp_path: Path, data: st.DataObject) -> None:

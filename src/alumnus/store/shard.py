@@ -66,7 +66,7 @@ def write_shard(folder: Path, rows: Rows, precision: Precision, bad: Sequence[Un
         tensors |= {name: part.values, f"{name}_scale": part.scale, f"{name}_offset": part.offset}
     loss = loss_of(parts["summary"], unpack(packed["summary"]))
     about = {"loss": json.dumps(loss._asdict()), "bad": json.dumps(bad)}
-    content = safetensors.torch.save(tensors, about)
+    content = _in_order(safetensors.torch.save(tensors, about))
     head = _head_digest(_header(content), tensors)
     return _write(folder, f"{head}-{hashlib.sha256(content).hexdigest()[:16]}.safetensors", content)
 
@@ -157,6 +157,16 @@ def _head_digest(header: bytes, tensors: Mapping[str, Tensor]) -> str:
 
 def _header(content: bytes) -> bytes:
     return content[: 8 + int.from_bytes(content[:8], "little")]
+
+
+def _in_order(content: bytes) -> bytes:
+    """Sorts a safetensors file's header: the library writes metadata in a random order, and equal outputs are one file."""
+    header = _header(content)
+    words = json.dumps(
+        json.loads(header[8:]), sort_keys=True, ensure_ascii=False, separators=(",", ":")
+    ).encode()
+    words += b" " * (-len(words) % 8)  # tensors begin at a multiple of eight bytes
+    return len(words).to_bytes(8, "little") + words + content[len(header) :]
 
 
 def _read_header(file: BinaryIO) -> bytes:
