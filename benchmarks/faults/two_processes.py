@@ -37,12 +37,13 @@ TEACHERS = [
     {"model": "timm/test_resnet", "name": "all", "weights": "random", "size": 32},
     {"model": "timm/test_vit", "name": "discs", "weights": "random", "size": 32, "domains": ["discs"]},
 ]
-CLASSIFIER = {**TEACHERS[0], "name": "classes", "output": "logits", "model_args": {"num_classes": 10}}
+CLASSIFIER = {**TEACHERS[0], "name": "classes", "output": "logits"}
 SETTINGS: Mapping[str, Mapping[str, object]] = {  # method -> what its run needs beside the defaults
     "udon": {"teachers": [], "sampler": {"name": "dynamic", "every": 50}},
     "cfl": {"teachers": [*TEACHERS, CLASSIFIER]},
     "dmc": {"teachers": [CLASSIFIER]},
     "kd": {"teachers": [CLASSIFIER]},
+    "rkd": {"student": {**STUDENT, "split": 0.3}, "teachers": TEACHERS[:1]},
 }
 NOT_COMPARED = ("step", "lr", "images/s")
 
