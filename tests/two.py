@@ -111,7 +111,7 @@ def configs(folder: Path, images: Path) -> dict[str, Config]:
             images,
             student=VIT,
             teachers=[{"model": Quarters(), "name": "quarters", "size": 32, "domains": ["discs"]}],
-            method={"name": "udon", "max_classes": 4, "distill_to_backbone": False},
+            method={"name": "udon", "max_classes": 4, "distill_to_backbone": False, "keep_heads": True},
             sampler={"name": "dynamic", "every": 6},
             optim={"frozen": 0.3},
             max_bad_fraction=0.5,

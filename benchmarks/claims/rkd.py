@@ -29,7 +29,7 @@ from torch import Tensor
 from alumnus.evaluation.compare import Interval, over_runs
 from alumnus.evaluation.knn import knn_predict
 from alumnus.models.artifact import load_student, save_student
-from alumnus.models.cost import multiply_adds
+from alumnus.models.cost import counted, multiply_adds
 from alumnus.models.student import Architecture, Student
 from alumnus.training.loop import train
 from alumnus.training.recipe import load_config
@@ -192,9 +192,10 @@ def _said(student: Student, image: Tensor) -> dict[str, Tensor]:
 
 def _cost(student: Student, *, is_first_alone: bool) -> int:
     """Multiply-adds of a picture; of S alone, without the assistant, which has learnt nothing and says nothing."""
-    if is_first_alone:
-        student.assistant = None
-    return multiply_adds(student, size=SIZE)
+    if not is_first_alone:
+        return multiply_adds(student, size=SIZE)
+    image = torch.zeros(1, 3, SIZE, SIZE)
+    return counted(lambda: student(image, learning="first"))
 
 
 if __name__ == "__main__":

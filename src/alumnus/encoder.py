@@ -64,7 +64,7 @@ class Encoder:
             embedding: Tensor = self.student(image.to(self.device)).embedding
             return embedding.cpu()
         self._width(space)
-        vectors: Tensor = self.student(image.to(self.device), spaces=True).spaces[space]
+        vectors: Tensor = self.student(image.to(self.device), spaces=(space,)).spaces[space]
         return vectors.cpu()
 
     def encode(

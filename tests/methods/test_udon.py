@@ -12,12 +12,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from alumnus.errors import ConfigError, NonFiniteError
+from alumnus.errors import ConfigError, NonFiniteError, TeacherError
 from alumnus.log import read_metrics
 from alumnus.methods.udon import Settings, Udon, build
 from alumnus.models.artifact import load_student
 from alumnus.models.student import Architecture, Student
 from alumnus.objective import Setup, TeacherWidth
+from alumnus.teachers import load_teacher
+from alumnus.teachers.spec import TeacherSpec
 from alumnus.training.build import build_student
 from alumnus.training.config import Config
 from alumnus.training.loop import train
@@ -295,12 +297,87 @@ def test_frozen_teachers_take_the_place_of_the_heads() -> None:
         objective(student, batch, {"s": silent}, 0.0)
 
 
+def test_quality_weighs_images_by_what_the_teacher_knows_of_them() -> None:
+    """sum_k q_k l_k / sum_k q_k of both distillation terms, from formulas; an image without a label counts as the mean one."""
+    student, batch = _student(), _batch([0] * 4, [0, 1, -1, 2])
+    torch.manual_seed(2)
+    plain = _objective()
+    torch.manual_seed(2)
+    weighed = _objective(by_quality=True)
+    b = functional.normalize(student(batch.image).features.summary, dim=-1)
+    u, t = student(batch.image).embedding, functional.normalize(plain.teacher_heads[0](b), dim=-1)
+    z_u, z_t = plain.student_classifiers[0](u), plain.teacher_classifiers[0](t)
+    q = torch.stack([(16 * z_t[k]).softmax(0)[label] for k, label in ((0, 0), (1, 1), (3, 2))])
+    q = torch.stack([q[0], q[1], q.mean(), q[2]])
+    p = (z_t / 0.1).softmax(1)
+    divergence = (p * (p.log() - (z_u / 0.1).log_softmax(1))).sum(1)
+    relations = 32 * (u @ u.T - t @ t.T).square().mean(1)
+    found = weighed(student, batch, {}, 0.0)
+    for name, loss in (("logits", divergence), ("relations", relations)):
+        wanted = ((q * loss).sum() / q.sum()).item()
+        assert found.report[f"loss/{name}"].item() == pytest.approx(wanted, rel=1e-4), name
+    _, same = plain(student, batch, {}, 0.0), weighed(student, _batch([0] * 4, [-1] * 4), {}, 0.0)
+    assert same.report.keys() == {"loss/logits", "loss/relations"}
+
+
+def test_kept_heads_change_no_loss() -> None:
+    """They are the student's and are counted there, and say what they would in the objective."""
+    student, batch = _student(), _batch([1] * 4, [39, 2, 17, 2])
+    torch.manual_seed(4)
+    plain = _objective()
+    torch.manual_seed(4)
+    kept = _objective(keep_heads=True)
+    for name, adaptor in kept.hand_over().items():
+        student.keep(name, adaptor)
+    assert list(student.architecture.spaces) == ["a", "b"]
+    assert not [name for name, _ in kept.named_parameters() if "heads" in name]
+    one, other = plain(student, batch, {}, 0.0), kept(student, batch, {}, 0.0)
+    assert one.report.keys() == other.report.keys()
+    assert all(one.report[name].item() == pytest.approx(other.report[name].item()) for name in one.report)
+    other.loss.backward()
+    assert student.spaces["teacher_b"].last.weight.grad is not None
+    assert student.spaces["teacher_a"].last.weight.grad is None
+
+
+def test_a_multi_head_teacher_is_trained_and_then_teaches(tiny_images: Path, tmp_path: Path) -> None:
+    """Labels train its heads; each is a frozen teacher of its domain, told to a student by `output: space:DOMAIN`."""
+    domains = ["discs", "squares", "crosses"]
+    heads = {"name": "udon", "teacher_dim": 6, "keep_heads": True}
+    labels_alone = {"weights": {"student": 0, "logits": 0, "relations": 0}}
+    common: dict[str, Any] = {"sampler": "round_robin", "steps": 6}
+    run = train(
+        _config(tmp_path / "one", tiny_images, teachers=[], method={**heads, **labels_alone}, **common)
+    )
+    teacher = load_student(run.student)
+    assert {name: shape.out_dim for name, shape in teacher.architecture.spaces.items()} == dict.fromkeys(
+        domains, 6
+    )
+    specs = [
+        {"model": f"alumnus:{run.student}", "name": name, "output": f"space:{name}", "domains": [name]}
+        for name in domains
+    ]
+    image = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    said = load_teacher(TeacherSpec.model_validate(specs[1]), device=torch.device("cpu"))(image.float() / 255)
+    wanted = teacher(image, spaces=("squares",)).spaces
+    assert list(wanted) == ["squares"]
+    assert torch.allclose(said.summary, wanted["squares"], atol=1e-5)
+    taught = {"name": "udon", "source": "teachers"}
+    train(_config(tmp_path / "two", tiny_images, teachers=specs, method=taught, **common))
+    with pytest.raises(TeacherError, match=r"space:stars' is not among its outputs.*space:discs"):
+        load_teacher(TeacherSpec(**{**specs[0], "output": "space:stars"}), device=torch.device("cpu"))
+
+
 @pytest.mark.parametrize(
     ("setup", "settings", "words"),
     [
         (Setup(8, 8, {}, {"a": 0}), {}, "needs labels"),
         (Setup(8, 8, {}, {"a": 2}), {"nested": (8,)}, r"8 is not in 1 to 7"),
         (Setup(8, 8, {}, {"a": 2}), {"source": "teachers"}, "got none"),
+        (
+            Setup(8, 8, {}, {"a": 2}),
+            {"keep_heads": True, "teacher_hidden": (4,)},
+            "keeps affine teacher heads",
+        ),
         (
             Setup(8, 8, {"s": TeacherWidth(4, 1.0), "t": TeacherWidth(5, 1.0)}, {"a": 2}),
             {"source": "teachers"},

@@ -26,16 +26,21 @@ affine heads start as Flax's do. Images without a label are left out of L_cls. R
 `source: teachers` is UDON's own comparison: it distils from the recipe's frozen teachers, each trusted on its own domains (separate
 specialists), or one of all domains; their classifiers are learnt on their fixed embeddings.
 
+`keep_heads` keeps the teacher heads with the student, as its spaces (`encode(images, space=DOMAIN)`). Trained by labels alone (the other
+weights 0), such a student is UDON's frozen multi-head teacher: each of its spaces is given as one teacher, `output: space:DOMAIN`.
+
 Ours, off by default: with `source: heads` teachers of the recipe are standing generalists. A projector of the backbone's summary
 predicts their features (as in `plain`), so that the backbone keeps what they know. `nested` trains prefixes of the embedding with labels
 too (Matryoshka, Kusupati et al. 2022, arXiv 2205.13147, one classifier for all lengths). `max_classes` compares with a sample of them.
+`by_quality` weighs images in L_log and L_rel by the probability that the teacher gives the right class, q_k = softmax(16 z^t_k)[y_k]: both
+are sum_k q_k l_k / sum_k q_k, with the mean q for images without a label.
 
 Axes: B images, of which n have a label; D, E, T widths of summary, embedding and teacher embedding; C classes, S of them in a sample.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -52,8 +57,9 @@ from alumnus.losses import (
     softmax_divergence,
     with_margin,
 )
+from alumnus.models.adaptors import Adaptor, AdaptorShape
 from alumnus.models.heads import CosineClassifier, affine_layers, projector, sampled_classes
-from alumnus.models.student import Student
+from alumnus.models.student import Student, StudentOutput
 from alumnus.objective import MethodSettings, Objective, Setup
 from alumnus.teachers.normalize import Standardise
 from alumnus.types import Batch, Targets, Terms
@@ -95,6 +101,8 @@ class Settings(MethodSettings):
     source: Literal["heads", "teachers"] = Field(
         "heads", description="who teaches a domain: a head on the student's backbone, or a frozen teacher"
     )
+    keep_heads: bool = Field(False, description="serve each domain's teacher space with the student")
+    by_quality: bool = Field(False, description="distil images by how sure the teacher is of the right class")
     nested: tuple[int, ...] = Field(
         (), description="lengths of prefixes that are trained too, such as [16, 32]"
     )
@@ -129,6 +137,10 @@ def build(settings: Settings, setup: Setup) -> Objective:
         raise ConfigError(
             f"method.nested={list(settings.nested)}: {wrong[0]} is not in 1 to {setup.embed_dim - 1}"
         )
+    if settings.keep_heads and (settings.teacher_hidden or settings.source == "teachers"):
+        raise ConfigError(
+            "method.keep_heads=true keeps affine teacher heads, and this recipe has MLPs or none: leave teacher_hidden and source out"
+        )
     if settings.source == "teachers":
         widths = {name: teacher.num_features for name, teacher in setup.teachers.items()}
         if len(set(widths.values())) != 1:
@@ -152,6 +164,7 @@ class Udon(Objective):
         teacher_dim = settings.teacher_dim if has_heads else widths[0]
         layers = (setup.num_features, *settings.teacher_hidden, teacher_dim)
         self.teacher_heads = nn.ModuleList(affine_layers(layers) for _ in counts if has_heads)
+        self.kept = tuple(name for name, count in setup.num_classes.items() if count and settings.keep_heads)
         self.teacher_classifiers = _classifiers(teacher_dim, counts)
         self.student_classifiers = _classifiers(setup.embed_dim, counts)
         self.generalists = list(setup.teachers) if has_heads else []
@@ -160,6 +173,11 @@ class Udon(Objective):
             projector(setup.num_features, width, kind="linear") for width in widths if has_heads
         )
         self.normalisers = nn.ModuleList(Standardise(width) for width in widths if has_heads)
+
+    def hand_over(self) -> Mapping[str, Adaptor]:
+        """The teacher heads by domain, with `keep_heads`."""
+        heads, self.teacher_heads = self.teacher_heads, nn.ModuleList() if self.kept else self.teacher_heads
+        return {name: _as_adaptor(heads[self.domains.index(name)]) for name in self.kept}
 
     def forward(self, student: Student, batch: Batch, targets: Targets, progress: float) -> Terms:
         """Returns the weighted mean of the terms, each one's own as `loss/NAME`, and the share that student and teacher classify right.
@@ -175,7 +193,8 @@ class Udon(Objective):
                 f"method=udon learns each domain from labels, and no training image of {self.domains[domain]} has one; leave it out by "
                 "domains=…, or give a standing teacher that speaks about it"
             )
-        output = student(batch.image, head_only=not self.settings.distill_to_backbone)
+        spaces = [name for name in self.kept if name == self.domains[domain] and self._asks_teacher]
+        output = student(batch.image, head_only=not self.settings.distill_to_backbone, spaces=spaces)
         # Cosines of bfloat16 have steps of 0.004, and the temperature divides them by 0.1.
         with torch.autocast(batch.image.device.type, enabled=False):
             embedding = output.embedding.float()
@@ -184,7 +203,7 @@ class Udon(Objective):
             losses, report = dict[str, Tensor](), dict[str, Tensor]()
             observed = embedding.new_zeros(len(embedding))
             if self.num_classes[domain]:
-                teacher = self._teacher_embedding(domain, summary, targets)
+                teacher = self._teacher_embedding(domain, output, targets)
                 losses, report = self._taught(domain, batch.label, embedding, taught, teacher)
                 observed = _spread(losses.get("teacher", losses.get("student")), batch.label >= 0)
             losses |= self._generalists(summary, targets, report)
@@ -232,14 +251,15 @@ class Udon(Objective):
             z_teacher = self.teacher_classifiers[domain](teacher, classes)  # (B, S)
             if weights.teacher:
                 classified("teacher", z_teacher[labelled])
+            share = self._quality(z_teacher, labelled, own, offset) if settings.by_quality else 1.0
             if weights.logits:
                 z_taught = z_student if taught is embedding else by_student(taught, classes)
-                losses["logits"] = softmax_divergence(
+                losses["logits"] = share * softmax_divergence(
                     z_taught, z_teacher.detach(), temperature=settings.temperature, offset=offset
                 )
             if weights.relations:
                 distance = relational_distance(taught, teacher.detach())
-                losses["relations"] = settings.relational_factor * distance
+                losses["relations"] = share * settings.relational_factor * distance
         if settings.nested and weights.nested:
             found = [
                 normalised_softmax(
@@ -253,11 +273,31 @@ class Udon(Objective):
             losses["nested"] = torch.stack(found).mean(0)
         return losses, report
 
-    def _teacher_embedding(self, domain: int, summary: Tensor, targets: Targets) -> Tensor | None:
+    def _quality(self, cosine: Tensor, labelled: Tensor, own: Tensor, offset: Tensor) -> Tensor:
+        """Returns each image's share (B,), of mean 1, by the probability that the teacher gives its class.
+
+        Args:
+            cosine: (B, S), the teacher's.
+            labelled, own: (n,), which images have a label, and their classes among the S.
+        """
+        logits = self.settings.scale * cosine.detach() + offset
+        right = logits[labelled].softmax(dim=-1).gather(1, own[:, None]).squeeze(1)
+        share = right.mean().expand(len(cosine)).clone() if len(own) else logits.new_ones(len(cosine))
+        share[labelled] = right
+        return share / share.mean()
+
+    @property
+    def _asks_teacher(self) -> bool:
+        return bool(self.weights.teacher or self.weights.logits or self.weights.relations)
+
+    def _teacher_embedding(self, domain: int, output: StudentOutput, targets: Targets) -> Tensor | None:
         """(B, T) of unit length, or None where no term asks for it."""
-        if not (self.weights.teacher or self.weights.logits or self.weights.relations):
+        if not self._asks_teacher:
             return None
+        if self.kept:
+            return functional.normalize(output.spaces[self.domains[domain]], dim=-1)
         if self.settings.source == "heads":
+            summary = output.features.summary.float()
             start = functional.normalize(summary, dim=-1) if self.settings.normalise_summary else summary
             return functional.normalize(self.teacher_heads[domain](start), dim=-1)
         speaking = {name: target for name, target in targets.items() if len(target.places)}
@@ -296,6 +336,13 @@ class Udon(Objective):
 
 def _classifiers(width: int, counts: Sequence[int]) -> nn.ModuleList:
     return nn.ModuleList(CosineClassifier(width, count, uniform=True) for count in counts)
+
+
+def _as_adaptor(head: nn.Module) -> Adaptor:
+    assert isinstance(head, nn.Linear)
+    adaptor = Adaptor(AdaptorShape("linear", head.in_features, head.out_features))
+    adaptor.last = head
+    return adaptor
 
 
 @torch.no_grad()

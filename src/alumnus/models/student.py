@@ -134,7 +134,7 @@ class Student(nn.Module):
         *,
         patches: bool = False,
         stages: bool = False,
-        spaces: bool = False,
+        spaces: bool | Sequence[str] = False,
         head_only: bool = False,
         learning: Learning = "both",
     ) -> StudentOutput:
@@ -142,7 +142,7 @@ class Student(nn.Module):
 
         Args:
             patches, stages: also give the patches, and what earlier stages say.
-            spaces: also give what the adaptors that are kept say.
+            spaces: also give what the adaptors that are kept say, all of them or these.
             head_only: give the embedding once more, without gradient to the backbone.
             learning: of a student with an assistant. `first`: the assistant is left out, of patches and stages too. `assistant`: the first
                 network is in eval mode and gets no gradient.
@@ -161,7 +161,7 @@ class Student(nn.Module):
         return over_tensors(lambda *tensors: torch.cat(tensors), *pieces)
 
     def keep(self, name: str, adaptor: Adaptor) -> None:
-        """Takes an adaptor from the summary to a teacher's space; it is saved with the student."""
+        """Takes an adaptor from the summary, of unit length if the embedding's head starts there, to a teacher's space; saved with it."""
         self.spaces[module_key(name)] = adaptor
         kept = {**self.architecture.spaces, name: adaptor.shape}
         self.architecture = replace(self.architecture, spaces=kept)
@@ -202,13 +202,13 @@ class Student(nn.Module):
         *,
         patches: bool,
         stages: bool,
-        spaces: bool,
+        spaces: bool | Sequence[str],
         head_only: bool,
         learning: Learning,
     ) -> StudentOutput:
-        with_stages = stages or (
-            spaces and any(shape.stage_dims for shape in self.architecture.spaces.values())
-        )
+        kept = self.architecture.spaces
+        names = tuple(kept if spaces is True else spaces or ())
+        with_stages = stages or any(kept[name].stage_dims for name in names)
         extracted = partial(_extracted, image=self._normalised(image), patches=patches, stages=with_stages)
         features, earlier, alone = self._together(extracted, learning)
         summary = features.summary
@@ -217,7 +217,7 @@ class Student(nn.Module):
             self._embedded(summary),
             self._embedded(summary.detach()) if head_only else None,
             earlier if stages else (),
-            self._spaces(summary, earlier) if spaces else {},
+            self._spaces(names, summary, earlier),
             None if self.classifier is None else self.classifier(summary).float(),
             alone,
         )
@@ -239,9 +239,10 @@ class Student(nn.Module):
         return side_by_side(first, second, summary=summary), tuple(both), alone
 
     def _embedded(self, summary: Tensor) -> Tensor:
-        if self.architecture.normalise_summary:
-            summary = functional.normalize(summary, dim=-1)
-        return functional.normalize(self.embed(summary), dim=-1)
+        return functional.normalize(self.embed(self._head_input(summary)), dim=-1)
+
+    def _head_input(self, summary: Tensor) -> Tensor:
+        return functional.normalize(summary, dim=-1) if self.architecture.normalise_summary else summary
 
     def _normalised(self, image: Tensor) -> Tensor:
         if (
@@ -251,11 +252,9 @@ class Student(nn.Module):
             return image.div_(255).sub_(self.mean).div_(self.std)
         return ((image - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
 
-    def _spaces(self, summary: Tensor, stages: Sequence[Tensor]) -> dict[str, Tensor]:
-        means = [stage.mean(dim=1) for stage in stages]
-        return {
-            name: self.spaces[module_key(name)](summary, means).float() for name in self.architecture.spaces
-        }
+    def _spaces(self, names: Sequence[str], summary: Tensor, stages: Sequence[Tensor]) -> dict[str, Tensor]:
+        means, start = [stage.mean(dim=1) for stage in stages], self._head_input(summary)
+        return {name: self.spaces[module_key(name)](start, means).float() for name in names}
 
 
 def over_tensors(function: Callable[..., Tensor], *outputs: StudentOutput) -> StudentOutput:

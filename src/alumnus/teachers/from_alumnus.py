@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -13,22 +14,23 @@ from alumnus.teachers.spec import TeacherSpec, check_output, refuse, short_name
 from alumnus.types import Features
 
 OUTPUTS = ("summary", "embedding", "logits")
+SPACE = "space:"
 
 
 def load(folder: Path, spec: TeacherSpec) -> Loaded:
-    """Returns the student of a folder; its outputs are the backbone's summary, the embedding of unit length, and the
-    logits if it has a classifier.
+    """Returns the student of a folder; its outputs are the backbone's summary, the embedding of unit length, the logits if it has a
+    classifier, and `space:NAME` for each teacher's space that was kept with it.
 
     Raises:
         TeacherError: the folder is no student, or a setting contradicts it.
     """
     refuse(spec, "weights", because="a student folder has its own")
     refuse(spec, "mean", "std", because="a student normalises its own input")
-    check_output(spec, OUTPUTS)
     try:
         student = load_student(folder)
     except ArtifactError as error:
         raise TeacherError(f"teacher alumnus:{folder}: {error}") from error
+    check_output(spec, (*OUTPUTS, *(SPACE + name for name in student.architecture.spaces)))
     if spec.size not in {None, student.size}:
         raise TeacherError(
             f"teacher alumnus:{folder}: size={spec.size}, and the student was made for {student.size}"
@@ -38,7 +40,9 @@ def load(folder: Path, spec: TeacherSpec) -> Loaded:
             f"teacher alumnus:{folder}: output=logits, and the student has no classifier; those of method=cfl or dmc have one, and "
             "so have what `alumnus adapt` makes with method=linear or finetune"
         )
-    network = TorchNetwork(student, READERS[spec.output])
+    space = spec.output.removeprefix(SPACE)
+    read = READERS[spec.output] if spec.output in READERS else partial(_space, name=space)
+    network = TorchNetwork(student, read)
     resolved = folder.resolve()
     return Loaded(
         network,
@@ -59,6 +63,10 @@ def _embedding(student: nn.Module, image: Tensor) -> Features:
 
 def _logits(student: nn.Module, image: Tensor) -> Features:
     return Features(student(image).logits)
+
+
+def _space(student: nn.Module, image: Tensor, *, name: str) -> Features:
+    return Features(student(image, spaces=(name,)).spaces[name])
 
 
 READERS = {"summary": _summary, "embedding": _embedding, "logits": _logits}

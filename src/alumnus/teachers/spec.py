@@ -60,7 +60,7 @@ class TeacherSpec(BaseModel):
     )
     output: str = Field(
         default="summary",
-        description="summary (pooled features), patches (summary and grid), logits; embedding of a student; "
+        description="summary (pooled features), patches (summary and grid), logits; embedding or space:NAME of a student; "
         "layer:NAME, what a named layer of a torch network gives; or the name of a graph's output",
     )
     arguments: dict[str, JsonValue] = Field(
