@@ -38,6 +38,22 @@ def test_experts_have_the_shape_of_the_demo() -> None:
     assert fine.lr < student.lr
 
 
+def test_a_proxy_goes_between_the_teachers_and_the_student(tiny_images: Path, tmp_path: Path) -> None:
+    """Two teachers, one large student, of which a small one learns, which is finished at a larger size."""
+    large, small, fine = (stage.config for stage in load_stages("recipe:proxy"))
+    assert len(large.teachers) > 1
+    assert [spec.source for spec in small.teachers] == [f"alumnus:{large.out}/student"]
+    assert fine.student.model == f"alumnus:{small.out}/student"
+    assert fine.size > small.size
+    words = [f"out={tmp_path / 'run'}", f"data={tiny_images / 'discs'}"]
+    words += ["size=32", "embed_dim=8", "batch_size=6", "workers=0", "precision=float32"]
+    words += [f"stages.{name}.steps=1" for name in ("large", "small", "fine")]
+    words += [f"stages.large.teachers=[{TINY}, {TINY.replace('generalist', 'other')}]"]
+    words += ["stages.large.student=timm/test_vit", "stages.small.student=timm/test_efficientnet"]
+    assert run(["train", "recipe:proxy", *words, "stages.fine.size=40"]) == 0
+    assert load_student(tmp_path / "run" / "student").size == 40
+
+
 def test_the_verb_lists_and_prints(capsys: pytest.CaptureFixture[str]) -> None:
     """What it prints is the file, so that it can be kept and changed; a misspelt name is answered."""
     assert run(["recipes"]) == 0

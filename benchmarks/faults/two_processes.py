@@ -152,8 +152,11 @@ def config_of(root: Path, name: str, method: str, steps: int) -> Config:
 def compared(root: Path, method: str, name: str) -> dict[str, Any]:
     """Returns the largest relative difference of any term of a run to one process, of the first step and of all, and where it is."""
     one, two = (read_metrics(root / f"{method}-{each}" / "metrics.jsonl") for each in ("1", name))
-    terms = one[0].keys() - set(NOT_COMPARED)
-    size = {term: max(float(np.mean([abs(line[term]) for line in one])), 1e-6) for term in terms}
+    said: dict[str, list[float]] = {}  # rkd's phases have different terms
+    for line in one:
+        for term in line.keys() - set(NOT_COMPARED):
+            said.setdefault(term, []).append(abs(line[term]))
+    size = {term: max(float(np.mean(values)), 1e-6) for term, values in said.items()}
     largest = [(0.0, "", 0)]
     first = 0.0
     for mine, other in zip(one, two, strict=True):
@@ -161,13 +164,13 @@ def compared(root: Path, method: str, name: str) -> dict[str, Any]:
             raise SystemExit(
                 f"{method}: step {mine['step']} reports {sorted(mine.keys() ^ other.keys())} in one of them only"
             )
-        for term in terms:
+        for term in size.keys() & mine.keys():
             away = abs(other[term] - mine[term]) / size[term]
             largest.append((away, term, int(mine["step"])))
             first = max(first, away) if mine["step"] == one[0]["step"] else first
     away, of, at = max(largest)
     return {
-        "terms": len(terms),
+        "terms": len(size),
         "first": first,
         "largest": away,
         "of": of,

@@ -1,0 +1,77 @@
+"""One student by LightlyTrain or AutoVision, for single_teacher.py, which runs this in the tool's own environment.
+
+Their method `distillationv3` with its defaults, but for the views, which are those of all other students: a crop of half the area or more,
+and no flip, blur or change of colour. Student and teacher are networks of timm with given weights. Only the standard library is imported
+at the top: this runs where Alumnus is not installed.
+
+    python benchmarks/claims/single_teacher_peer.py '{"tool": "lightly-train", "student": FOLDER, "teacher": FOLDER, …}'
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+MODULES = {"lightly-train": "lightly_train", "autovision": "autovision"}
+
+
+def main() -> None:
+    """Trains, and writes the backbone's weights to `out/backbone.safetensors`."""
+    asked = json.loads(sys.argv[1])
+    os.environ |= {"HF_HUB_OFFLINE": "1", "LIGHTLY_TRAIN_EVENTS_DISABLED": "1"}
+    import torch
+    from safetensors.torch import save_file
+
+    out = Path(asked["out"])
+    out.mkdir(parents=True, exist_ok=True)
+    student, teacher = (network(asked[part]) for part in ("student", "teacher"))
+    torch.save(teacher.state_dict(), out / "teacher.pt")
+    views: dict[str, Any] = {
+        "image_size": (asked["size"], asked["size"]),
+        "random_resize": {"min_scale": asked["min_scale"]},
+        **dict.fromkeys(("random_flip", "color_jitter", "random_gray_scale", "gaussian_blur")),
+    }
+    method = {"teacher": f"timm/{architecture(asked['teacher'])}", "teacher_weights": str(out / "teacher.pt")}
+    importlib.import_module(MODULES[asked["tool"]]).pretrain(
+        out=str(out / "run"),
+        data=asked["data"],
+        model=student,
+        method="distillationv3",
+        method_args=method,
+        epochs=asked["epochs"],
+        batch_size=asked["batch"],
+        num_workers=asked["workers"],
+        precision="32-true",
+        seed=asked["seed"],
+        transform_args=views,
+        **({"accelerator": "cpu"} if asked["tool"] == "lightly-train" else {}),
+    )
+    exported = torch.load(out / "run" / "exported_models" / "exported_last.pt", weights_only=True)
+    student.load_state_dict(exported)
+    weights = {name: tensor.contiguous() for name, tensor in student.state_dict().items()}
+    save_file(weights, out / "backbone.safetensors")
+
+
+def network(folder: str) -> Any:
+    """Returns the timm network of a student folder, with its weights; the classifier is random and not used."""
+    import timm
+    from safetensors.torch import load_file
+
+    found = timm.create_model(architecture(folder), pretrained=False)
+    missing, unknown = found.load_state_dict(load_file(Path(folder) / "model.safetensors"), strict=False)
+    if unknown or {name.split(".")[0] for name in missing} != {"classifier"}:
+        sys.exit(f"{folder} is not {architecture(folder)}: missing {missing}, unknown {unknown}")
+    return found
+
+
+def architecture(folder: str) -> str:
+    """Returns timm's name."""
+    return str(json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))["architecture"])
+
+
+if __name__ == "__main__":
+    main()
