@@ -11,7 +11,8 @@ test pictures, three seeds, each with a teacher of its own:
 and of S + A the residual of its first network's own summary, which it takes away from: before and after.
 
 In a first try with 1,000 steps and one seed the assistant, which starts from nothing when the student has learnt, took 3 % off of
-training pictures; hence 4,000. Meant for an hour on 2 idle cores; what is there already is kept. Writes rkd.json beside this file. `--steps 3 --seeds 1` is a smoke run, with a folder of its own; it does not write that file.
+training pictures; hence 4,000. Meant for an hour on 2 idle cores; what is there already is kept. Writes rkd.json beside this file.
+`--steps 3 --seeds 1` is a smoke run, with a folder of its own; it does not write that file.
 """
 
 from __future__ import annotations

@@ -29,19 +29,17 @@ def main() -> None:
     out = Path(asked["out"])
     out.mkdir(parents=True, exist_ok=True)
     student, teacher = (network(asked[part]) for part in ("student", "teacher"))
-    torch.save(teacher.state_dict(), out / "teacher.pt")
     views: dict[str, Any] = {
         "image_size": (asked["size"], asked["size"]),
         "random_resize": {"min_scale": asked["min_scale"]},
         **dict.fromkeys(("random_flip", "color_jitter", "random_gray_scale", "gaussian_blur")),
     }
-    method = {"teacher": f"timm/{architecture(asked['teacher'])}", "teacher_weights": str(out / "teacher.pt")}
     importlib.import_module(MODULES[asked["tool"]]).pretrain(
         out=str(out / "run"),
         data=asked["data"],
-        model=student,
+        model=wrapped(student),
         method="distillationv3",
-        method_args=method,
+        method_args={"teacher": wrapped(teacher)},
         epochs=asked["epochs"],
         batch_size=asked["batch"],
         num_workers=asked["workers"],
@@ -66,6 +64,34 @@ def network(folder: str) -> Any:
     if unknown or {name.split(".")[0] for name in missing} != {"classifier"}:
         sys.exit(f"{folder} is not {architecture(folder)}: missing {missing}, unknown {unknown}")
     return found
+
+
+def wrapped(network: Any) -> Any:
+    """Returns a network in the form that both tools document for one's own.
+
+    With their own wrapper, timm's MobileNetV2 fails in the first step: it takes the 320 features before the last layer for 1,280.
+    """
+    from torch import nn
+    from torch.nn import functional
+
+    class Wrapped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward_features(self, x: Any) -> dict[str, Any]:
+            return {"features": self.network.forward_features(x)}
+
+        def forward_pool(self, x: dict[str, Any]) -> dict[str, Any]:
+            return {"pooled_features": functional.adaptive_avg_pool2d(x["features"], 1)}
+
+        def feature_dim(self) -> int:
+            return int(self.network.num_features)
+
+        def get_model(self) -> Any:
+            return self.network
+
+    return Wrapped()
 
 
 def architecture(folder: str) -> str:

@@ -56,6 +56,19 @@ def test_batches_have_the_shapes_they_promise(tiny_images: Path) -> None:
         assert column.dtype == torch.int64
 
 
+def test_students_sizes_are_drawn_by_step(tiny_images: Path) -> None:
+    """One for a whole batch, of whatever process; teachers see their own, of the same crops."""
+    dataset, views = open_dataset(tiny_images), ViewSettings(sizes=(16, 40))
+    whole, late = _load(dataset, views=views), _load(dataset, views=views, start=2, workers=1)
+    sides = [loaded.batch.image.shape[-1] for loaded in whole]
+    assert set(sides) == {16, 40}
+    assert [loaded.batch.image.shape[-1] for loaded in late] == sides[2:]
+    halves = [_load(dataset, views=views, rank=rank, world_size=2) for rank in range(2)]
+    assert all([loaded.batch.image.shape[-1] for loaded in half] == sides for half in halves)
+    for several, one in zip(whole, _load(dataset), strict=True):
+        assert torch.equal(several.batch.teacher_images[32], one.batch.teacher_images[32])
+
+
 def test_workers_and_restarts_change_nothing(tiny_images: Path) -> None:
     """Read here, read by two workers, or begun at step 3: the same batches."""
     dataset = open_dataset(tiny_images)

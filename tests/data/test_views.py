@@ -15,6 +15,7 @@ from alumnus.data.views import (
     apply_geometry,
     apply_photometric,
     center_view,
+    draw_size,
     draw_view,
 )
 
@@ -54,6 +55,18 @@ def test_a_crop_may_keep_the_images_own_aspect(row: int, aspect: float) -> None:
     assert 0 <= top < bottom <= 1
     assert right - left == pytest.approx(0.875)
     assert bottom - top == pytest.approx(0.875)
+
+
+def test_a_step_has_one_of_the_sizes() -> None:
+    """Which one depends on seed and step alone; each is as likely. Without any it is the run's own."""
+    several = ViewSettings(sizes=(24, 32, 48))
+    drawn = [draw_size(several, seed=0, step=step, size=32) for step in range(600)]
+    assert [draw_size(several, seed=0, step=step, size=64) for step in reversed(range(600))] == drawn[::-1]
+    assert [draw_size(several, seed=1, step=step, size=32) for step in range(600)] != drawn
+    assert all(150 < drawn.count(size) < 250 for size in several.sizes)
+    assert draw_size(ViewSettings(), seed=0, step=7, size=40) == 40
+    with pytest.raises(ValidationError, match="greater than or equal to 1"):
+        ViewSettings(sizes=(0, 32))
 
 
 def test_flip_probability_is_kept() -> None:

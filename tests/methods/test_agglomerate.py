@@ -89,11 +89,9 @@ def test_summary_and_patch_losses_equal_a_naive_reference() -> None:
     batch = make_batch(size=64)
     objective, targets = _objective(GRIDS, student, patches="linear"), make_targets(GRIDS)
     terms = objective(student, batch, targets, 0.0)
-    grid = objective.grid
-    assert grid is not None
-    assert (grid.height, grid.width) == (2, 2)
     own = student(batch.image, patches=True).features.patches
     assert own is not None
+    assert own.shape[1] == 4
     for name in ("dino", "sam"):
         said = targets[name].features.patches
         assert said is not None

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 import alumnus
 from alumnus.errors import ConfigError
 from alumnus.log import read_metrics
+from alumnus.models.artifact import load_student
 from alumnus.training.config import Config
 from alumnus.training.loop import train
 from alumnus.training.recipe import load_config
@@ -107,6 +108,35 @@ def test_a_stopped_run_continues_to_the_same_bits(method: object, tiny_images: P
     cut = train(_config(tmp_path / "cut", tiny_images, method))
     assert _bytes(cut) == _bytes(whole)
     assert _losses(cut) == _losses(whole)
+
+
+@pytest.mark.parametrize("method", [FULL, REPCON, "plain"], ids=["agglomerate", "repcon", "plain"])
+def test_a_student_of_several_sizes(method: object, tiny_images: Path, tmp_path: Path) -> None:
+    """Every teacher teaches it at every one, and those in a store as live ones do; it is served at `size`."""
+    views = {"per_image": 2, "sizes": [32, 64]}
+    whole = train(_config(tmp_path / "whole", tiny_images, method, views=views))
+    assert _losses(whole) != _losses(train(_config(tmp_path / "one", tiny_images, method)))
+    assert load_student(whole.student).size == 32
+    store = {"path": tmp_path / "store", "precision": "float32"}
+    settings: dict[str, object] = {"views": views, "store": store, "targets": "stored"}
+    assert _losses(train(_config(tmp_path / "stored", tiny_images, method, **settings))) == _losses(whole)
+
+
+def test_a_student_of_one_size_refuses_several(tiny_images: Path, tmp_path: Path) -> None:
+    """Before anything is written; a vision transformer that resamples its positions takes what its patches divide."""
+    shape = {"depth": 1, "embed_dim": 12, "num_heads": 1}
+    vit = {"model": "timm/vit_tiny_patch16_224", "model_args": shape}
+    settings: dict[str, object] = {"views": {"sizes": [32, 48]}, "student": vit}
+    with pytest.raises(
+        ConfigError, match=r"takes no images of 48 px as it was built; .*dynamic_img_size=true"
+    ):
+        train(_config(tmp_path / "run", tiny_images, "plain", **settings))
+    assert not list((tmp_path / "run").rglob("*.yaml"))
+    several = {**settings, "student": {**vit, "model_args": {**shape, "dynamic_img_size": True}}}
+    dense = {"name": "agglomerate", "patches": "mlp"}
+    assert train(_config(tmp_path / "run", tiny_images, dense, **several)).student.is_dir()
+    with pytest.raises(ConfigError, match="takes no images of 40 px"):
+        train(_config(tmp_path / "other", tiny_images, "plain", **{**several, "views": {"sizes": [40]}}))
 
 
 @pytest.mark.parametrize("method", [FULL, REPCON], ids=["agglomerate", "repcon"])

@@ -30,6 +30,7 @@ from alumnus.data.views import (
     apply_photometric,
     center_view,
     counter_random,
+    draw_size,
     draw_view,
 )
 from alumnus.errors import DataError
@@ -74,7 +75,7 @@ def train_batches(
     the number of reading processes.
 
     Args:
-        size: side of the student's view in px.
+        size: side of the student's view in px, unless `views` has sizes to draw from.
         teacher_sizes: distinct sides in px of the views that teachers want.
         workers: reading processes; 0 reads in this one.
         rank, world_size: this process's place; it gets every `world_size`-th row of the global batch.
@@ -133,6 +134,7 @@ class _Steps(TorchDataset[Loaded]):
 
     def __getitem__(self, step: int) -> Loaded:
         draw = self.sampler.draw(step)
+        size = draw_size(self.views, seed=self.sampler.seed, step=step, size=self.size)
         mine = slice(self.rank, None, self.world_size)
         rows, bad = draw.rows[mine].copy(), list[Bad]()
         keys = np.empty_like(rows)
@@ -146,8 +148,8 @@ class _Steps(TorchDataset[Loaded]):
                 view=int(view),
                 aspect=image.width / image.height,
             )
-            crops = decoded(image, chosen, (self.size, *self.teacher_sizes))
-            student.append(apply_photometric(crops[self.size], chosen))
+            crops = decoded(image, chosen, (size, *self.teacher_sizes))
+            student.append(apply_photometric(crops[size], chosen))
             shared.append(crops)
         return Loaded(self._batch(student, shared, rows, keys, draw.views[mine]), bad)
 

@@ -13,7 +13,7 @@ torchvision made common.
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -21,8 +21,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from alumnus.errors import ConfigError
 
-VIEWS, PERMUTATIONS, REPLACEMENTS, SCHEDULES = range(
-    1, 5
+VIEWS, PERMUTATIONS, REPLACEMENTS, SCHEDULES, SIZES = range(
+    1, 6
 )  # purposes of random numbers; no two share a stream
 ATTEMPTS = 10  # torchvision's number, before it falls back to the largest crop that has an allowed aspect
 
@@ -45,6 +45,11 @@ class ViewSettings(BaseModel):
     saturation: float = Field(0.0, ge=0, lt=1, description="student only: factor drawn from 1 ± this")
     per_image: int = Field(
         0, ge=0, description="distinct views of an image before they repeat; 0 = never repeat"
+    )
+
+    sizes: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (),
+        description="sides in px of the student's view, one of which is drawn for each step; `size` alone by default",
     )
 
     @model_validator(mode="after")
@@ -85,6 +90,13 @@ def draw_view(settings: ViewSettings, *, seed: int, key: int, view: int, aspect:
         contrast=1 + settings.contrast * float(2 * draws[2] - 1),
         saturation=1 + settings.saturation * float(2 * draws[3] - 1),
     )
+
+
+def draw_size(settings: ViewSettings, *, seed: int, step: int, size: int) -> int:
+    """Returns the side in px of the student's view at a step: one of `sizes`, each as likely; `size` if there are none."""
+    if not settings.sizes:
+        return size
+    return int(counter_random(seed, SIZES, step, 0).choice(settings.sizes))
 
 
 def counter_random(seed: int, purpose: int, first: int, second: int) -> np.random.Generator:

@@ -171,17 +171,17 @@ class Agglomerate(Objective):
         self.projectors = _modules(
             teachers, lambda _, t: projector(setup.embed_dim, t.num_features, kind="linear")
         )
-        self.grid = setup.taps.grid
+        own = setup.taps.grid
         dense = {name: t.grid for name, t in teachers.items() if t.grid and settings.patches is not None}
         self.patch_normalisers, self.patch_adaptors = nn.ModuleDict(), nn.ModuleDict()
         for name, (_, dim) in dense.items():
             assert settings.patches is not None
-            assert self.grid is not None
+            assert own is not None
             kind: Normalise = "none" if settings.normalise == "none" else "running"
             self.patch_normalisers[module_key(name)] = normaliser(kind, dim)
             steps = stage_dims if settings.patches == "ladder" else ()
             self.patch_adaptors[module_key(name)] = Adaptor(
-                AdaptorShape(settings.patches, self.grid.dim, dim, steps)
+                AdaptorShape(settings.patches, own.dim, dim, steps)
             )
         self.terms = {name: (name, f"{name}/patches") if name in dense else (name,) for name in teachers}
         shares = {
@@ -270,11 +270,11 @@ class Agglomerate(Objective):
         said, own = target.features.patches, output.features.patches
         assert said is not None
         assert own is not None
-        assert self.grid is not None
         is_running = self.settings.normalise != "none"
+        side = isqrt(own.shape[1])  # of this step's grid: images may be of several sizes
         flat = self._wanted(self.patch_normalisers[key], said.flatten(0, 1), is_running=is_running)
         normalised = flat.view_as(said)
-        wanted = to_grid(normalised, height=self.grid.height, width=self.grid.width)
+        wanted = to_grid(normalised, height=side, width=side)
         guess = self.patch_adaptors[key](own[places], [stage[places] for stage in output.stages])
         return self.patch_distance(guess.float(), wanted).mean(dim=1)
 

@@ -6,7 +6,8 @@ Axes: B images, S side in px, D width of a feature, N = h w patches of a grid, L
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import timm
@@ -104,12 +105,29 @@ class Taps(NamedTuple):
 
 def taps_of(backbone: nn.Module, *, size: int) -> Taps:
     """Returns what can be tapped, found out by one image of `size` px; the network stays as it is."""
+    with _tried(backbone, size=size) as image:
+        return _taps(backbone, image)
+
+
+def takes(backbone: nn.Module, *, size: int) -> bool:
+    """Returns whether it takes images of `size` px, found out by one; the network stays as it is."""
+    with _tried(backbone, size=size) as image:
+        try:
+            backbone.forward_features(image)  # type: ignore[operator]
+        except (AssertionError, RuntimeError):  # timm asserts; others run into shapes that do not fit
+            return False
+    return True
+
+
+@contextmanager
+def _tried(backbone: nn.Module, *, size: int) -> Iterator[Tensor]:
+    """An image to try a network with, which is in eval mode meanwhile."""
     device = next(backbone.parameters()).device
     was_training = [(module, module.training) for module in backbone.modules()]
     backbone.eval()
     try:
         with torch.no_grad():
-            return _taps(backbone, torch.zeros(1, 3, size, size, device=device))
+            yield torch.zeros(1, 3, size, size, device=device)
     finally:
         for module, training in was_training:
             module.training = training

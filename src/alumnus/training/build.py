@@ -15,7 +15,7 @@ from alumnus.data.dataset import Dataset
 from alumnus.distributed import is_launched, local_rank
 from alumnus.errors import ConfigError
 from alumnus.models.artifact import load_student
-from alumnus.models.backbone import create_backbone, input_statistics, size_arguments
+from alumnus.models.backbone import create_backbone, input_statistics, size_arguments, takes
 from alumnus.models.split import split_network
 from alumnus.models.student import Architecture, Student
 from alumnus.models.weights import load_into, load_state
@@ -44,7 +44,24 @@ def pick_device(name: str) -> torch.device:
 
 
 def build_student(config: Config) -> Student:
-    """Returns the student with its first weights, the same every time for one configuration."""
+    """Returns the student with its first weights, the same every time for one configuration.
+
+    Raises:
+        ConfigError: no such student can be built, or it cannot take images of all `views.sizes`.
+    """
+    student = _built(config)
+    for size in config.views.sizes:
+        for network in student.networks:
+            if not takes(network, size=size):
+                raise ConfigError(
+                    f"views.sizes={list(config.views.sizes)}: {student.architecture.model} takes no images of {size} px as it was built; a "
+                    "plain vision transformer of timm takes several sizes with student.model_args.dynamic_img_size=true, in steps of its "
+                    "patches"
+                )
+    return student
+
+
+def _built(config: Config) -> Student:
     torch.manual_seed(config.seed)
     spec = config.student
     prefix, colon, rest = spec.model.partition(":")
