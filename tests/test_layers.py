@@ -29,7 +29,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "weighting",
         }
     ),
-    frozenset({"datasets", "curation", "teachers", "objective", "classes", "encoder", "index"}),
+    frozenset({"datasets", "curation", "teachers", "objective", "classes", "encoder", "index", "merging"}),
     frozenset({"store"}),
     frozenset({"evaluation", "training"}),
     frozenset({"adaptation", "architect", "auditing"}),
