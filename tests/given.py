@@ -41,12 +41,15 @@ def given(name: str) -> dict[str, object]:
     """Teachers, settings and sampler of a method, and its student if that is not any one."""
     colours = {"model": Colours(), "name": "colours", "size": 32}
     classifier = {"model": Brightness(), "name": "brightness", "size": 32, "output": "logits"}
+    layer = {"model": "timm/test_resnet", "name": "middle", "size": 64, "output": "layer:layer2"}
     teachers: dict[str, list[object]] = {
         "supervised": [],
         "udon": [],
         "cfl": [colours, {**colours, "name": "again"}, classifier],
         "kd": [classifier],
         "dmc": [classifier],
+        "attention_transfer": [{**layer, "output": "patches"}],
+        "fitnets": [layer, colours],
     }
     settings = method_module(name).Settings(name=name)
     return {
@@ -54,4 +57,5 @@ def given(name: str) -> dict[str, object]:
         "method": name,
         "sampler": "round_robin" if settings.wants_single_domains else "balanced",
         **({"student": {"model": "timm/test_vit", "split": 0.4}} if name == "rkd" else {}),
+        **({"student": "timm/test_vit"} if name in ("attention_transfer", "fitnets") else {}),
     }

@@ -30,7 +30,7 @@ LAYERS: tuple[frozenset[str], ...] = (
         }
     ),
     frozenset({"datasets", "curation", "teachers", "objective", "classes", "encoder", "index", "merging"}),
-    frozenset({"store"}),
+    frozenset({"store", "intermediate"}),
     frozenset({"evaluation", "training"}),
     frozenset({"adaptation", "architect", "auditing"}),
     frozenset({"methods", "export", "report", "serve", "doctor"}),
