@@ -249,7 +249,9 @@ def _data(abouts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     found: dict[str, list[str]] = {}
     for about in abouts:
         data = about.get("data")
-        for domain in data.get("domains", ()) if isinstance(data, dict) else ():
+        if not isinstance(data, dict):  # an adapted student has a fingerprint there
+            continue
+        for domain in data.get("domains", ()):
             roles = data.get("roles", {}).get(domain, ["labelled"])
             found[domain] = list(dict.fromkeys((*found.get(domain, ()), *roles)))
     found = {d: [role for role in roles if role != "generic"] or ["generic"] for d, roles in found.items()}

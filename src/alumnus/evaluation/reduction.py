@@ -50,7 +50,7 @@ def fit_axes(vectors: Floats, dim: int) -> Axes:
 
 def project(vectors: Floats, axes: Axes) -> Floats:
     """Returns the vectors (P, D) less the mean along the directions: (P, E)."""
-    return (vectors - axes.mean) @ axes.directions.T
+    return np.asarray((vectors - axes.mean) @ axes.directions.T, np.float32)
 
 
 def reduced_teachers(

@@ -38,7 +38,7 @@ NAME = "attention_transfer"
 class Settings(MethodSettings):
     """Settings of `attention_transfer`."""
 
-    name: Literal["attention_transfer"] = NAME
+    name: Literal["attention_transfer"] = "attention_transfer"
     beta: float = Field(
         1000.0,
         gt=0,

@@ -42,7 +42,7 @@ NAME = "fitnets"
 class Settings(MethodSettings):
     """Settings of `fitnets`."""
 
-    name: Literal["fitnets"] = NAME
+    name: Literal["fitnets"] = "fitnets"
     hint: float = Field(0.3, gt=0, lt=1, description="share of the steps for the hint")
     layer: int | None = Field(
         None,

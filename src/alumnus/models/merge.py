@@ -129,7 +129,8 @@ def _sum(tensors: Sequence[Tensor], shares: Sequence[float], *, bounded: bool) -
     total = torch.tensordot(torch.tensor(shares, dtype=torch.float64), every, dims=1)
     if bounded:
         total = total.clamp(every.amin(0), every.amax(0))
-    return total.to(first.dtype)
+    summed: Tensor = total.to(first.dtype)
+    return summed
 
 
 def _refuse_others(students: Mapping[str, Student]) -> None:
