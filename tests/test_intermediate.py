@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from alumnus.errors import ConfigError
 from alumnus.intermediate import FinalDistillation, StudentLayers, roles_of
@@ -67,6 +68,8 @@ def test_of_logits_it_is_kd() -> None:
     setup = make_setup(teachers, student)
     final = FinalDistillation(setup, "end", temperature=3.0)
     kd = KnowledgeDistillation(setup, num_classes=3, temperature=3.0)
+    assert isinstance(final.head, nn.Linear)
+    assert isinstance(final.embedding_head, nn.Linear)
     kd.head, kd.embedding_head = final.head, final.embedding_head
     targets = make_targets(teachers, {"end": (1, 4, 5)})
     found = final(student(make_batch().image), targets)
@@ -81,6 +84,7 @@ def test_of_a_summary_it_is_the_distance_of_plain() -> None:
     targets, output = make_targets(teachers), student(make_batch().image)
     found = final.train()(output, targets)
     said = targets["end"].features.summary
+    assert final.normaliser is not None
     assert torch.equal(final.eval()(output, targets), found)
     wanted = feature_distance(final.embedding_head(output.embedding * 8**0.5), final.normaliser(said))
     assert torch.allclose(found, wanted, atol=1e-6)

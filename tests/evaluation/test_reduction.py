@@ -48,7 +48,7 @@ def data(tiny_images: Path) -> Dataset:
 
 def _reduced(data: Dataset, models: list[CallableEncode]) -> Reduced | None:
     """For the test images."""
-    paths = [data.paths[row] for row in np.flatnonzero(data.split == "test")]
+    paths = [data.paths[row] for row in np.flatnonzero(data.split == "test").tolist()]
     table = dict(encode_paths(models, paths, workers=0).of)
     teachers = [table[model.name] for model in models if model.kind == "teacher"]
     if len(teachers) > 1:
@@ -74,7 +74,7 @@ def test_it_is_fitted_on_training_images_alone(data: Dataset) -> None:
     assert found is not None
     by_split = {}
     for split in ("train", "test"):
-        paths = [data.paths[row] for row in np.flatnonzero(data.split == split)]
+        paths = [data.paths[row] for row in np.flatnonzero(data.split == split).tolist()]
         vectors = encode_paths(models[1:], paths, workers=0).of
         by_split[split] = np.concatenate(
             [v / np.linalg.norm(v, axis=1, keepdims=True) for v in vectors.values()], 1
@@ -101,8 +101,8 @@ def test_at_most_so_many_images_are_run_for_it(data: Dataset) -> None:
     rows = np.resize(np.arange(len(data)), 5 * MOST_IMAGES // 2)
     large = replace(
         data,
-        file_names=tuple(data.file_names[row] for row in rows),
-        paths=tuple(data.paths[row] for row in rows),
+        file_names=tuple(data.file_names[row] for row in rows.tolist()),
+        paths=tuple(data.paths[row] for row in rows.tolist()),
         split=data.split[rows],
         domain=data.domain[rows],
         label=data.label[rows],

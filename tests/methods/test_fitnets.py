@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
 
 from alumnus.errors import ConfigError
@@ -37,6 +38,7 @@ def test_the_first_phase_is_the_squared_distance_of_a_1x1_convolution(layer: int
     output = student(batch.image, patches=True, stages=True)
     every = (*output.stages, output.features.patches)
     guided = every[len(output.stages) // 2 if layer is None else layer]
+    assert isinstance(objective.regressor, nn.Linear)
     weight, bias = objective.regressor.weight[:, :, None, None], objective.regressor.bias
     grid = guided.transpose(1, 2).reshape(6, -1, 2, 2)
     said = targets["hint"].features.patches

@@ -130,6 +130,8 @@ def test_measured_statistics_are_the_mean_over_batches() -> None:
     """Of what the first norm sees, by hand; what was there before is forgotten, and momentum and modes come back."""
     student = Student(CNN).eval()
     name, norm = next(iter(batch_norms(student).items()))
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
     norm.running_mean.fill_(1e3)
     momentum, seen = norm.momentum, list[Tensor]()
     hook = norm.register_forward_hook(lambda _module, given, _output: seen.append(given[0]))
