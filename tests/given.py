@@ -37,21 +37,39 @@ class Brightness(nn.Module):
         return torch.stack([0.8 - mean, mean - 0.8], 1) * 20
 
 
+class Cells(nn.Module):
+    """A teacher with a layer of 2 x 2 cells."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cells = nn.Conv2d(3, 5, 16, stride=16)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, 3, S, S) -> (B, 5)."""
+        cells: Tensor = self.cells(image)
+        return cells.mean((2, 3))
+
+
 def given(name: str) -> dict[str, object]:
     """Teachers, settings and sampler of a method, and its student if that is not any one."""
     colours = {"model": Colours(), "name": "colours", "size": 32}
     classifier = {"model": Brightness(), "name": "brightness", "size": 32, "output": "logits"}
+    cells = {"model": Cells(), "name": "cells", "size": 32, "output": "layer:cells"}
     teachers: dict[str, list[object]] = {
         "supervised": [],
         "udon": [],
         "cfl": [colours, {**colours, "name": "again"}, classifier],
         "kd": [classifier],
         "dmc": [classifier],
+        "attention_transfer": [cells, colours],
+        "fitnets": [cells, colours],
     }
     settings = method_module(name).Settings(name=name)
     return {
         "teachers": teachers.get(name, [colours]),
-        "method": name,
+        # The losses of its two phases do not compare, so the first is short.
+        "method": {"name": name, "hint": 0.01} if name == "fitnets" else name,
         "sampler": "round_robin" if settings.wants_single_domains else "balanced",
         **({"student": {"model": "timm/test_vit", "split": 0.4}} if name == "rkd" else {}),
+        **({"student": "timm/test_vit"} if name in ("attention_transfer", "fitnets") else {}),
     }

@@ -29,8 +29,8 @@ LAYERS: tuple[frozenset[str], ...] = (
             "weighting",
         }
     ),
-    frozenset({"datasets", "curation", "teachers", "objective", "classes", "encoder", "index"}),
-    frozenset({"store"}),
+    frozenset({"datasets", "curation", "teachers", "objective", "classes", "encoder", "index", "merging"}),
+    frozenset({"store", "intermediate"}),
     frozenset({"evaluation", "training"}),
     frozenset({"adaptation", "architect", "auditing"}),
     frozenset({"methods", "export", "report", "serve", "doctor"}),

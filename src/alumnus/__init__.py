@@ -6,6 +6,7 @@ Every public name is imported when it is first used, so that `import alumnus` an
     alumnus.load(folder)     an encoder: images -> unit vectors
     alumnus.embed(...)       vectors of a folder of images, as Parquet
     alumnus.evaluate(...)    scores on a dataset
+    alumnus.merge(...)       one student from the weights of several
     alumnus.audit(...)       what candidate teachers are worth, before training
     alumnus.adapt(...)       a student and labels -> a model of its own task
     alumnus.load_adapted(…)  that model, and `.predict(paths)`
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from alumnus.encoder import embed as embed
     from alumnus.encoder import load as load
     from alumnus.evaluation.run import evaluate as evaluate
+    from alumnus.merging import merge as merge
     from alumnus.training.run import Run
 
 __version__ = "0.1.0"
@@ -36,6 +38,7 @@ _HOME = {
     "embed": "alumnus.encoder",
     "load": "alumnus.encoder",
     "evaluate": "alumnus.evaluation.run",
+    "merge": "alumnus.merging",
     "audit": "alumnus.auditing.run",
     "adapt": "alumnus.adaptation.run",
     "load_adapted": "alumnus.adaptation.use",
@@ -51,6 +54,7 @@ __all__ = [
     "evaluate",
     "load",
     "load_adapted",
+    "merge",
     "predict",
     "train",
 ]

@@ -194,6 +194,20 @@ def adapt(words: Words = None) -> None:
 
 
 @app.command(context_settings=AS_WORDS)
+def merge(words: Words = None) -> None:
+    """Make one student of several by their weights: alumnus merge runs/a/student runs/b/student out=runs/soup data=dataset/
+
+    An average, with weights=[0.7,0.3] of unequal shares. With base=runs/first/student scale=0.4 it is task arithmetic.
+    """
+    models, settings = read.split(words or [])
+    if not models:
+        raise UserError("MODELS are missing; wanted: student folders, out=FOLDER and other key=value words")
+    from alumnus import merge as merge_weights
+
+    print(merge_weights(models, **read.bind(merge_weights, settings, skip=1)))
+
+
+@app.command(context_settings=AS_WORDS)
 def predict(words: Words = None) -> None:
     """Use an adapted model on images: alumnus predict runs/photos images/ out=labels.csv"""
     (model, images), settings = read.plain(words or [], "MODEL", "IMAGES")

@@ -4,7 +4,8 @@
 2. An expert is trained with labels for each domain: EfficientNet-Lite0 and MobileNetV2 from their ImageNet weights, and a pyramid
    vision transformer from nothing.
 3. Beside an ImageNet generalist they teach one student, MobileNetV2 with a 64-D embedding, *without labels*.
-4. Student, teachers, their concatenation and the specialist oracle are scored on the test classes, all domains in one index.
+4. Student, teachers, their concatenation (whole, and by PCA as short as the student's vectors) and the specialist oracle are scored on
+   the test classes, all domains in one index.
 
 The settings were chosen on the validation classes; docs/lab/ has the trials.
 """

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from alumnus.data.dataset import Dataset, open_dataset
 from alumnus.errors import ArtifactError, ConfigError, DataError, NonFiniteError, TooManyBadImages
-from alumnus.evaluation.baselines import CONCATENATION, ORACLE
+from alumnus.evaluation.baselines import CONCATENATION, ORACLE, REDUCED
 from alumnus.evaluation.compare import over_runs
 from alumnus.evaluation.encode import CallableEncode, Kind, PixelEncode
 from alumnus.evaluation.results import KEYS, Results, read_results
@@ -64,7 +64,7 @@ def test_scores_of_all_models_with_oracle_and_concatenation(data: Dataset) -> No
         workers=0,
         resamples=100,
     )
-    names = ["student", "discs only", "generalist", "8x8 pixels", CONCATENATION, ORACLE]
+    names = ["student", "discs only", "generalist", "8x8 pixels", CONCATENATION, REDUCED, ORACLE]
     assert [scored.name for scored in results.models] == names
     assert results.reference == "student"
     student, oracle = results.model(), results.model(ORACLE)
@@ -78,6 +78,9 @@ def test_scores_of_all_models_with_oracle_and_concatenation(data: Dataset) -> No
     assert oracle.num_parameters == 3
     assert results.model(CONCATENATION).dim == 3 + 12
     assert results.model(CONCATENATION).num_parameters == 3
+    assert results.model(REDUCED).dim == 3
+    assert results.model(REDUCED).num_parameters == 3
+    assert results.model(REDUCED).note == "discs only, generalist; PCA fitted on 54 training images"
     assert student.ms_per_image is not None
     assert student.ms_per_image > 0
     flat = results.flat()
@@ -94,7 +97,7 @@ def test_scores_of_all_models_with_oracle_and_concatenation(data: Dataset) -> No
         for domain, interval in found.scores.domains.items():
             expected = mine.domains[domain].mean - other.domains[domain].mean
             assert interval.mean == pytest.approx(expected)
-    assert len(results.differences) == 5 * len(KEYS)
+    assert len(results.differences) == 6 * len(KEYS)
     assert all(accuracy.mean > 0.9 for accuracy in student.knn.values())
     assert results.knn_note == ""
 

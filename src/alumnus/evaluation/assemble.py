@@ -44,6 +44,7 @@ def model_scores(
     drawn: Resampled,
     *,
     costs: Mapping[str, Cost],
+    notes: Mapping[str, str],
     domains: Mapping[int, str],
     chosen: Mapping[int, str],
     knn: Mapping[str, Mapping[str, Interval]],
@@ -51,8 +52,9 @@ def model_scores(
     """Returns the rows of the table, in the order of the columns of `drawn`.
 
     Args:
-        dims: name -> width of its vectors; those that are no model are concatenations of all teachers.
+        dims: name -> width of its vectors; those that are no model are made of all teachers.
         costs: of each model.
+        notes: name -> what else is to be said of it; by default, of those that are no model, the teachers' names.
         domains: those that have queries.
         chosen: the oracle's model in each domain; empty for no oracle.
         knn: name -> domain -> accuracy.
@@ -71,7 +73,7 @@ def model_scores(
                 ms_per_image=sum(costs[part].ms_per_image for part in parts),
                 scores=_scores(drawn, position, domains),
                 knn=knn.get(name, {}),
-                note="" if name in by_name else ", ".join(parts),
+                note=notes.get(name, "" if name in by_name else ", ".join(parts)),
             )
         )
     return (*rows, *([_oracle(drawn, len(rows), costs, domains, chosen)] if chosen else []))

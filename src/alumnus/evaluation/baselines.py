@@ -17,6 +17,7 @@ from alumnus.evaluation.encode import Scored
 from alumnus.evaluation.retrieval import Retrieval
 
 CONCATENATION, ORACLE = "all teachers concatenated", "specialist oracle"
+REDUCED = "all teachers, PCA"  # see reduction.py
 
 
 def check_specialists(given: Mapping[str, str], names: Sequence[str], domains: Sequence[str]) -> None:

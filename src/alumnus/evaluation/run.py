@@ -24,12 +24,13 @@ from alumnus.encoder import load, student_folder
 from alumnus.errors import ConfigError, DataError
 from alumnus.evaluation.arrays import Floats, Ids
 from alumnus.evaluation.assemble import Cost, columns, differences, model_scores
-from alumnus.evaluation.baselines import CONCATENATION, ORACLE, check_specialists, choose_specialists
+from alumnus.evaluation.baselines import CONCATENATION, ORACLE, REDUCED, check_specialists, choose_specialists
 from alumnus.evaluation.compare import RESAMPLES, resample
 from alumnus.evaluation.encode import Scored, StudentEncode
 from alumnus.evaluation.gallery import write_gallery
 from alumnus.evaluation.interference import interference
 from alumnus.evaluation.knn import classify, make_task
+from alumnus.evaluation.reduction import reduced_teachers
 from alumnus.evaluation.results import DomainCount, Results, write_results
 from alumnus.evaluation.retrieval import Retrieval, retrieve
 from alumnus.evaluation.vectors import check_names, concatenated, encode_paths, ms_per_image
@@ -110,7 +111,7 @@ def score(
         models: of distinct names, on their devices.
         split: the images that ask, and that answer unless `index_split` is given; several are joined by `+`.
         index_split: the images that answer, in the query/index protocol.
-        concatenate: add all teachers side by side, if there are two or more.
+        concatenate: add all teachers side by side, if there are two or more, and that at the student's width, see `reduction`.
         oracle: add the specialist oracle, if there are teachers.
         specialists: domain -> model name, for the oracle; by default the teachers trusted on that domain.
         generalist: the model that the matrix of interference is relative to; by default the only teacher trusted everywhere, the
@@ -128,7 +129,7 @@ def score(
         DataError: nothing to score; says which splits there are.
         TooManyBadImages: see `max_bad_fraction`.
     """
-    check_names([model.name for model in models] + [CONCATENATION, ORACLE])
+    check_names([model.name for model in models] + [CONCATENATION, REDUCED, ORACLE])
     if not models:
         raise ConfigError("there is no model to score")
     queries, index = _queries_and_index(data, split, index_split)
@@ -138,10 +139,13 @@ def score(
     rows = np.unique(np.concatenate([queries, index, task.train, task.queries]))
     paths = [data.paths[row] for row in rows]
     encoded = encode_paths(models, paths, batch_size=batch_size, workers=workers, together=True)
-    table, bad = dict(encoded.of), encoded.bad
+    table, bad, notes = dict(encoded.of), encoded.bad, dict[str, str]()
     _note_bad(data, rows, bad, out, max_bad_fraction)
     if concatenate:
         table |= _concatenation(models, table)
+        small = reduced_teachers(models, table, data, batch_size=batch_size, workers=workers, seed=seed)
+        if small is not None:
+            table[REDUCED], notes[REDUCED] = small
     readable = np.setdiff1d(np.arange(len(rows)), list(bad))
     asking, answering = (_places(rows, chosen, readable) for chosen in (queries, index))
     if not len(asking):
@@ -158,6 +162,7 @@ def score(
         {name: vectors.shape[1] for name, vectors in table.items()},
         drawn,
         costs=costs,
+        notes=notes,
         domains=domains,
         chosen=chosen,
         knn=classify(
