@@ -53,6 +53,7 @@ def test_every_verb_has_help(capsys: pytest.CaptureFixture[str]) -> None:
         "evaluate",
         "bench",
         "adapt",
+        "consolidate",
         "predict",
         "embed",
         "report",
