@@ -34,7 +34,7 @@ COLOURS = {
     "white": (250, 250, 250),
     "black": (0, 0, 0),
 }
-OLD, NEW, FURTHER = ("red", "blue"), ("green", "white"), ("black",)
+OLD, NEW, FURTHER = ("blue", "red"), ("green", "white"), ("black",)  # in the order that `adapt` keeps
 LEARN = {"steps": 60, "lr": 4e-3, "batch_size": 4, "workers": 0}
 SMALL = {"steps": 2, "batch_size": 2, "workers": 0}
 
@@ -357,17 +357,18 @@ def _precision(adapted: AdaptedDense, paths: list[str], objects: list[Objects]) 
 def test_one_detector_finds_the_classes_of_both(
     teachers: tuple[Path, Path], auxiliary: Path, tmp_path: Path
 ) -> None:
-    """In pictures of all colours, which neither has learnt from. Without centring, for it takes half of two classes' surest away."""
+    """In pictures of all colours, which neither teacher has learnt from."""
     pytest.importorskip("pycocotools")
     paths, objects = _draw(tmp_path / "test", 12, seed=9, names=(*OLD, *NEW))
     before = [{file.name: file.read_bytes() for file in folder.iterdir()} for folder in teachers]
-    found = consolidate(*teachers, data=auxiliary, out=tmp_path / "both", centre="none", **LEARN)  # type: ignore[arg-type]
+    found = consolidate(*teachers, data=auxiliary, out=tmp_path / "both", **LEARN)  # type: ignore[arg-type]
     assert found.about.classes == (*OLD, *NEW)
     assert [{file.name: file.read_bytes() for file in folder.iterdir()} for folder in teachers] == before
     both = _precision(found, paths, objects)
     old = load_adapted(teachers[0], workers=0)
     assert isinstance(old, AdaptedDense)
     alone = _precision(old, paths, objects)
-    assert both.min() > 0.03
+    print(both, alone)
+    assert both.min() > 0.2
     assert both.mean() > alone.mean() + 0.1
     assert alone[2:].max() == 0  # it has no such classes
