@@ -54,6 +54,7 @@ def test_every_verb_has_help(capsys: pytest.CaptureFixture[str]) -> None:
         "bench",
         "adapt",
         "merge",
+        "consolidate",
         "predict",
         "embed",
         "report",

@@ -9,6 +9,7 @@ Every public name is imported when it is first used, so that `import alumnus` an
     alumnus.merge(...)       one student from the weights of several
     alumnus.audit(...)       what candidate teachers are worth, before training
     alumnus.adapt(...)       a student and labels -> a model of its own task
+    alumnus.consolidate(...) two detectors of different classes -> one, without labels
     alumnus.load_adapted(…)  that model, and `.predict(paths)`
     alumnus.predict(...)     what it says of a folder of images, as a file
 """
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from alumnus.adaptation.consolidate import consolidate as consolidate
     from alumnus.adaptation.run import adapt as adapt
     from alumnus.adaptation.use import load_adapted as load_adapted
     from alumnus.adaptation.use import predict as predict
@@ -41,6 +43,7 @@ _HOME = {
     "merge": "alumnus.merging",
     "audit": "alumnus.auditing.run",
     "adapt": "alumnus.adaptation.run",
+    "consolidate": "alumnus.adaptation.consolidate",
     "load_adapted": "alumnus.adaptation.use",
     "predict": "alumnus.adaptation.use",
 }
@@ -50,6 +53,7 @@ __all__ = [
     "__version__",
     "adapt",
     "audit",
+    "consolidate",
     "embed",
     "evaluate",
     "load",

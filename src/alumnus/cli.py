@@ -208,6 +208,15 @@ def merge(words: Words = None) -> None:
 
 
 @app.command(context_settings=AS_WORDS)
+def consolidate(words: Words = None) -> None:
+    """Two detectors into one, without labels: alumnus consolidate runs/old runs/new data=photos/ out=runs/both"""
+    (old, new), settings = read.plain(words or [], "OLD", "NEW")
+    from alumnus.adaptation.consolidate import consolidate as join
+
+    print(join(old, new, **read.bind(join, settings, skip=2)).folder)
+
+
+@app.command(context_settings=AS_WORDS)
 def predict(words: Words = None) -> None:
     """Use an adapted model on images: alumnus predict runs/photos images/ out=labels.csv"""
     (model, images), settings = read.plain(words or [], "MODEL", "IMAGES")

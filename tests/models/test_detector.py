@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from alumnus.models.detector import Boxes, Detector
+from alumnus.models.detector import BACKGROUND, Boxes, Detector
 from alumnus.types import Grid
 
 PYRAMID = (Grid(4, 8, 8), Grid(6, 4, 4))
@@ -61,3 +61,25 @@ def test_it_learns_two_pictures_by_heart(grids: tuple[Grid, ...]) -> None:
         assert each.corners.shape == (len(each.scores), 4)
         assert bool(((each.corners >= 0) & (each.corners <= 64)).all())
         assert len(each.scores) <= 100
+
+
+@pytest.mark.parametrize("grids", [PYRAMID, ONE])
+def test_a_detector_begins_with_one_of_fewer_classes(grids: tuple[Grid, ...]) -> None:
+    """It says the same of cells, boxes and the old classes."""
+    old, both = (Detector(grids, size=64, num_classes=classes).eval() for classes in (2, 5))
+    levels = _levels(grids)
+    both.begin_with(old)
+    ours, theirs = both.raw(levels), old.raw(levels)
+    torch.testing.assert_close(ours.logits[..., :2], theirs.logits)
+    assert ours.logits.shape[2] == 5
+    for name in ("sides", "centredness", "cells"):
+        torch.testing.assert_close(ours._asdict()[name], theirs._asdict()[name])
+    assert (ours.sides >= 0).all()
+    assert ours.centredness.shape == ours.logits.shape[:2]
+
+
+def test_a_new_detector_takes_everything_for_background() -> None:
+    """Its class logits are near `BACKGROUND` everywhere."""
+    torch.manual_seed(0)
+    logits = Detector(PYRAMID, size=64, num_classes=3).raw(_levels(PYRAMID)).logits
+    torch.testing.assert_close(logits, torch.full_like(logits, BACKGROUND), rtol=0, atol=1)

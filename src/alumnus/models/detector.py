@@ -9,6 +9,7 @@ Axes: B images, S side in px, D width of a level, h and w cells, k boxes, A cell
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -28,6 +29,10 @@ SCORE, OVERLAP, MOST = (
     100,
 )  # lowest score and largest IoU that are kept, and how many; 100 is COCO's
 
+BACKGROUND = -math.log(
+    99
+)  # the class logit that torchvision's head begins with everywhere: a probability of 0.01
+
 
 class Boxes(NamedTuple):
     """The objects of one image."""
@@ -42,6 +47,15 @@ class Detected(NamedTuple):
     corners: Tensor  # (k, 4) float32, as above, within the image
     labels: Tensor  # (k,) int64
     scores: Tensor  # (k,) float32 in [0, 1]
+
+
+class Raw(NamedTuple):
+    """What the heads say of every cell, before anything is selected."""
+
+    logits: Tensor  # (B, A, C); a sigmoid each
+    sides: Tensor  # (B, A, 4) >= 0: from the cell's middle to left, top, right, bottom, in sides of the cell
+    centredness: Tensor  # (B, A); a logit
+    cells: Tensor  # (A, 4): left, top, right, bottom in px, level by level, fine to coarse
 
 
 class Detector(nn.Module):
@@ -78,6 +92,19 @@ class Detector(nn.Module):
             by_level, [list(torch.split(cells, counts))] * count, [(self.size, self.size)] * count
         )
         return [Detected(each["boxes"], each["labels"], each["scores"]) for each in found]
+
+    def raw(self, levels: Sequence[Tensor]) -> Raw:
+        """Returns what the heads say of every cell of levels (B, D, h, w), with gradients."""
+        outputs, cells, _ = self._run(levels)
+        return Raw(outputs["cls_logits"], outputs["bbox_regression"], outputs["bbox_ctrness"][..., 0], cells)
+
+    @torch.no_grad()
+    def begin_with(self, other: Detector) -> None:
+        """Takes the weights of a detector over the same grids with no more classes, which become this one's first."""
+        own = self.state_dict()  # shares its memory with the module
+        for name, tensor in other.state_dict().items():
+            place = own[name] if own[name].shape == tensor.shape else own[name][: len(tensor)]
+            place.copy_(tensor)
 
     def _run(self, levels: Sequence[Tensor]) -> tuple[dict[str, Tensor], Tensor, list[int]]:
         """FCOS's outputs (B, A, .), the cells (A, 4) as left, top, right, bottom in px, and their number in each level."""

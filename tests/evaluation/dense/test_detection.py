@@ -18,6 +18,7 @@ from alumnus.evaluation.dense.detection import (
     score_detection,
 )
 from alumnus.evaluation.dense.training import Budget
+from alumnus.models.detector import Detector
 from tests.evaluation.dense.shapes import (
     HEIGHT,
     WIDTH,
@@ -106,3 +107,20 @@ def test_a_seed_decides_everything(train: Shapes) -> None:
         for _ in range(2)
     )
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_detector_goes_on_from_one_of_fewer_classes(train: Shapes) -> None:
+    """At a rate of next to nothing it is still that one, with a class more."""
+    old = fit_detection(
+        colour_encoder(cell=8), train.paths, train.objects, num_classes=2, setup=setup(1)
+    ).head
+    assert isinstance(old, Detector)
+    slow = setup(budget=Budget(steps=1, batch_size=4, lr=1e-9))
+    grown = fit_detection(
+        colour_encoder(cell=8), train.paths, train.objects, num_classes=3, setup=slow, begin=old
+    ).head
+    before, after = (
+        head.state_dict()["fcos.head.classification_head.cls_logits.weight"] for head in (old, grown)
+    )
+    assert after.shape[0] == 3
+    torch.testing.assert_close(after[:2], before, rtol=0, atol=1e-6)

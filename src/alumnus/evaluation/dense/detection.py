@@ -70,6 +70,7 @@ def fit_detection(
     num_classes: int,
     setup: Setup | None = None,
     features: LevelCache | None = None,
+    begin: Detector | None = None,
 ) -> Fitted:
     """Returns a detector that was trained on pictures (N) and their objects.
 
@@ -77,6 +78,7 @@ def fit_detection(
         objects: of each picture, in its own px; none is an answer too.
         num_classes: C; every label is below it.
         features: `cached_levels` of the same pictures, if they are there already.
+        begin: a detector over the same grids whose weights are the first ones; its classes are the first of the C.
 
     Raises:
         DataError: no picture can be read, there is no object at all, or a label is no class.
@@ -89,6 +91,8 @@ def fit_detection(
     rows = usable_rows(source, source.bad)
     head = seeded(lambda: Detector(encoder.grids, size=encoder.size, num_classes=num_classes), setup)
     assert isinstance(head, Detector)
+    if begin is not None:
+        head.begin_with(begin)
 
     def loss_of(batch: Ids) -> Tensor:
         levels = tuple(level.to(setup.device) for level in source(batch))
