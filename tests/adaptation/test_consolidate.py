@@ -184,7 +184,7 @@ def test_an_offset_of_one_teachers_logits_changes_no_class_to_be_learnt() -> Non
         one, other = (targets(old, each, centre=centre, num_cells=5) for each in (new, louder))  # type: ignore[arg-type]
         places = [each.cells.argsort(1)[..., None].expand(-1, -1, 5) for each in (one, other)]
         logits = [each.logits.gather(1, place) for each, place in zip((one, other), places, strict=True)]
-        assert torch.allclose(*logits, atol=1e-5) is is_same
+        assert torch.allclose(logits[0], logits[1], atol=1e-5) is is_same
 
 
 @pytest.fixture(scope="module")
