@@ -249,7 +249,7 @@ def _data(abouts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     found: dict[str, list[str]] = {}
     for about in abouts:
         data = about.get("data")
-        if not isinstance(data, dict):  # an adapted student has a fingerprint there
+        if not isinstance(data, dict):  # an adapted student of an earlier version has a fingerprint there
             continue
         for domain in data.get("domains", ()):
             roles = data.get("roles", {}).get(domain, ["labelled"])

@@ -23,6 +23,7 @@ from alumnus.data.dataset import open_dataset, write_dataset
 from alumnus.data.dense import read_depth, read_mask
 from alumnus.data.loader import Bad
 from alumnus.errors import ArtifactError, ConfigError, DataError
+from alumnus.evaluation.run import evaluate
 from alumnus.models.artifact import load_student, save_student
 from alumnus.models.student import Architecture, Student
 from tests.evaluation.dense.shapes import METRES, Shapes, draw_shapes
@@ -325,6 +326,20 @@ def test_damaged_folders_say_so(student: Path, discs: Path, tmp_path: Path) -> N
     (out / HEAD).write_bytes(b"torn")
     with pytest.raises(ArtifactError, match="safetensors"):
         load_adapted(out)
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+def test_an_adapted_student_is_evaluated_as_any(
+    student: Path, discs: Path, tmp_path: Path, is_old: bool
+) -> None:
+    """Its embedding, by `evaluate`; a folder of before data had a place of its own in the provenance, too."""
+    out = tmp_path / "out"
+    adapt(student, data=discs, out=out, method="finetune", **FAST)
+    if is_old:
+        about = json.loads((out / "alumnus.json").read_text())
+        about["provenance"]["data"] = "0123"
+        (out / "alumnus.json").write_text(json.dumps(about))
+    assert 0 <= evaluate(out, data=discs, workers=0, knn=False)["merged/R@1"] <= 1
 
 
 def test_an_adapted_model_can_be_adapted_again(student: Path, discs: Path, tmp_path: Path) -> None:

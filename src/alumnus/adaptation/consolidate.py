@@ -305,7 +305,7 @@ def _provenance(
         "model": str(student or teachers[0].folder),
         "old": old,
         "new": new,
-        "data": fingerprint,
+        "data": {"fingerprint": fingerprint},
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "versions": {name: importlib.metadata.version(name) for name in ("alumnus", "torch", "timm")},
     }

@@ -147,7 +147,7 @@ def adapt(
         provenance={
             "student": read_about(folder)["provenance"] if start == "student" else None,
             "model": str(model),
-            "data": found.fingerprint,
+            "data": {"fingerprint": found.fingerprint},
             "splits": {"train": split, "test": test_split or "test"},
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "versions": {name: importlib.metadata.version(name) for name in ("alumnus", "torch", "timm")},
