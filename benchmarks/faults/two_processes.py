@@ -49,6 +49,8 @@ SETTINGS: Mapping[str, Mapping[str, object]] = {  # method -> what its run needs
     "cfl": {"teachers": [*TEACHERS, CLASSIFIER]},
     "dmc": {"teachers": [CLASSIFIER]},
     "kd": {"teachers": [CLASSIFIER]},
+    "attention_transfer": {"teachers": [{**TEACHERS[0], "output": "patches"}]},
+    "fitnets": {"teachers": [{**TEACHERS[0], "output": "patches"}]},
     "rkd": {"student": {**STUDENT, "split": 0.3}, "teachers": TEACHERS[:1]},
 }
 RUNS: Mapping[str, tuple[int, Mapping[str, object]]] = {
