@@ -1,8 +1,8 @@
 """One student by LightlyTrain or AutoVision, for single_teacher.py, which runs this in the tool's own environment.
 
 Their method `distillationv3` with its defaults, but for the views, which are those of all other students: a crop of half the area or more,
-and no flip, blur or change of colour. Student and teacher are networks of timm with given weights. Only the standard library is imported
-at the top: this runs where Alumnus is not installed.
+and no flip, blur or change of colour. Student and teacher are networks of timm with given weights. Only the standard library and torch are
+imported at the top: this runs where Alumnus is not installed.
 
     python benchmarks/claims/single_teacher_peer.py '{"tool": "lightly-train", "student": FOLDER, "teacher": FOLDER, …}'
 """
@@ -16,14 +16,52 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import nn
+from torch.nn import functional
+
 MODULES = {"lightly-train": "lightly_train", "autovision": "autovision"}
+
+
+class Wrapped(nn.Module):
+    """A network in the form that both tools document for one's own.
+
+    With their own wrapper, timm's MobileNetV2 fails in the first step: it takes the 320 features before the last layer for 1,280.
+    """
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward_features(self, x: Any) -> dict[str, Any]:
+        """Images (B, 3, S, S) -> grid (B, D, h, w)."""
+        return {"features": self.network.forward_features(x)}
+
+    def forward_pool(self, x: dict[str, Any]) -> dict[str, Any]:
+        """The grid -> (B, D, 1, 1)."""
+        return {"pooled_features": functional.adaptive_avg_pool2d(x["features"], 1)}
+
+    def feature_dim(self) -> int:
+        """D."""
+        return int(self.network.num_features)
+
+    def get_model(self) -> Any:
+        """What is exported."""
+        return self.network
+
+    # The same four by AutoVision's names.
+    feature_maps, pool_features, encoder_dim, raw_module = (
+        forward_features,
+        forward_pool,
+        feature_dim,
+        get_model,
+    )
 
 
 def main() -> None:
     """Trains, and writes the backbone's weights to `out/backbone.safetensors`."""
     asked = json.loads(sys.argv[1])
     os.environ |= {"HF_HUB_OFFLINE": "1", "LIGHTLY_TRAIN_EVENTS_DISABLED": "1"}
-    import torch
     from safetensors.torch import save_file
 
     out = Path(asked["out"])
@@ -37,9 +75,9 @@ def main() -> None:
     importlib.import_module(MODULES[asked["tool"]]).pretrain(
         out=str(out / "run"),
         data=asked["data"],
-        model=wrapped(student),
+        model=Wrapped(student),
         method="distillationv3",
-        method_args={"teacher": wrapped(teacher)},
+        method_args={"teacher": Wrapped(teacher)},
         epochs=asked["epochs"],
         batch_size=asked["batch"],
         num_workers=asked["workers"],
@@ -49,7 +87,7 @@ def main() -> None:
         **({"accelerator": "cpu"} if asked["tool"] == "lightly-train" else {}),
     )
     exported = torch.load(out / "run" / "exported_models" / "exported_last.pt", weights_only=True)
-    student.load_state_dict(exported)
+    student.load_state_dict(exported.get("state_dict", exported))  # AutoVision's has more beside it
     weights = {name: tensor.contiguous() for name, tensor in student.state_dict().items()}
     save_file(weights, out / "backbone.safetensors")
 
@@ -64,34 +102,6 @@ def network(folder: str) -> Any:
     if unknown or {name.split(".")[0] for name in missing} != {"classifier"}:
         sys.exit(f"{folder} is not {architecture(folder)}: missing {missing}, unknown {unknown}")
     return found
-
-
-def wrapped(network: Any) -> Any:
-    """Returns a network in the form that both tools document for one's own.
-
-    With their own wrapper, timm's MobileNetV2 fails in the first step: it takes the 320 features before the last layer for 1,280.
-    """
-    from torch import nn
-    from torch.nn import functional
-
-    class Wrapped(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.network = network
-
-        def forward_features(self, x: Any) -> dict[str, Any]:
-            return {"features": self.network.forward_features(x)}
-
-        def forward_pool(self, x: dict[str, Any]) -> dict[str, Any]:
-            return {"pooled_features": functional.adaptive_avg_pool2d(x["features"], 1)}
-
-        def feature_dim(self) -> int:
-            return int(self.network.num_features)
-
-        def get_model(self) -> Any:
-            return self.network
-
-    return Wrapped()
 
 
 def architecture(folder: str) -> str:
