@@ -87,7 +87,8 @@ def main() -> None:
         **({"accelerator": "cpu"} if asked["tool"] == "lightly-train" else {}),
     )
     exported = torch.load(out / "run" / "exported_models" / "exported_last.pt", weights_only=True)
-    student.load_state_dict(exported.get("state_dict", exported))  # AutoVision's has more beside it
+    exported = exported.get("state_dict", exported)  # AutoVision's has more beside it, and wraps the wrapper
+    student.load_state_dict({name.rpartition("network.")[2]: tensor for name, tensor in exported.items()})
     weights = {name: tensor.contiguous() for name, tensor in student.state_dict().items()}
     save_file(weights, out / "backbone.safetensors")
 
