@@ -7,7 +7,8 @@ EfficientNet-Lite0 from the same weights, learn by `method=repcon` from unlabell
 pictures), at equal settings: from the experts alone, from the generalist alone, from both.
 
 Then a linear probe of the backbone's summary learns the *held-out* classes from 5 and 20 images each, and is tested on the test part of
-the data (other fonts, other drawings). The claim holds if experts alone < generalist < both, and both > every expert in its own domain.
+the data (other fonts, other drawings); `--split val` has the part that settings may be chosen by, and writes no numbers. The claim holds
+if experts alone < generalist < both, and both > every expert in its own domain.
 
 Two intervals: over test images, of the mean over seeds and draws, paired image by image; and over seeds. What is done already is kept, run
 by run and probe by probe, so the same command goes on after a stop. About 40 minutes on two cores; a smoke run of the whole way is
@@ -74,6 +75,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300, help="of a student")
     parser.add_argument("--expert-steps", type=int, default=200)
     parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--backbone-lr", type=float, default=1.0, help="the backbone's share of it")
+    parser.add_argument(
+        "--frozen", type=float, default=0.0, help="share of the steps before the backbone moves"
+    )
+    parser.add_argument("--proxy", nargs="+", default=list(PROXY), help="data sets that students see")
+    parser.add_argument("--split", default="test", help="val, to choose settings by")
     parser.add_argument("--classes", type=int, help="held out of a domain at most; for smoke runs")
     parser.add_argument("--json", type=Path, default=Path(__file__).with_suffix(".json"))
     asked = parser.parse_args()
@@ -81,9 +88,10 @@ def main() -> None:
     seeds = [one_seed(asked, domains, seed=seed) for seed in range(asked.seeds)]
     found = compare(seeds)
     settings = {key: value for key, value in vars(asked).items() if key not in ("out", "json")}
-    asked.json.write_text(
-        json.dumps({"settings": settings, "cells": found}, indent=1) + "\n", encoding="utf-8"
-    )
+    if asked.split == "test":
+        asked.json.write_text(
+            json.dumps({"settings": settings, "cells": found}, indent=1) + "\n", encoding="utf-8"
+        )
     print(markdown(found))
 
 
@@ -139,11 +147,13 @@ def one_seed(
     cells: dict[str, dict[str, Right]] = {}
     for name, domain in domains.items():
         for model, function in models.items():
-            kept = folder / "probes" / f"{name}-{model}.npz".replace(" ", "_")
+            kept = folder / f"probes-{asked.split}" / f"{name}-{model}.npz".replace(" ", "_")
             if not kept.exists():
                 kept.parent.mkdir(parents=True, exist_ok=True)
                 temporary = kept.with_name(f".{kept.name}")
-                np.savez(temporary, **probe(domain, function, draws=asked.draws, seed=seed))
+                np.savez(
+                    temporary, **probe(domain, function, split=asked.split, draws=asked.draws, seed=seed)
+                )
                 temporary.rename(kept)
             with np.load(kept) as found:
                 for shots in SHOTS:
@@ -155,7 +165,7 @@ def expert(asked: argparse.Namespace, domain: Domain, folder: Path, *, seed: int
     """Returns the generalist, fine-tuned on half of a domain's classes."""
     slug = domain.name.replace(" ", "_")
     images = domain.write_list(folder / "lists" / f"{slug}.csv")
-    settings = {"method": "supervised", "steps": asked.expert_steps, "lr": asked.lr, "seed": seed}
+    settings = {"method": "supervised", "steps": asked.expert_steps, "seed": seed, **rates(asked)}
     return train(load_config(out=folder / "experts" / slug, data=images, **COMMON, **settings))
 
 
@@ -175,15 +185,20 @@ def student(
     return train(
         load_config(
             out=folder / "students" / arm,
-            data=[str(datasets.get(name, size=SIZE)) for name in PROXY],
+            data=[str(datasets.get(name, size=SIZE)) for name in asked.proxy],
             teachers=teachers,
             method={"name": "repcon", **named},
             steps=asked.steps,
-            lr=asked.lr,
             seed=seed,
+            **rates(asked),
             **COMMON,
         )
     )
+
+
+def rates(asked: argparse.Namespace) -> dict[str, Any]:
+    """Returns the settings that say how fast networks move from the generalist's weights."""
+    return {"lr": asked.lr, "optim": {"backbone_lr": asked.backbone_lr, "frozen": asked.frozen}}
 
 
 class Classifier(nn.Module):
@@ -210,11 +225,13 @@ def classifier(run: Run, images: Path) -> Classifier:
     return Classifier(network, fit_linear(vectors, data.label, decays=(0.01,)).classifier).eval()
 
 
-def probe(domain: Domain, function: Callable[[Tensor], Tensor], *, draws: int, seed: int) -> dict[str, Right]:
-    """Returns shots -> (Q,), for each test image of the held-out classes the share of draws in which it is right."""
+def probe(
+    domain: Domain, function: Callable[[Tensor], Tensor], *, split: str, draws: int, seed: int
+) -> dict[str, Right]:
+    """Returns shots -> (Q,), for each image of the split and the held-out classes the share of draws in which it is right."""
     pool, test = (
-        _few(domain, domain.rows(domain.held_out, split), most=most)
-        for split, most in (("train", POOL), ("test", TESTED))
+        _few(domain, domain.rows(domain.held_out, part), most=most)
+        for part, most in (("train", POOL), (split, TESTED))
     )
     vectors = features(function, domain.data, np.concatenate([pool, test]))
     label = np.searchsorted(domain.held_out, domain.data.label)
