@@ -6,7 +6,7 @@ one of the two new digits alone, on pictures of letters (52 classes in many type
 Fine-tuning and LwF (Li and Hoiem 2016, arXiv 1606.09282) go on from the classifier so far on the new digits' pictures. "All at once" has
 all pictures of all digits so far and is no competitor.
 
-Meant for half an hour on 2 idle cores, and not yet timed at full length; what is there already is kept. Writes dmc.json beside
+About an hour on one thread, longer beside other work; what is there already is kept. Writes dmc.json beside
 this file. `--steps 2 --seeds 1` is a smoke run, with a folder of its own; it does not write that file. Letters are nearer to
 digits than auxiliary photographs would be, which flatters what uses them.
 """
