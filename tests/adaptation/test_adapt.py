@@ -334,7 +334,7 @@ def test_an_adapted_student_is_evaluated_as_any(
 ) -> None:
     """Its embedding, by `evaluate`; a folder of before data had a place of its own in the provenance, too."""
     out = tmp_path / "out"
-    adapt(student, data=discs, out=out, method="finetune", **FAST)
+    adapt(student, data=discs, out=out, method="finetune", steps=4, batch_size=8, workers=0)
     if is_old:
         about = json.loads((out / "alumnus.json").read_text())
         about["provenance"]["data"] = "0123"
