@@ -9,6 +9,7 @@ Axes: B images, n of them that a teacher speaks about, N cells of the student's 
 
 from __future__ import annotations
 
+from math import isqrt
 from typing import NamedTuple
 
 import torch
@@ -100,12 +101,12 @@ class StudentLayers:
         assert output.features.patches is not None
         return output, (*output.stages, output.features.patches)
 
-    def as_seen(self, target: Target) -> Tensor:
-        """Returns a teacher's layer (n, N, D) on the student's grid."""
+    @staticmethod
+    def as_seen(target: Target, *, cells: int) -> Tensor:
+        """Returns a teacher's layer (n, N, D) on the square grid of N cells that the student has at this step's size."""
         assert target.features.patches is not None
-        return to_grid(
-            target.features.patches.detach().float(), height=self.grid.height, width=self.grid.width
-        )
+        side = isqrt(cells)
+        return to_grid(target.features.patches.detach().float(), height=side, width=side)
 
 
 class FinalDistillation(nn.Module):

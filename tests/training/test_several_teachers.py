@@ -110,7 +110,9 @@ def test_a_stopped_run_continues_to_the_same_bits(method: object, tiny_images: P
     assert _losses(cut) == _losses(whole)
 
 
-@pytest.mark.parametrize("method", [FULL, REPCON, "plain"], ids=["agglomerate", "repcon", "plain"])
+@pytest.mark.parametrize(
+    "method", [FULL, REPCON, "plain", "fitnets"], ids=["agglomerate", "repcon", "plain", "fitnets"]
+)
 def test_a_student_of_several_sizes(method: object, tiny_images: Path, tmp_path: Path) -> None:
     """Every teacher teaches it at every one, and those in a store as live ones do; it is served at `size`."""
     views = {"per_image": 2, "sizes": [32, 64]}

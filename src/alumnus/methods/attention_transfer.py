@@ -129,4 +129,5 @@ class AttentionTransfer(Objective):
 
     def _maps(self, layer: Tensor, target: Target) -> Tensor:
         """(n,) mean over cells of the squared difference of maps."""
-        return attention_distance(layer[target.places], self.layers.as_seen(target)) / layer.shape[1]
+        cells = layer.shape[1]
+        return attention_distance(layer[target.places], self.layers.as_seen(target, cells=cells)) / cells

@@ -122,4 +122,5 @@ class FitNets(Objective):
     def _hint(self, layer: Tensor, target: Target) -> Tensor:
         """(n,)."""
         guess: Tensor = self.regressor(layer[target.places]).float()
-        return (guess - self.layers.as_seen(target)).square().mean((1, 2)) / 2
+        wanted = self.layers.as_seen(target, cells=layer.shape[1])
+        return (guess - wanted).square().mean((1, 2)) / 2
