@@ -68,18 +68,20 @@ def main() -> None:
     )
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--methods", nargs="+", default=method_names())
+    parser.add_argument("--lr", type=float, default=1e-3, help="a lower one makes less of rounding")
     parser.add_argument("--tolerance", type=float, default=1e-2)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     parser.add_argument("--train", type=Path, help=argparse.SUPPRESS)  # what the processes do
     parser.add_argument("--as", choices=RUNS, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.train is not None:
-        train_all(asked.train, vars(asked)["as"], asked.methods, asked.steps)
+        train_all(asked.train, vars(asked)["as"], asked.methods, asked.steps, lr=asked.lr)
         return
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         make_images(root / "images")
-        words = ["--steps", str(asked.steps), "--methods", *asked.methods, "--train", folder]
+        words = ["--steps", str(asked.steps), "--lr", str(asked.lr)]
+        words += ["--methods", *asked.methods, "--train", folder]
         seconds = {name: run(name, words) for name in RUNS}
         found = {
             method: {**compared(root, method, "2"), "rounding": compared(root, method, "pieces")["largest"]}
@@ -87,6 +89,7 @@ def main() -> None:
         }
     report = {
         "steps": asked.steps,
+        "lr": asked.lr,
         "tolerance": asked.tolerance,
         "torch": torch.__version__,
         "cores": os.cpu_count(),
@@ -118,19 +121,19 @@ def run(name: str, words: Sequence[str]) -> float:
     return round(time.monotonic() - started, 1)
 
 
-def train_all(root: Path, name: str, methods: Sequence[str], steps: int) -> None:
+def train_all(root: Path, name: str, methods: Sequence[str], steps: int, *, lr: float) -> None:
     """Trains methods in this process as one of RUNS."""
     torch.set_num_threads(1)
     for method in methods:
         try:
-            train(config_of(root, name, method, steps))
+            train(config_of(root, name, method, steps, lr=lr))
         except AlumnusError as error:
             sys.exit(
                 f"{method}: {error}\nIf its defaults do not suit these images and teachers, add what it needs to SETTINGS in {__file__}"
             )
 
 
-def config_of(root: Path, name: str, method: str, steps: int) -> Config:
+def config_of(root: Path, name: str, method: str, steps: int, *, lr: float) -> Config:
     """Returns the recipe of a method; teachers, unless it learns from labels alone."""
     settings = method_module(method).Settings(name=method)
     has_teachers = settings.learns_from is None or "teachers" in settings.learns_from
@@ -143,6 +146,7 @@ def config_of(root: Path, name: str, method: str, steps: int) -> Config:
         "size": 32,
         "embed_dim": 16,
         "steps": steps,
+        "lr": lr,
         "batch_size": 15,  # uneven shares: 8 and 7
         "workers": 0,
         "log_every": 1,
