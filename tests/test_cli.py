@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import signal
 import subprocess
@@ -157,3 +158,10 @@ def test_doctor_exits_0(capsys: pytest.CaptureFixture[str]) -> None:
     """Also where something is missing."""
     assert run(["doctor"]) == 0
     assert "Python" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [["train", "nowhere.yaml"], ["demo", "nonsense=1"]])
+def test_the_garbage_collector_is_back_when_imports_are_done(words: list[str]) -> None:
+    """After an error, too."""
+    assert run(words) == 2
+    assert gc.isenabled()

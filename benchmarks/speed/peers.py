@@ -69,7 +69,13 @@ def main() -> None:
 def _measure(asked: dict[str, Any]) -> None:
     from pace import measure
 
-    os.environ |= {"HF_HUB_OFFLINE": "1", "LIGHTLY_TRAIN_EVENTS_DISABLED": "1"}
+    cache = f"{asked['scratch']}/cache"  # a list of images that a killed run leaves behind stops the next one
+    os.environ |= {
+        "HF_HUB_OFFLINE": "1",
+        "LIGHTLY_TRAIN_EVENTS_DISABLED": "1",
+        "LIGHTLY_TRAIN_CACHE_DIR": cache,
+        "AUTOVISION_CACHE_DIR": cache,
+    }
     run = {"lightly-train": _lightly, "autovision": _autovision}[asked["tool"]]
     measure(
         lambda: run(asked, _settings(asked)), warm=asked["warm"], steps=asked["steps"], batch=asked["batch"]
@@ -87,7 +93,7 @@ def _settings(asked: dict[str, Any]) -> dict[str, Any]:
         "model": f"timm/{asked['student']}",
         "model_args": {"pretrained": False},
         "method": "distillationv3",
-        "epochs": 2 + (asked["warm"] + asked["steps"] + 1) * asked["batch"] // asked["images"],
+        "epochs": 1000,  # many more than are made
         "batch_size": asked["batch"],
         "num_workers": WORKERS,
         "precision": "32-true",

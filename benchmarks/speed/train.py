@@ -12,10 +12,11 @@ All weights are random (they cost the same). Alumnus runs with its defaults: Ada
 finite checks, crop and flip, checksums on what is read from the store; the recipe is `_recipe`. `packed` reads the same photographs as
 `alumnus data pack` keeps them. `auto` lets the dry run choose the precision; all else is float32.
 
-Every measurement is a process of its own, timed as `pace.py` says, for idle threads of one library disturb another; a round goes through
-all configurations. Shown are medians of the rounds and their ranges; a ratio is taken within each round. One line each goes to
-train.jsonl. Photographs, the packed set and the stores stay in --folder for the next run. About 10 minutes a round and student on
-2 cores, and 5 for the preparation (10 more where the peers' environments have to be made first).
+Every configuration is a process of its own, timed as `pace.py` says, and one of them runs at a time, the others being stopped; a round goes
+through all of them. Shown are medians of the rounds with their quartiles; a ratio is taken within each round. One line each goes to
+train.jsonl. Photographs, the packed set and the stores stay in --folder for the next run. On 2 cores 5 minutes for the preparation (10
+more where the peers' environments have to be made first), then 4 minutes until all processes have begun, a minute a round for
+mobilenetv3_small_100 and three for resnet18. All of them stay in memory: some 16 GB.
 """
 
 from __future__ import annotations
@@ -39,13 +40,13 @@ import yaml
 from peers import TOOLS, make_environment, versions
 from photos import make_photos
 from start_up import start_up
+from turns import Running, started
 
 HERE = Path(__file__).parent
 SIZE, BATCH, SHORT_SIDE, THREADS = 96, 64, 128, 2
 PAIRS = {"resnet18": "resnet50", "mobilenetv3_small_100": "vit_tiny_patch16_224"}  # student: teacher
 FOUR = ("resnet50", "vit_tiny_patch16_224", "mobilenetv3_large_100", "convnext_atto")
 BARE = ("bare", "bare, fused", "bare, fused, kept")
-LIMIT_S = 900  # of one measurement
 PACE = "images/s"
 
 # (reference, least ratio) of each goal, by student; LIMIT is the fastest of BARE.
@@ -84,6 +85,13 @@ class Place:
     def packed(self) -> Path:
         return self.folder / f"packed-{self.images}"
 
+    def run(self, what: str) -> Path:
+        """An empty folder for a configuration's run."""
+        path = self.folder / "runs" / what.replace(", ", "-").replace(" ", "-")
+        shutil.rmtree(path, ignore_errors=True)
+        path.mkdir(parents=True)
+        return path
+
     def store(self, data: Path) -> Path:
         return self.folder / f"store-{data.name}"
 
@@ -119,10 +127,10 @@ def main() -> None:
     for student in asked.students:
         commands = _commands(place, student, tools)
         chosen = {name: command for name, command in commands.items() if not asked.only or name in asked.only}
-        found = [
-            _round(place, student, number, chosen, asked.out)
-            for number in range(1 if smoke else asked.rounds)
-        ]
+        with started(chosen, _environment()) as running:
+            found = [
+                _round(running, student, number, asked.out) for number in range(1 if smoke else asked.rounds)
+            ]
         print(_table(student, found), flush=True)
 
 
@@ -130,10 +138,10 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--images", type=int, default=3000)
-    parser.add_argument("--warm", type=int, default=8, help="steps before those that are measured")
-    parser.add_argument("--steps", type=int, default=20, help="measured steps of each process")
+    parser.add_argument("--warm", type=int, default=9, help="steps before the first turn")
+    parser.add_argument("--steps", type=int, default=6, help="measured steps of a turn")
     parser.add_argument("--students", nargs="*", choices=PAIRS, default=list(PAIRS))
     parser.add_argument("--only", nargs="*", help="names of configurations, as in the table")
     parser.add_argument("--without", nargs="*", choices=TOOLS, default=[], help="peers to leave out")
@@ -185,13 +193,14 @@ def _recipe(
     teachers: Sequence[str],
     stored: bool,
     precision: str = "float32",
+    what: str = "run",
 ) -> dict[str, Any]:
     """What a user would write; the run is broken off long before `steps`, and so that it does not end early there are many."""
     recipe: dict[str, Any] = {
         "data": str(data),
         "student": f"timm/{student}",
         "teachers": [{"model": f"timm/{name}", "weights": "random", "size": SIZE} for name in teachers],
-        "out": str(place.folder / "run"),
+        "out": str(place.run(what)),
         "size": SIZE,
         "batch_size": BATCH,
         "steps": 10_000,
@@ -211,20 +220,28 @@ def _commands(place: Place, student: str, tools: Sequence[str]) -> dict[str, lis
     commands = dict[str, list[str]]()
     for name in (*BARE, LIVE):
         asked = {"student": student, "teacher": own, "live": name == LIVE, "size": SIZE, **place.budget}
-        asked |= {"fused": name != "bare", "kept": name in (BARE[-1], LIVE)}
+        asked |= {"fused": name != "bare", "kept": name not in BARE[:2]}
         commands[name] = _command("bare.py", asked)
+
+    def ours(what: str, data: Path, teachers: Sequence[str], precision: str = "float32") -> list[str]:
+        recipe = _recipe(
+            place,
+            student,
+            data,
+            teachers=teachers,
+            stored=what.startswith("stored"),
+            precision=precision,
+            what=what,
+        )
+        return _command("ours.py", {"settings": recipe, **place.budget})
+
     for data, words in ((place.jpeg, ""), (place.packed, ", packed")):
-        for count, teachers in ((1, (own,)), (4, FOUR)):
-            recipe = _recipe(place, student, data, teachers=teachers, stored=True)
-            commands[f"stored {count}{words}"] = _command("ours.py", {"settings": recipe, **place.budget})
-        recipe = _recipe(place, student, data, teachers=(own,), stored=False)
-        commands[f"live 1{words}"] = _command("ours.py", {"settings": recipe, **place.budget})
-    auto = _recipe(place, student, place.jpeg, teachers=(own,), stored=True, precision="auto")
-    commands["stored 1, auto"] = _command("ours.py", {"settings": auto, **place.budget})
+        for name, teachers in (("stored 1", (own,)), ("stored 4", FOUR), ("live 1", (own,))):
+            commands[name + words] = ours(name + words, data, teachers)
+    commands["stored 1, auto"] = ours("stored 1, auto", place.jpeg, (own,), precision="auto")
     for tool in tools:
         asked = {"tool": tool, "student": student, "teacher": own, "data": str(place.jpeg), "size": SIZE}
-        asked |= {"images": place.images, "augmentation": place.augmentation, **place.budget}
-        asked |= {"scratch": str(place.folder / "scratch")}
+        asked |= {"augmentation": place.augmentation, "scratch": str(place.run(tool)), **place.budget}
         commands[tool] = _command("peers.py", asked, make_environment(place.environments, tool))
     return commands
 
@@ -233,31 +250,15 @@ def _command(script: str, asked: dict[str, Any], python: Path = Path(sys.executa
     return [str(python), str(HERE / script), json.dumps(asked)]
 
 
-def _round(
-    place: Place, student: str, number: int, commands: dict[str, list[str]], out: Path
-) -> dict[str, float]:
-    """Returns the pace of each configuration, one process after another."""
+def _round(running: Sequence[Running], student: str, number: int, out: Path) -> dict[str, float]:
+    """Returns the pace of each configuration, one turn after another."""
     found = dict[str, float]()
-    for name, command in commands.items():
-        for used in (place.folder / "run", place.folder / "scratch"):
-            shutil.rmtree(used, ignore_errors=True)
-            used.mkdir(parents=True)
-        line = {"student": student, "round": number, "what": name} | _measured(command)
-        _say(line | {"load": round(os.getloadavg()[0], 2)}, out)
-        found[name] = line[PACE]
+    for each in running:
+        turn = each.turn()
+        about = {"student": student, "round": number, "what": each.name}
+        _say(about | turn | {"load": round(os.getloadavg()[0], 2)}, out)
+        found[each.name] = turn[PACE]
     return found
-
-
-def _measured(command: list[str]) -> dict[str, Any]:
-    done = subprocess.run(
-        command, env=_environment(), capture_output=True, text=True, timeout=LIMIT_S, check=False
-    )
-    if done.returncode:
-        raise SystemExit(
-            f"{command[1]} failed with {done.returncode}:\n{done.stderr[-3000:]}\n{' '.join(command)}"
-        )
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return {name: round(value, 2) if isinstance(value, float) else value for name, value in found.items()}
 
 
 def _environment() -> dict[str, str]:
@@ -316,7 +317,7 @@ def _table(student: str, found: list[dict[str, float]]) -> str:
     references = {LIMIT: best, LIVE: LIVE, LIGHTLY: LIGHTLY}
     kept = {shown: name for shown, name in references.items() if name in found[0]}
     lines = [
-        f"\n{student} from {PAIRS[student]}, median of {len(found)} rounds (least to most); (a) is `{best}`\n",
+        f"\n{student} from {PAIRS[student]}, median of {len(found)} rounds (quartiles); (a) is `{best}`\n",
         "| what | images/s | " + " | ".join(f"to {shown}" for shown in kept) + " | goals |",
         "|---|---" + "|---" * len(kept) + "|---|",
     ]
@@ -333,7 +334,8 @@ def _table(student: str, found: list[dict[str, float]]) -> str:
 
 
 def _spread(values: Sequence[float], digits: int) -> str:
-    middle, low, high = statistics.median(values), min(values), max(values)
+    middle = statistics.median(values)
+    low, _, high = statistics.quantiles(values, method="inclusive") if len(values) > 1 else (middle,) * 3
     return f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
