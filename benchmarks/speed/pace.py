@@ -42,9 +42,8 @@ def measure(run: Callable[[], object], *, warm: int, steps: int, batch: int) -> 
         starts.append(time.perf_counter())
         if len(starts) > skipped + steps:
             found = _pace(starts[skipped:], batch=batch)
-            print(
-                "\n" + json.dumps(found | {"threads": torch.get_num_threads()}), flush=True
-            )  # a bar may stand in the line
+            line = json.dumps(found | {"threads": torch.get_num_threads()})
+            print(f"\n{line}", flush=True)  # a bar may stand in the line before
             os.killpg(0, signal.SIGSTOP)
             starts.clear()
             skipped = AGAIN

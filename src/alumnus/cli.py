@@ -80,7 +80,10 @@ def run(arguments: Sequence[str]) -> int:
 
 @contextmanager
 def _importing() -> Iterator[None]:
-    """torch makes a million objects that stay: searching them for garbage is a sixth of the wait. They are not searched later either."""
+    """Imports make objects that stay: to search them for garbage costs a fifth of a start (docs/lab/2026-11-28-training-speed.md).
+
+    Later searches pass them over, too.
+    """
     gc.disable()
     try:
         yield
