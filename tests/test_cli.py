@@ -165,3 +165,9 @@ def test_the_garbage_collector_is_back_when_imports_are_done(words: list[str]) -
     """After an error, too."""
     assert run(words) == 2
     assert gc.isenabled()
+
+
+def test_a_command_that_imported_everything_ends_without_a_word() -> None:
+    """Some libraries count at the end what was not collected, and say so on pages."""
+    done = _python("from alumnus.cli import run; run(['train', 'nowhere.yaml'])")
+    assert done.stderr.count("\n") == 1, done.stderr

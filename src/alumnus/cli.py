@@ -80,15 +80,11 @@ def run(arguments: Sequence[str]) -> int:
 
 @contextmanager
 def _importing() -> Iterator[None]:
-    """Imports make objects that stay: to search them for garbage costs a fifth of a start (docs/lab/2026-11-28-training-speed.md).
-
-    Later searches pass them over, too.
-    """
+    """Imports make objects that stay: to search them for garbage costs an eighth of a start (docs/lab/2026-11-28-training-speed.md)."""
     gc.disable()
     try:
         yield
     finally:
-        gc.freeze()
         gc.enable()
 
 
