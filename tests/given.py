@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from alumnus.training.config import method_module
-
 
 class Stopped(Exception):
     """What ends a run in a test."""
@@ -67,12 +65,10 @@ def given(name: str) -> dict[str, object]:
         "attention_transfer": [cells, colours],
         "fitnets": [cells, colours],
     }
-    settings = method_module(name).Settings(name=name)
     return {
         "teachers": teachers.get(name, [colours]),
         # The losses of its two phases do not compare, so the first is short.
         "method": {"name": name, "hint": 0.01} if name == "fitnets" else name,
-        "sampler": "round_robin" if settings.wants_single_domains else "balanced",
         **({"student": {"model": "timm/test_vit", "split": 0.4}} if name == "rkd" else {}),
         **({"student": "timm/test_vit"} if name in ("attention_transfer", "fitnets") else {}),
     }

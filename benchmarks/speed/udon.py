@@ -1,7 +1,8 @@
 """What does UDON's step cost? python benchmarks/speed/udon.py
 
 Whole steps (forward, backward, clipping, AdamW) on a batch in memory: of UDON, of classification with the same heads (UDON
-without distillation) and of `supervised`, which has no teacher heads. They take turns, so that a busy moment of the machine
+without distillation) and of `supervised`, which has no teacher heads, each on batches of one domain after another; and of UDON with
+imprinting on batches of all domains. They take turns, so that a busy moment of the machine
 falls on all; what is printed are medians and their ratios. `--classes 200000 --sampled 4096` measures the sampled softmax too.
 """
 
@@ -11,6 +12,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from itertools import cycle
 
 import numpy as np
 import torch
@@ -24,6 +26,7 @@ from alumnus.training.optim import OptimSettings, make_optimizer
 from alumnus.types import Batch
 
 DOMAINS = 8
+WARM_UP = DOMAINS  # until the optimiser has the state of every domain's classifiers
 
 
 def main() -> None:
@@ -44,16 +47,17 @@ def main() -> None:
         "udon": udon.Settings(),
         "same heads": udon.Settings(weights=udon.Weights(logits=0, relations=0)),
         "supervised": supervised.Settings(normalise_summary=True),
+        "udon, mixed+imprinted": udon.Settings(imprint=True),
     }
     if asked.sampled:
         made["udon, sampled"] = udon.Settings(max_classes=asked.sampled)
-    steps = {name: _step(settings, asked) for name, settings in made.items()}
+    steps = {name: _step(settings, asked, mixed="mixed" in name) for name, settings in made.items()}
     times: dict[str, list[float]] = {name: [] for name in steps}
-    for number in range(asked.rounds + 2):
+    for number in range(asked.rounds + WARM_UP):
         for name, step in steps.items():
             began = time.perf_counter()
             step()
-            if number >= 2:  # the first ones make the optimiser's state
+            if number >= WARM_UP:
                 times[name].append(time.perf_counter() - began)
     found = {name: float(np.median(each)) for name, each in times.items()}
     ratios = {
@@ -70,7 +74,9 @@ def main() -> None:
     )
 
 
-def _step(settings: udon.Settings | supervised.Settings, asked: argparse.Namespace) -> Callable[[], None]:
+def _step(
+    settings: udon.Settings | supervised.Settings, asked: argparse.Namespace, *, mixed: bool
+) -> Callable[[], None]:
     """Returns a step of a student and an objective of its own."""
     student = Student(Architecture(asked.student, asked.size, 64, normalise_summary=True)).train()
     student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -81,10 +87,10 @@ def _step(settings: udon.Settings | supervised.Settings, asked: argparse.Namespa
         else supervised.build(settings, setup)
     )
     optimizer = make_optimizer(student, objective, OptimSettings(), lr=1e-4)
-    batch = _batch(asked)
+    batches = cycle([_batch(asked, None if mixed else domain) for domain in range(DOMAINS)])
 
     def run() -> None:
-        loss = objective(student, batch, {}, 0.5).loss
+        loss = objective(student, next(batches), {}, 0.5).loss
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], 1.0)
@@ -93,10 +99,12 @@ def _step(settings: udon.Settings | supervised.Settings, asked: argparse.Namespa
     return run
 
 
-def _batch(asked: argparse.Namespace) -> Batch:
-    zeros = torch.zeros(asked.batch, dtype=torch.int64)
+def _batch(asked: argparse.Namespace, alone: int | None) -> Batch:
+    """A batch of one domain, or of all."""
+    zeros, order = torch.zeros(asked.batch, dtype=torch.int64), torch.arange(asked.batch)
+    domain = order % DOMAINS if alone is None else torch.full_like(zeros, alone)
     image = torch.randint(0, 256, (asked.batch, 3, asked.size, asked.size), dtype=torch.uint8)
-    return Batch(image, {}, zeros, zeros, zeros, zeros, torch.randint(0, asked.classes, (asked.batch,)))
+    return Batch(image, {}, zeros, zeros, zeros, domain, torch.randint(0, asked.classes, (asked.batch,)))
 
 
 if __name__ == "__main__":

@@ -41,11 +41,6 @@ class MethodSettings(BaseModel):
         return False
 
     @property
-    def wants_single_domains(self) -> bool:
-        """Whether a batch has to be of one domain; a sampler that mixes them is then refused."""
-        return False
-
-    @property
     def normalises_summary(self) -> bool:
         """Whether the student's embedding head has to start at the backbone's summary of unit length."""
         return False

@@ -13,7 +13,7 @@ from alumnus.data.sampler import Sampler, SamplerName
 from alumnus.errors import DataError
 
 DOMAIN = np.array([0] * 30 + [1] * 7 + [2] * 3)
-NAMES: list[SamplerName] = ["proportional", "balanced", "square_root", "round_robin"]
+NAMES: list[SamplerName] = ["proportional", "balanced", "square_root", "round_robin", "dataset_size"]
 
 
 def _sampler(name: SamplerName, *, batch_size: int = 6, seed: int = 0, views_per_image: int = 0) -> Sampler:
@@ -75,6 +75,15 @@ def test_round_robin_batches_hold_one_domain() -> None:
     sampler = _sampler("round_robin")
     for step in range(9):
         assert set(DOMAIN[sampler.draw(step).rows]) == {step % 3}
+
+
+def test_dataset_size_batches_hold_one_domain_as_often_as_it_has_images() -> None:
+    """30, 7 and 3 of 40 images; a batch's rows are the next ones of its domain."""
+    sampler = _sampler("dataset_size")
+    drawn = [DOMAIN[sampler.draw(step).rows] for step in range(1024)]
+    assert all(len(set(rows.tolist())) == 1 for rows in drawn)
+    share = np.bincount([rows[0] for rows in drawn], minlength=3) / 1024
+    assert share == pytest.approx(np.array([30, 7, 3]) / 40, abs=0.003)
 
 
 def test_seeds_give_different_orders() -> None:

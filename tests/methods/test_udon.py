@@ -16,6 +16,7 @@ from alumnus.errors import ConfigError, NonFiniteError, TeacherError
 from alumnus.log import read_metrics
 from alumnus.methods.udon import Settings, Udon, build
 from alumnus.models.artifact import load_student
+from alumnus.models.heads import CosineClassifier
 from alumnus.models.student import Architecture, Student
 from alumnus.objective import Setup, TeacherWidth
 from alumnus.teachers import load_teacher
@@ -203,10 +204,77 @@ def test_absent_domains_get_no_gradient() -> None:
         assert all(p.grad is None for p in modules[1].parameters())
 
 
-def test_a_mixed_batch_is_refused() -> None:
-    """With the domains' names and what to set."""
-    with pytest.raises(ConfigError, match=r"mixes a, b; set sampler=round_robin or sampler=dynamic"):
-        _objective()(_student(), _batch([0, 1], [0, 1]), {}, 0.0)
+def test_a_mixed_batch_is_learnt_domain_by_domain() -> None:
+    """Each term is the mean over images of what its domain's images would give alone; relations are within a domain."""
+    student, objective = _student(), _objective()
+    batch = _batch([1, 0, 1, 1, 0], [39, 2, 17, 2, 0])
+    terms, total = objective(student, batch, {}, 0.0), dict[str, float]()
+    for domain, count in ((0, 2), (1, 3)):
+        rows = batch.domain == domain
+        alone = Batch(batch.image[rows], {}, *(column[rows] for column in batch[2:]))
+        wanted = _naive(student, objective, alone)
+        for name, value in wanted.items():
+            total[name] = total.get(name, 0.0) + count / 5 * value
+        assert terms.per_sample[rows].mean().item() == pytest.approx(wanted["loss/teacher"], rel=1e-5)
+    for name, value in total.items():
+        assert terms.report[name].item() == pytest.approx(value, rel=1e-5), name
+    assert terms.loss.item() == pytest.approx(sum(total.values()) / 4, rel=1e-5)
+
+
+def test_in_a_mixed_batch_each_image_has_the_teacher_of_its_domain() -> None:
+    """Whose vectors come without those of the other domain's images between them."""
+    setup = Setup(256, 8, {"s": TeacherWidth(5, 1.0), "t": TeacherWidth(5, 1.0)}, {"a": 3, "b": 40})
+    student, objective = _student(), _objective(setup, source="teachers")
+    batch, said = _batch([1, 0, 1, 0, 1], [39, 2, 17, 0, 2]), torch.randn(5, 5)
+    places = {"s": torch.tensor([1, 3]), "t": torch.tensor([0, 2, 4])}
+    targets = {name: Target(Features(said[rows]), rows) for name, rows in places.items()}
+    terms = objective(student, batch, targets, 0.0)
+    u, t = student(batch.image).embedding, functional.normalize(said, dim=-1)
+    distance = [(u[rows] @ u[rows].T - t[rows] @ t[rows].T).square().mean(1) for rows in places.values()]
+    wanted = 32 * torch.cat(distance).mean()
+    assert terms.report["loss/relations"].item() == pytest.approx(wanted.item(), rel=1e-4)
+
+
+def test_imprinted_classes_start_at_their_first_embeddings() -> None:
+    """Of both classifiers; a class that came before keeps what it has learnt, and evaluation imprints nothing."""
+    student, objective = _student(), _objective(imprint=True)
+    batch = _batch([0] * 3, [1, 1, 2])
+    objective.eval()(student, batch, {}, 0.0)
+    learnt = objective.student_classifiers[0]
+    assert isinstance(learnt, CosineClassifier)
+    assert not learnt.seen.any()
+    objective.train()(student, batch, {}, 0.0)
+    b = functional.normalize(student(batch.image).features.summary, dim=-1)
+    t = functional.normalize(objective.teacher_heads[0](b), dim=-1)
+    for classifiers, embedding in (
+        (objective.student_classifiers, student(batch.image).embedding),
+        (objective.teacher_classifiers, t),
+    ):
+        classifier = classifiers[0]
+        assert isinstance(classifier, CosineClassifier)
+        mean = functional.normalize(embedding[:2].mean(0), dim=-1)
+        assert torch.allclose(classifier.weight[1], mean, atol=1e-6)
+        assert torch.allclose(classifier.weight[2], embedding[2], atol=1e-6)
+        assert classifier.seen.tolist() == [False, True, True]
+    before = learnt.weight.clone()
+    objective(student, _batch([0] * 2, [1, 2]), {}, 0.0)
+    assert torch.equal(learnt.weight, before)
+
+
+def test_a_run_of_mixed_and_imprinted_batches_goes_on_to_the_same_bits(
+    tiny_images: Path, tmp_path: Path
+) -> None:
+    """What has been seen is in the checkpoint: cut after step 5, classes are not imprinted twice."""
+    settings: dict[str, Any] = {
+        "method": {"name": "udon", "imprint": True},
+        "sampler": "balanced",
+        "checkpoint_every": 3,
+        "steps": 8,
+    }
+    whole = train(_config(tmp_path / "whole", tiny_images, **settings))
+    with pytest.raises(Stopped):
+        train(_config(tmp_path / "cut", tiny_images, calls=6, **settings))
+    assert _bytes(train(_config(tmp_path / "cut", tiny_images, **settings))) == _bytes(whole)
 
 
 def test_a_domain_without_labels_is_refused_when_it_comes() -> None:
@@ -462,17 +530,6 @@ def test_the_saved_student_is_the_function_that_was_trained(tiny_images: Path, t
         tmp_path / "later", tiny_images, teachers=[], method="supervised", student=f"alumnus:{run.student}"
     )
     assert build_student(later).architecture.normalise_summary
-
-
-def test_a_sampler_that_mixes_domains_is_refused_before_anything_is_written(
-    tiny_images: Path, tmp_path: Path
-) -> None:
-    """With what to set."""
-    with pytest.raises(
-        ConfigError, match="sampler=balanced mixes domains; set sampler=round_robin or sampler=dynamic"
-    ):
-        train(_config(tmp_path / "run", tiny_images, sampler="balanced"))
-    assert not (tmp_path / "run").exists() or not list((tmp_path / "run").glob("*.yaml"))
 
 
 def test_a_failed_step_is_done_again_on_the_batch_of_its_schedule(tiny_images: Path, tmp_path: Path) -> None:

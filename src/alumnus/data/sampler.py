@@ -9,6 +9,7 @@ also the view index, so a row's k-th use is its k-th view.
     square_root    every domain's share is as the square root of its number of images (Kang et al. 2020, arXiv 1910.09217, eq. 1, q = 1/2,
                    with domains for classes): small domains are seen more often than their share, but not as often as if balanced
     round_robin    batch t holds domain t mod D alone (UnED's name; single-domain batches as in UDON)
+    dataset_size   each batch holds one domain alone, and a domain has as many batches as its share of the images (UnED's name)
 
 One whose draws depend on losses, and so has a state, is in `dynamic`.
 """
@@ -25,8 +26,10 @@ from torch import Tensor
 from alumnus.data.views import PERMUTATIONS, counter_random
 from alumnus.errors import DataError
 
-SamplerName = Literal["proportional", "balanced", "square_root", "round_robin"]
-ROUND = 1024  # draws in which `square_root` gives every domain its share
+SamplerName = Literal["proportional", "balanced", "square_root", "round_robin", "dataset_size"]
+ROUND = (
+    1024  # draws in which `square_root` gives every domain its share, or batches in which `dataset_size` does
+)
 
 
 class Draw(NamedTuple):
@@ -79,7 +82,8 @@ class Sampler:
         pools = [np.arange(len(domain))] if name == "proportional" else _pools(domain)
         self.name, self.batch_size, self.seed, self.views_per_image = name, batch_size, seed, views_per_image
         self._pools = pools
-        self._round = _spread(np.sqrt([len(pool) for pool in pools])) if name == "square_root" else None
+        sizes = np.array([len(pool) for pool in pools], np.float64)
+        self._round = _spread(np.sqrt(sizes) if name == "square_root" else sizes)
         self._permutation = lru_cache(maxsize=2 * len(pools) + 2)(self._permute)
 
     def draw(self, step: int) -> Draw:
@@ -93,7 +97,7 @@ class Sampler:
 
     def batch(self, pool: int, number: int) -> Draw:
         """Returns a batch of one pool alone: the one that `number` such batches came before."""
-        rows, views = self._take(pool, number * self.batch_size + np.arange(self.batch_size))
+        rows, views = self._take(pool, self._alone(pool, number)[1])
         return Draw(rows, views % self.views_per_image if self.views_per_image else views)
 
     def windows(self, start: int, steps: int) -> Iterator[range]:
@@ -115,13 +119,23 @@ class Sampler:
         first, count = step * self.batch_size, len(self._pools)
         global_place = np.arange(first, first + self.batch_size)
         if self.name == "round_robin":
-            pool = np.full(self.batch_size, step % count)
-            return pool, (step // count) * self.batch_size + np.arange(self.batch_size)
-        if self._round is not None:
-            rounds, slot = np.divmod(global_place, len(self._round[0]))
-            pool, before, total = (column[slot] for column in self._round)
-            return pool, rounds * total + before
+            return self._alone(step % count, step // count)
+        if self.name == "dataset_size":
+            pool, before = self._turn(np.array([step]))
+            return self._alone(int(pool[0]), int(before[0]))
+        if self.name == "square_root":
+            return self._turn(global_place)
         return global_place % count, global_place // count
+
+    def _alone(self, pool: int, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """For a batch of one pool that `number` such batches came before."""
+        return np.full(self.batch_size, pool), number * self.batch_size + np.arange(self.batch_size)
+
+    def _turn(self, place: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """For each place in endless rounds: whose turn it is, and how many turns that pool has had before."""
+        rounds, slot = np.divmod(place, len(self._round[0]))
+        pool, before, total = (column[slot] for column in self._round)
+        return pool, rounds * total + before
 
     def _take(self, pool: int, place: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         passes, inside = np.divmod(place, len(self._pools[pool]))

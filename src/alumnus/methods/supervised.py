@@ -5,9 +5,8 @@ NormFace (Wang et al. 2017, "NormFace: L2 hypersphere embedding for face verific
 margin. They are separate, one for each domain (USC), or one joint classifier of all domains' classes (UJC). A batch may mix domains; the
 separate classifiers of absent domains do no work. Images without a label are left out of the loss.
 
-UnED's four are USC and UJC with domains by the size of their data (`sampler=proportional`, DS) or in turn (`sampler=round_robin`, RR).
-Their heads start at the backbone's vector of unit length, as UDON's do (`normalise_summary`). Difference: with sampler=proportional a
-batch mixes domains.
+UnED's four are USC and UJC with batches of one domain each, by the size of its data (`sampler=dataset_size`, DS) or in turn
+(`sampler=round_robin`, RR). Their heads start at the backbone's vector of unit length, as UDON's do (`normalise_summary`).
 
 Gradients stop nowhere.
 """

@@ -4,8 +4,9 @@ Ypsilantis, Chen, Araujo, Chum 2024, "UDON: Universal Dynamic Online distillatio
 arXiv 2406.08332). Claimed: one 64-D embedding comes nearer to a set of specialists, on UnED's eight domains in one merged index, than one
 trained with labels alone; the dynamic sampler helps domains of many classes and few images most.
 
-A batch is of one domain i. With n(v) = v / |v|, the backbone's vector b = n(f(x)), the student's embedding u = n(g(b)) (64-D, the
-student's own head), the teacher's t = n(h_i(b)) (256-D), and cosines z^u, z^t with the classifiers of domain i, one for each of the two:
+As published a batch is of one domain i. With n(v) = v / |v|, the backbone's vector b = n(f(x)), the student's embedding u = n(g(b))
+(64-D, the student's own head), the teacher's t = n(h_i(b)) (256-D), and cosines z^u, z^t with the classifiers of domain i, one for each of
+the two:
 
     L_cls^t, L_cls^u = NormFace of z^t, z^u at scale 16                            from labels
     L_log            = mean_k KL(softmax(sg z^t_k / 0.1) || softmax(z^u_k / 0.1))   no factor T^2
@@ -29,17 +30,21 @@ specialists), or one of all domains; their classifiers are learnt on their fixed
 `keep_heads` keeps the teacher heads with the student, as its spaces (`encode(images, space=DOMAIN)`). Trained by labels alone (the other
 weights 0), such a student is UDON's frozen multi-head teacher: each of its spaces is given as one teacher, `output: space:DOMAIN`.
 
-Ours, off by default: with `source: heads` teachers of the recipe are standing generalists. A projector of the backbone's summary
-predicts their features (as in `plain`), so that the backbone keeps what they know. `nested` trains prefixes of the embedding with labels
-too (Matryoshka, Kusupati et al. 2022, arXiv 2205.13147, one classifier for all lengths). `max_classes` compares with a sample of them.
-`by_quality` weighs images in L_log and L_rel by the probability that the teacher gives the right class, q_k = softmax(16 z^t_k)[y_k]: both
-are sum_k q_k l_k / sum_k q_k, with the mean q for images without a label.
+A batch of several domains is learnt domain by domain: every term is a mean over images, and L_rel is of pairs within a domain.
+
+Ours, off by default: `imprint` starts a class's weights at the mean of its embeddings in the first batch that it is in (both
+classifiers), for in a short run a class of few images is in few batches. With `source: heads` teachers of the recipe are standing
+generalists. A projector of the backbone's summary predicts their features (as in `plain`), so that the backbone keeps what they know.
+`nested` trains prefixes of the embedding with labels too (Matryoshka, Kusupati et al. 2022, arXiv 2205.13147, one classifier for all
+lengths). `max_classes` compares with a sample of them. `by_quality` weighs images in L_log and L_rel by the probability that the teacher
+gives the right class, q_k = softmax(16 z^t_k)[y_k]: both are sum_k q_k l_k / sum_k q_k, with the mean q for images without a label.
 
 Axes: B images, of which n have a label; D, E, T widths of summary, embedding and teacher embedding; C classes, S of them in a sample.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -103,14 +108,12 @@ class Settings(MethodSettings):
     )
     keep_heads: bool = Field(False, description="serve each domain's teacher space with the student")
     by_quality: bool = Field(False, description="distil images by how sure the teacher is of the right class")
+    imprint: bool = Field(
+        False, description="start a class's weights at its embedding when it comes for the first time"
+    )
     nested: tuple[int, ...] = Field(
         (), description="lengths of prefixes that are trained too, such as [16, 32]"
     )
-
-    @property
-    def wants_single_domains(self) -> bool:
-        """Always."""
-        return True
 
     @property
     def normalises_summary(self) -> bool:
@@ -165,8 +168,8 @@ class Udon(Objective):
         layers = (setup.num_features, *settings.teacher_hidden, teacher_dim)
         self.teacher_heads = nn.ModuleList(affine_layers(layers) for _ in counts if has_heads)
         self.kept = tuple(name for name, count in setup.num_classes.items() if count and settings.keep_heads)
-        self.teacher_classifiers = _classifiers(teacher_dim, counts)
-        self.student_classifiers = _classifiers(setup.embed_dim, counts)
+        self.teacher_classifiers = _classifiers(teacher_dim, counts, imprints=settings.imprint)
+        self.student_classifiers = _classifiers(setup.embed_dim, counts, imprints=settings.imprint)
         self.generalists = list(setup.teachers) if has_heads else []
         self.shares = {name: teacher.weight for name, teacher in setup.teachers.items()}
         self.projectors = nn.ModuleList(
@@ -182,83 +185,98 @@ class Udon(Objective):
     def forward(self, student: Student, batch: Batch, targets: Targets, progress: float) -> Terms:
         """Returns the weighted mean of the terms, each one's own as `loss/NAME`, and the share that student and teacher classify right.
 
-        `per_sample` is the teacher's classification loss, which the dynamic sampler goes by; of an image without a label, the mean.
+        `per_sample` is the teacher's classification loss, which the dynamic sampler goes by; without a label, its domain's mean.
 
         Raises:
-            ConfigError: the batch mixes domains, or nothing teaches its domain: no label, and no or several frozen teachers.
+            ConfigError: nothing teaches a domain of the batch: no label, and no or several frozen teachers.
         """
-        domain = self._domain_of(batch)
-        if not self.num_classes[domain] and not self.generalists:
-            raise ConfigError(
-                f"method=udon learns each domain from labels, and no training image of {self.domains[domain]} has one; leave it out by "
-                "domains=…, or give a standing teacher that speaks about it"
-            )
-        spaces = [name for name in self.kept if name == self.domains[domain] and self._asks_teacher]
+        domains = torch.unique(batch.domain).tolist()
+        self._refuse_untaught(domains)
+        names = {self.domains[domain] for domain in domains}
+        spaces = [name for name in self.kept if name in names and self._asks_teacher]
         output = student(batch.image, head_only=not self.settings.distill_to_backbone, spaces=spaces)
+        losses, hits = defaultdict[str, list[Tensor]](list), defaultdict[str, list[Tensor]](list)
         # Cosines of bfloat16 have steps of 0.004, and the temperature divides them by 0.1.
         with torch.autocast(batch.image.device.type, enabled=False):
-            embedding = output.embedding.float()
-            taught = embedding if output.head_only is None else output.taught.float()
-            summary = output.features.summary.float()
-            losses, report = dict[str, Tensor](), dict[str, Tensor]()
+            embedding, summary = output.embedding.float(), output.features.summary.float()
             observed = embedding.new_zeros(len(embedding))
-            if self.num_classes[domain]:
-                teacher = self._teacher_embedding(domain, output, targets)
-                losses, report = self._taught(domain, batch.label, embedding, taught, teacher)
-                observed = _spread(losses.get("teacher", losses.get("student")), batch.label >= 0)
-            losses |= self._generalists(summary, targets, report)
-        means = {name: loss.mean() for name, loss in losses.items() if len(loss)}
+            for domain in domains:
+                if not self.num_classes[domain]:
+                    continue
+                rows = torch.nonzero(batch.domain == domain).squeeze(1)  # (b,)
+                label, teacher = batch.label[rows], self._teacher_embedding(domain, rows, output, targets)
+                taught = None if output.head_only is None else output.taught.float()[rows]
+                found = self._taught(domain, label, embedding[rows], taught, teacher, hits)
+                observed[rows] = _spread(found.get("teacher", found.get("student")), label >= 0)
+                for name, loss in found.items():
+                    losses[name].append(loss)
+            generalists, report = self._generalists(summary, targets)
+        means = {name: torch.cat(parts).mean() for name, parts in losses.items() if sum(map(len, parts))}
+        means |= generalists
         weights = {name: float(vars(self.weights)[name]) for name in means}
-        zero = (
-            0 * embedding[:, 0].sum()
-        )  # part of the graph, so that a batch without any term has a gradient too
+        # Part of the graph, so that a batch without any term has a gradient too.
+        zero = 0 * embedding[:, 0].sum()
         total = sum((weights[name] * mean for name, mean in means.items()), start=zero)
-        report = {f"loss/{name}": mean.detach() for name, mean in means.items()} | report
+        report |= {f"loss/{name}": mean.detach() for name, mean in means.items()}
+        report |= {
+            f"top1/{name}": torch.cat(parts).mean() for name, parts in hits.items() if sum(map(len, parts))
+        }
         return Terms(total / (sum(weights.values()) or 1), report, observed)
 
     def _taught(
-        self, domain: int, label: Tensor, embedding: Tensor, taught: Tensor, teacher: Tensor | None
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Returns the terms, (n,) or (B,) each, and what is only reported.
+        self,
+        domain: int,
+        label: Tensor,
+        embedding: Tensor,
+        taught: Tensor | None,
+        teacher: Tensor | None,
+        hits: Mapping[str, list[Tensor]],
+    ) -> dict[str, Tensor]:
+        """Returns the terms of a domain's images, (n,) or (b,) each, and adds to `hits` which are classified right, (n,).
 
         Args:
-            embedding: (B, E).
-            taught: (B, E), the same for the distillation terms.
-            teacher: (B, T), of unit length; None where no term asks for it.
+            label: (b,).
+            embedding: (b, E).
+            taught: (b, E), the same for the distillation terms; None if their gradient goes where all others go.
+            teacher: (b, T), of unit length; None where no term asks for it.
         """
         settings, weights = self.settings, self.weights
         labelled = torch.nonzero(label >= 0).squeeze(1)  # (n,)
         own, classes, offset = label[labelled], None, embedding.new_zeros(())
+        by_student, by_teacher = self.student_classifiers[domain], self.teacher_classifiers[domain]
+        assert isinstance(by_student, CosineClassifier)
+        assert isinstance(by_teacher, CosineClassifier)
+        if settings.imprint and self.training:
+            by_student.imprint(embedding[labelled], own)
+            if teacher is not None:
+                by_teacher.imprint(teacher[labelled], own)
         if settings.max_classes is not None:
             sample = sampled_classes(own, num_classes=self.num_classes[domain], limit=settings.max_classes)
             if sample is not None:
                 classes, own, offset = sample
-        by_student = self.student_classifiers[domain]
-        assert isinstance(by_student, CosineClassifier)
-        losses, report = dict[str, Tensor](), dict[str, Tensor]()
+        losses = dict[str, Tensor]()
 
         def classified(name: str, cosine: Tensor) -> None:
             """Cosines (n, S)."""
             held = with_margin(cosine, own, margin=settings.margin, kind=settings.margin_kind)
             losses[name] = normalised_softmax(held, own, scale=settings.scale, offset=offset)
-            if len(own):
-                report[f"top1/{name}"] = (cosine.detach().argmax(-1) == own).float().mean()
+            hits[name].append((cosine.detach().argmax(-1) == own).float())
 
-        z_student = by_student(embedding, classes)  # (B, S)
+        z_student = by_student(embedding, classes)  # (b, S)
         if weights.student:
             classified("student", z_student[labelled])
         if teacher is not None:
-            z_teacher = self.teacher_classifiers[domain](teacher, classes)  # (B, S)
+            z_teacher = by_teacher(teacher, classes)  # (b, S)
             if weights.teacher:
                 classified("teacher", z_teacher[labelled])
             share = self._quality(z_teacher, labelled, own, offset) if settings.by_quality else 1.0
             if weights.logits:
-                z_taught = z_student if taught is embedding else by_student(taught, classes)
+                z_taught = z_student if taught is None else by_student(taught, classes)
                 losses["logits"] = share * softmax_divergence(
                     z_taught, z_teacher.detach(), temperature=settings.temperature, offset=offset
                 )
             if weights.relations:
-                distance = relational_distance(taught, teacher.detach())
+                distance = relational_distance(embedding if taught is None else taught, teacher.detach())
                 losses["relations"] = share * settings.relational_factor * distance
         if settings.nested and weights.nested:
             found = [
@@ -271,7 +289,7 @@ class Udon(Objective):
                 for length in settings.nested
             ]
             losses["nested"] = torch.stack(found).mean(0)
-        return losses, report
+        return losses
 
     def _quality(self, cosine: Tensor, labelled: Tensor, own: Tensor, offset: Tensor) -> Tensor:
         """Returns each image's share (B,), of mean 1, by the probability that the teacher gives its class.
@@ -290,52 +308,54 @@ class Udon(Objective):
     def _asks_teacher(self) -> bool:
         return bool(self.weights.teacher or self.weights.logits or self.weights.relations)
 
-    def _teacher_embedding(self, domain: int, output: StudentOutput, targets: Targets) -> Tensor | None:
-        """(B, T) of unit length, or None where no term asks for it."""
+    def _teacher_embedding(
+        self, domain: int, rows: Tensor, output: StudentOutput, targets: Targets
+    ) -> Tensor | None:
+        """(b, T) of unit length, of these rows of the batch; None where no term asks for it."""
         if not self._asks_teacher:
             return None
         if self.kept:
-            return functional.normalize(output.spaces[self.domains[domain]], dim=-1)
+            return functional.normalize(output.spaces[self.domains[domain]][rows], dim=-1)
         if self.settings.source == "heads":
-            summary = output.features.summary.float()
+            summary = output.features.summary.float()[rows]
             start = functional.normalize(summary, dim=-1) if self.settings.normalise_summary else summary
             return functional.normalize(self.teacher_heads[domain](start), dim=-1)
-        speaking = {name: target for name, target in targets.items() if len(target.places)}
+        speaking = {name: each for name, each in targets.items() if torch.isin(rows, each.places).all()}
         if len(speaking) != 1:
             raise ConfigError(
                 f"method.source=teachers needs one teacher for each domain, and about {self.domains[domain]} speak "
                 f"{', '.join(speaking) or 'none'}; see `domains` of each teacher"
             )
         (target,) = speaking.values()
-        return functional.normalize(target.features.summary.float(), dim=-1)
+        said = target.features.summary.float()[torch.searchsorted(target.places, rows)]
+        return functional.normalize(said, dim=-1)
 
-    def _generalists(self, summary: Tensor, targets: Targets, report: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Returns the mean distance to the standing teachers that speak, (1,), and reports each one's own."""
+    def _generalists(self, summary: Tensor, targets: Targets) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Returns the mean distance to the standing teachers that speak, if any does, and each one's own to be reported."""
         found = dict[str, Tensor]()
         for name, project, normalise in zip(self.generalists, self.projectors, self.normalisers, strict=True):
             features, places = targets[name]
             if len(places) and self.weights.generalist:
                 wanted = _normalised(normalise, features.summary.float(), updates=self.training)
                 found[name] = feature_distance(project(summary[places]), wanted).mean()
-                report[f"generalist/{name}"] = found[name].detach()
+        report = {f"generalist/{name}": loss.detach() for name, loss in found.items()}
         shares = sum(self.shares[name] for name in found)
         if not found or not shares:
-            return {}
-        return {"generalist": sum(self.shares[name] * loss for name, loss in found.items())[None] / shares}  # type: ignore[index]
+            return {}, report
+        return {"generalist": sum(self.shares[name] * loss for name, loss in found.items()) / shares}, report  # type: ignore[dict-item]
 
-    def _domain_of(self, batch: Batch) -> int:
-        found = sorted(set(batch.domain.tolist()))
-        if len(found) > 1:
-            names = ", ".join(self.domains[domain] for domain in found)
+    def _refuse_untaught(self, domains: Sequence[int]) -> None:
+        """Raises a ConfigError if a domain has no label and there is no standing teacher."""
+        bare = [self.domains[domain] for domain in domains if not self.num_classes[domain]]
+        if bare and not self.generalists:
             raise ConfigError(
-                f"method=udon learns from batches of one domain each, and this one mixes {names}; set sampler=round_robin or "
-                "sampler=dynamic"
+                f"method=udon learns each domain from labels, and no training image of {bare[0]} has one; leave it out by "
+                "domains=…, or give a standing teacher that speaks about it"
             )
-        return int(found[0])
 
 
-def _classifiers(width: int, counts: Sequence[int]) -> nn.ModuleList:
-    return nn.ModuleList(CosineClassifier(width, count, uniform=True) for count in counts)
+def _classifiers(width: int, counts: Sequence[int], *, imprints: bool) -> nn.ModuleList:
+    return nn.ModuleList(CosineClassifier(width, count, uniform=True, imprints=imprints) for count in counts)
 
 
 def _as_adaptor(head: nn.Module) -> Adaptor:

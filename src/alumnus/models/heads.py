@@ -73,10 +73,17 @@ class CosineClassifier(nn.Module):
 
     Args:
         uniform: start lecun-uniform, as UDON does, instead of lecun-normal; only the direction matters.
+        imprints: remember which classes have been seen, so that `imprint` can be called.
     """
 
-    def __init__(self, embed_dim: int, num_classes: int, *, uniform: bool = False) -> None:
+    seen: Tensor
+
+    def __init__(
+        self, embed_dim: int, num_classes: int, *, uniform: bool = False, imprints: bool = False
+    ) -> None:
         super().__init__()
+        if imprints:
+            self.register_buffer("seen", torch.zeros(num_classes, dtype=torch.bool))
         self.weight = nn.Parameter(torch.empty(num_classes, embed_dim))
         if uniform:
             bound = (3 / embed_dim) ** 0.5  # of variance 1 / E
@@ -92,6 +99,23 @@ class CosineClassifier(nn.Module):
         """
         weight = self.weight if classes is None else self.weight[classes]
         return functional.linear(embedding, functional.normalize(weight, dim=-1))
+
+    @torch.no_grad()
+    def imprint(self, embedding: Tensor, label: Tensor) -> None:
+        """Sets the weights of classes that come for the first time to the direction of their mean embedding.
+
+        Qi, Brown, Lowe 2018, "Low-shot learning with imprinted weights" (CVPR 2018, arXiv 1712.07136), there for classes added to a trained
+        network. A class of few images is not in many batches: from random weights it would spend those on turning them round.
+
+        Args:
+            embedding: (B, E) of unit length.
+            label: (B,) int64 in [0, C).
+        """
+        new = ~self.seen[label]
+        classes, place = torch.unique(label[new], return_inverse=True)
+        sums = embedding.new_zeros(len(classes), embedding.shape[1]).index_add_(0, place, embedding[new])
+        self.weight[classes] = functional.normalize(sums, dim=-1).to(self.weight.dtype)
+        self.seen[classes] = True
 
     def prefix(self, embedding: Tensor, length: int, classes: Tensor | None = None) -> Tensor:
         """Returns cosines as `forward` does, of the first `length` numbers of embeddings (B, E) and class weights."""

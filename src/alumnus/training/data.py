@@ -41,12 +41,6 @@ def sampler_of(config: Config, dataset: Dataset) -> Sampling:
             seed=seed,
             views_per_image=views,
         )
-    several = len(np.unique(dataset.domain)) > 1
-    if config.method.wants_single_domains and several and config.sampler != "round_robin":
-        raise ConfigError(
-            f"method={config.method.name} learns from batches of one domain each, and sampler={config.sampler} mixes domains; "
-            "set sampler=round_robin or sampler=dynamic"
-        )
     return Sampler(
         dataset.domain,
         name=config.sampler,
