@@ -32,6 +32,7 @@ LATER: Mapping[str, object] = {
     "views.sizes": [],
     "method.classifier": "separate",  # of supervised
     "method.normalise_summary": False,  # of supervised
+    "method.imprint": False,  # of udon
 }
 
 
