@@ -37,7 +37,7 @@ from alumnus.training.loop import train
 from alumnus.training.recipe import laid_over, read_values, validated
 
 DOMAINS = ("emoji", "logos", "flags", "desktop_icons", "cards", "fonts", "fashion_mnist", "earth")
-ORACLE = "specialists, oracle"
+ORACLE, IMPRINTED_ORACLE = "specialists, oracle", "imprinted specialists, oracle"
 OURS = "mixed+imprinted"
 BASE: Mapping[str, Any] = {
     **COMMON,
@@ -48,6 +48,7 @@ BASE: Mapping[str, Any] = {
 LABELS: Mapping[str, Any] = {"name": "supervised", "normalise_summary": True}
 JOINT = {**LABELS, "classifier": "joint"}
 LABELS_ALONE = {"teacher": 0, "logits": 0, "relations": 0}
+IMPRINTED_LABELS = {"name": "udon", "imprint": True, "weights": LABELS_ALONE}
 HEADS_ALONE: Mapping[str, Any] = {
     "method": {
         "name": "udon",
@@ -78,10 +79,7 @@ def arms(steps: int) -> dict[str, dict[str, Any]]:
         "mixed": {"method": "udon", "sampler": "balanced"},
         "imprinted": {"method": {"name": "udon", "imprint": True}, "sampler": dynamic},
         "USC mixed": {"method": LABELS, "sampler": "balanced"},
-        "USC mixed+imprinted": {
-            "method": {"name": "udon", "imprint": True, "weights": LABELS_ALONE},
-            "sampler": "balanced",
-        },
+        "USC mixed+imprinted": {"method": IMPRINTED_LABELS, "sampler": "balanced"},
         "head-only": {"method": {"name": "udon", "distill_to_backbone": False}, "sampler": dynamic},
         "sampler-ours": {"method": "udon", "sampler": ours},
         "nested": {"method": {"name": "udon", "nested": [16, 32]}, "sampler": dynamic},
@@ -110,6 +108,7 @@ ORDER = (
     (ORACLE, "UDON"),
     (OURS, "UDON"),
     (OURS, ORACLE),
+    (OURS, IMPRINTED_ORACLE),
     (OURS, "USC mixed+imprinted"),
     *((name, "UDON") for name in arms(1) if name not in DEFAULT),
 )  # the first minus the second, where both were run
@@ -124,7 +123,10 @@ def main() -> None:
     for seed in range(asked.seeds):
         common = {**BASE, "data": data, "seed": seed}
         if not asked.no_specialists:
-            found.setdefault(ORACLE, []).append(_oracle(asked, common, dataset))
+            found.setdefault(ORACLE, []).append(_oracle(asked, "specialist", LABELS, common, dataset))
+        if asked.imprinted_specialists:
+            oracle = _oracle(asked, "imprinted-specialist", IMPRINTED_LABELS, common, dataset)
+            found.setdefault(IMPRINTED_ORACLE, []).append(oracle)
         for arm in asked.arms:
             settings = {**common, "steps": asked.steps, **arms(asked.steps)[arm]}
             if arm == "separate-teachers":
@@ -156,6 +158,7 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--arms", nargs="*", default=list(DEFAULT), choices=list(arms(1)))
     parser.add_argument("--domains", nargs="*", default=list(DOMAINS), choices=DOMAINS)
     parser.add_argument("--no-specialists", action="store_true")
+    parser.add_argument("--imprinted-specialists", action="store_true", help="a second oracle")
     parser.add_argument("--split", default="test", help="val, to choose settings by")
     parser.add_argument("--set", nargs="*", default=[], metavar="a.b=c", help="settings of all arms")
     parser.add_argument("--json", type=Path, default=Path(__file__).with_suffix(".json"))
@@ -169,12 +172,18 @@ def _teacher(run: Path, name: str, **settings: object) -> dict[str, object]:
     return {"model": f"alumnus:{run}/student", "name": name, **{"output": "embedding", **settings}}
 
 
-def _oracle(asked: argparse.Namespace, common: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
+def _oracle(
+    asked: argparse.Namespace,
+    kind: str,
+    method: Mapping[str, Any],
+    common: Mapping[str, Any],
+    dataset: Dataset,
+) -> dict[str, Any]:
     """Returns what specialists find, each among its own domain's images; both protocols are that."""
     parts = []
     for name in dataset.domains:
-        settings = {**common, "steps": max(1, asked.steps // 4), "method": LABELS, "domains": [name]}
-        cell = f"specialist-{name}-{common['seed']}"
+        settings = {**common, "steps": max(1, asked.steps // 4), "method": method, "domains": [name]}
+        cell = f"{kind}-{name}-{common['seed']}"
         parts.append(_cell(asked, cell, settings, dataset.select(domains=[name])))
     values = {
         key: np.concatenate([part[key.replace("merged", "separate")] for part in parts]) for key in KEYS
