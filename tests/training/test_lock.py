@@ -22,8 +22,8 @@ from pathlib import Path
 from alumnus.training.lock import held
 
 with held(Path(sys.argv[1])):
-    if os.fork():
-        print("held", flush=True)
+    if not os.fork():
+        print("held", flush=True)  # by the child, when it runs: a kill between fork and that is no kill of a run with readers
     time.sleep(60)  # the child too, as a reading process lives on for a while
 """
 
