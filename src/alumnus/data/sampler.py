@@ -27,9 +27,7 @@ from alumnus.data.views import PERMUTATIONS, counter_random
 from alumnus.errors import DataError
 
 SamplerName = Literal["proportional", "balanced", "square_root", "round_robin", "dataset_size"]
-ROUND = (
-    1024  # draws in which `square_root` gives every domain its share, or batches in which `dataset_size` does
-)
+ROUND = 1024  # draws, or batches of `dataset_size`, in which every domain gets its share
 
 
 class Draw(NamedTuple):

@@ -26,11 +26,7 @@ def training_data(config: Config) -> Dataset:
 
 
 def sampler_of(config: Config, dataset: Dataset) -> Sampling:
-    """Returns what says which rows and views a step sees.
-
-    Raises:
-        ConfigError: it mixes domains in a batch, and the method learns from batches of one domain.
-    """
+    """Returns what says which rows and views a step sees."""
     seed, views = config.seed, config.views.per_image
     if isinstance(config.sampler, DynamicSettings):
         return DynamicSampler(
