@@ -25,6 +25,7 @@ from alumnus.log import progress
 from alumnus.models.artifact import load_student
 
 COSTS = Path(__file__).parents[1] / "claims" / "udon.json"
+ORACLE = "specialists, oracle"  # what udon.py calls all of them together
 NEAREST = 10
 Ask = Callable[[Tensor], object]
 
@@ -50,13 +51,13 @@ def main() -> None:
     ways: dict[str, tuple[str, int, int, Ask]] = {
         f"one student ({asked.arm})": (asked.arm, 1, len(vectors), lambda image: _ask(student, image, index)),
         f"{count} specialists, domain told": (
-            "specialists, oracle",
+            ORACLE,
             1,
             len(vectors),
             lambda image: _ask(specialists[0], image, part),
         ),
         f"{count} specialists, not told": (
-            "specialists, oracle",
+            ORACLE,
             count,
             count * len(vectors),
             lambda image: [_ask(specialist, image, index) for specialist in specialists],

@@ -2,8 +2,8 @@
 
 Whole steps (forward, backward, clipping, AdamW) on a batch in memory: of UDON, of classification with the same heads (UDON
 without distillation) and of `supervised`, which has no teacher heads, each on batches of one domain after another; and of UDON with
-imprinting on batches of all domains. They take turns, so that a busy moment of the machine
-falls on all; what is printed are medians and their ratios. `--domains 1 --classes 200000 --sampled 4096` measures the sampled softmax too.
+imprinting on batches of all domains. They take turns, so that a busy moment of the machine falls on all; what is printed are medians and
+their ratios. `--domains 1 --classes 200000 --sampled 4096` measures the sampled softmax too.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--classes", type=int, default=1000, help="of each domain")
     parser.add_argument("--domains", type=int, default=8)
-    parser.add_argument("--sampled", type=int, help="classes that a batch is compared with, in a fourth arm")
+    parser.add_argument(
+        "--sampled", type=int, help="classes that a batch is compared with, in an arm of its own"
+    )
     parser.add_argument("--rounds", type=int, default=20)
     asked = parser.parse_args()
     torch.manual_seed(0)
