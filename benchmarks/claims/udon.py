@@ -5,8 +5,8 @@ UnED in small (arXiv 2309.01858, 2406.08332): eight domains, most of them drawn,
 and distillation. As published, a batch is of one domain; ours mixes domains and imprints classes. Specialists, each with twice an arm's
 steps of its domain, make the oracle: told the domain, it searches that alone.
 
-A cell is an arm with a seed: a run in `out/ARM-SEED`, and `queries.npz` in it with what every query found. What is there is kept, what was
-stopped goes on. About two hours for the default arms on 2 idle cores; `--steps 20 --seeds 1` is a smoke run. `--set optim.backbone_lr=0.3`
+A cell is an arm with a seed: a run in `out/ARM-SEED`, and `queries-SPLIT.npz` in it with what every query found. What is there is kept,
+what was stopped goes on. About two and a half hours for the default arms on 2 idle cores; `--steps 20 --seeds 1` is a smoke run. `--set optim.backbone_lr=0.3`
 changes a setting in all arms (give another `out`), and `--split val` scores the classes that settings may be chosen on.
 
 Intervals of scores and differences: bootstrap over queries of the mean over seeds, paired; and Student's t over seeds.
@@ -22,23 +22,27 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from alumnus import datasets
 from alumnus.data.dataset import Dataset, open_dataset
 from alumnus.demo import COMMON, LITE0, MOBILENET, SIZE
 from alumnus.evaluation.compare import Interval, over_runs, resample
-from alumnus.evaluation.encode import StudentEncode
+from alumnus.evaluation.encode import Scored, StudentEncode, TeacherEncode
 from alumnus.evaluation.retrieval import METRICS, PROTOCOLS, retrieve
 from alumnus.evaluation.vectors import encode_paths
 from alumnus.log import console
 from alumnus.models.artifact import load_student
 from alumnus.models.cost import num_parameters
+from alumnus.teachers import load_teacher
+from alumnus.teachers.spec import TeacherSpec
 from alumnus.training.loop import train
 from alumnus.training.recipe import laid_over, read_values, validated
 
 DOMAINS = ("emoji", "logos", "flags", "desktop_icons", "cards", "fonts", "fashion_mnist", "earth")
 ORACLE, IMPRINTED_ORACLE = "specialists, oracle", "imprinted specialists, oracle"
 OURS = "mixed+imprinted"
+OFF_THE_SHELF = {"MobileNetV2, ImageNet": MOBILENET, "EfficientNet-Lite0, ImageNet": LITE0}
 BASE: Mapping[str, Any] = {
     **COMMON,
     "student": MOBILENET,
@@ -110,6 +114,8 @@ ORDER = (
     (OURS, ORACLE),
     (OURS, IMPRINTED_ORACLE),
     (OURS, "USC mixed+imprinted"),
+    ("mixed", "USC mixed"),
+    ("USC mixed+imprinted", "USC mixed"),
     *((name, "UDON") for name in arms(1) if name not in DEFAULT),
 )  # the first minus the second, where both were run
 
@@ -127,20 +133,28 @@ def main() -> None:
         if asked.imprinted_specialists:
             oracle = _oracle(asked, "imprinted-specialist", IMPRINTED_LABELS, common, dataset)
             found.setdefault(IMPRINTED_ORACLE, []).append(oracle)
+        if asked.off_the_shelf:
+            for name, spec in OFF_THE_SHELF.items():
+                found.setdefault(name, []).append(_off_the_shelf(asked, name, spec, dataset))
         for arm in asked.arms:
             settings = {**common, "steps": asked.steps, **arms(asked.steps)[arm]}
+            steps_of_teachers = 0
             if arm == "separate-teachers":
+                steps_of_teachers = found[ORACLE][-1]["steps"]
                 settings["teachers"] = [
                     _teacher(asked.out / f"specialist-{name}-{seed}", name, domains=[name])
                     for name in asked.domains
                 ]
             if arm == "multi-head-teacher":
+                steps_of_teachers = asked.steps
                 run = asked.out / f"multi-head-{seed}"
-                train(validated({**common, **HEADS_ALONE, "steps": asked.steps, "out": run}))
+                heads = {**common, **HEADS_ALONE, "steps": asked.steps}
+                train(validated({**laid_over(heads, read_values(None, asked.set)), "out": run}))
                 settings["teachers"] = [
                     _teacher(run, name, output=f"space:{name}", domains=[name]) for name in asked.domains
                 ]
-            found.setdefault(arm, []).append(_cell(asked, f"{arm}-{seed}", settings, dataset))
+            cell = _cell(asked, f"{arm}-{seed}", settings, dataset)
+            found.setdefault(arm, []).append({**cell, "steps": cell["steps"] + steps_of_teachers})
     results = summary(found, dataset.domains, asked)
     asked.json.write_text(json.dumps(_without_nan(results), indent=1) + "\n", encoding="utf-8")
     print(markdown(results))
@@ -159,6 +173,9 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--domains", nargs="*", default=list(DOMAINS), choices=DOMAINS)
     parser.add_argument("--no-specialists", action="store_true")
     parser.add_argument("--imprinted-specialists", action="store_true", help="a second oracle")
+    parser.add_argument(
+        "--off-the-shelf", action="store_true", help="backbones with their ImageNet weights, as they come"
+    )
     parser.add_argument("--split", default="test", help="val, to choose settings by")
     parser.add_argument("--set", nargs="*", default=[], metavar="a.b=c", help="settings of all arms")
     parser.add_argument("--json", type=Path, default=Path(__file__).with_suffix(".json"))
@@ -202,20 +219,38 @@ def _cell(
     console.print(f"cell {name}")
     run = train(config)
     student = load_student(run.student)
-    kept = out / f"queries-{asked.split}.npz"
-    if not kept.is_file():
-        np.savez(kept, **_queries(student, dataset, asked.split))
-    with np.load(kept) as file:
-        values = {key: file[key] for key in file.files}
+    values = _queries(asked, StudentEncode(student), dataset, out)
     return {**values, "steps": config.steps, "parameters": num_parameters(student)}
 
 
-def _queries(student: Any, dataset: Dataset, split: str) -> dict[str, npt.NDArray[Any]]:
+def _off_the_shelf(
+    asked: argparse.Namespace, name: str, spec: Mapping[str, Any], dataset: Dataset
+) -> dict[str, Any]:
+    """Returns what each query finds by a backbone's pooled features as they come."""
+    teacher = load_teacher(TeacherSpec(**spec, name="backbone", size=SIZE), device=torch.device("cpu"))
+    out = asked.out / name
+    out.mkdir(parents=True, exist_ok=True)
+    values = _queries(asked, TeacherEncode(teacher), dataset, out)
+    return {**values, "steps": 0, "parameters": teacher.num_parameters}
+
+
+def _queries(
+    asked: argparse.Namespace, model: Scored, dataset: Dataset, out: Path
+) -> dict[str, npt.NDArray[Any]]:
+    """Returns what each query of the split finds, (Q,) for every key, kept in a folder."""
+    kept = out / f"queries-{asked.split}.npz"
+    if not kept.is_file():
+        new = kept.with_suffix(".new.npz")
+        np.savez(new, **_found(model, dataset, asked.split))
+        new.replace(kept)
+    with np.load(kept) as file:
+        return {key: file[key] for key in file.files}
+
+
+def _found(model: Scored, dataset: Dataset, split: str) -> dict[str, npt.NDArray[Any]]:
     rows = np.flatnonzero(dataset.split == split)
     rows = rows[np.argsort(dataset.domain[rows], kind="stable")]
-    vectors = encode_paths([StudentEncode(student)], [dataset.paths[row] for row in rows], workers=1).of[
-        "student"
-    ]
+    vectors = encode_paths([model], [dataset.paths[row] for row in rows], workers=1).of[model.name]
     domain, label = dataset.domain[rows], dataset.label[rows]
     every = np.arange(len(rows))
     found = retrieve(vectors, domain=domain, label=label, queries=every[label >= 0], index=every)

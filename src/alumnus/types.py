@@ -59,6 +59,7 @@ class Terms(NamedTuple):
     loss: Tensor  # scalar, to be minimised
     report: Mapping[str, Tensor]  # name -> detached scalar, for the log
     per_sample: Tensor  # (B,) detached, what the sampler may observe
+    has_loss: Tensor | None = None  # (B,) bool, which images the sampler counts; None: all of them
 
     @property
     def values(self) -> dict[str, float]:

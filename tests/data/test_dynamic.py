@@ -13,6 +13,7 @@ from alumnus.data.dataset import open_dataset
 from alumnus.data.dynamic import DynamicSampler, DynamicSettings, new_schedule, new_weights
 from alumnus.data.loader import train_batches
 from alumnus.data.views import ViewSettings
+from alumnus.errors import ConfigError
 
 DOMAIN = np.array([0] * 30 + [2] * 7 + [5] * 3)  # some numbers have no image
 LOSS = {0: 2.0, 2: 6.0, 5: 0.0}
@@ -70,6 +71,28 @@ def test_a_schedule_holds_whole_copies_and_the_last_domain_the_rest() -> None:
     assert np.array_equal(found, new_schedule(weight, length=10, seed=0, step=10))
     assert not np.array_equal(found, new_schedule(weight, length=10, seed=0, step=20))
     assert not np.array_equal(found, new_schedule(weight, length=10, seed=1, step=10))
+
+
+def test_a_floor_gives_every_domain_a_step_of_a_schedule() -> None:
+    """Of 10 steps, weights of .05 had none and so no loss ever again; the most frequent domain gives theirs."""
+    weight = np.array([0.9, 0.05, 0.05])
+    assert np.bincount(new_schedule(weight, length=10, seed=0, step=0), minlength=3).tolist() == [9, 0, 1]
+    assert np.bincount(new_schedule(weight, length=10, seed=0, step=0, least=1)).tolist() == [8, 1, 1]
+    assert np.bincount(new_schedule(weight, length=3, seed=0, step=0, least=1)).tolist() == [1, 1, 1]
+    sampler = _sampler(floor=0.1)
+    assert set(list(_walk(sampler, 0, 40))[30:]) == {0, 2, 5}
+    with pytest.raises(ConfigError, match="every one of 3 domains has a step in each schedule, and every=2"):
+        _sampler(floor=0.1, every=2)
+
+
+def test_batches_without_a_loss_count_as_unseen() -> None:
+    """A batch of domain 5 without labels says nothing of it, and its third stays: (2/8, 6/8, 1/3) / (4/3)."""
+    sampler = _sampler(clear_every=4)
+    for domain in (0, 2, None, None):
+        at, loss = ([], []) if domain is None else ([domain] * 2, [LOSS[domain]] * 2)
+        sampler.observe(np.array(at, np.int64), np.array(loss))
+    list(sampler.windows(0, 11))
+    assert sampler.weights == pytest.approx({0: 3 / 16, 2: 9 / 16, 5: 1 / 4})
 
 
 def test_it_begins_as_round_robin_and_then_follows_losses() -> None:

@@ -41,6 +41,27 @@ def test_loss_equals_a_naive_loop() -> None:
         wanted.append(-torch.log_softmax(16 * weight @ embedding[i], dim=0)[batch.label[i]])
     assert terms.loss.item() == pytest.approx(torch.stack(wanted).mean().item(), rel=1e-5)
     assert terms.per_sample[2] == 0
+    assert terms.has_loss is not None
+    assert not terms.has_loss[2]
+
+
+def test_cosines_are_of_float32_in_low_precision() -> None:
+    """Under bfloat16 autocast the embedding is float32 of unit length, and the loss is the one of that embedding."""
+    student, objective = _student(), Supervised(SETUP, scale=16)
+    batch = _batch([0, 1, 0], [2, 1, -1])
+    with torch.autocast("cpu", torch.bfloat16):
+        terms = objective(student, batch, {}, 0.0)
+        embedding = student(batch.image).embedding
+    assert embedding.dtype == torch.float32
+    assert torch.allclose(embedding.norm(dim=1), torch.ones(3), atol=1e-6)
+    wanted = []
+    for i in (0, 1):
+        classifier = objective.classifiers[int(batch.domain[i])]
+        assert isinstance(classifier, CosineClassifier)
+        logits = 16 * functional.normalize(classifier.weight, dim=-1) @ embedding[i]
+        wanted.append(-torch.log_softmax(logits, dim=0)[batch.label[i]])
+    assert terms.loss.item() == pytest.approx(torch.stack(wanted).mean().item(), rel=1e-5)
+    terms.loss.backward()
 
 
 def test_classifiers_of_absent_domains_get_no_gradient() -> None:

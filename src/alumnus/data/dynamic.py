@@ -6,7 +6,7 @@ p_i = L_i / sum_j L_j; one that was not seen keeps its old weight, and then all 
 permutation of a list that holds int(every p_i) times i, and the last domain for what is left.
 
 Ours, off by default: losses divided by log C_i (a guess among C classes loses log C, so the paper's weights begin as a ranking by the
-numbers of classes) or by the domain's first mean loss; a floor under every weight; a temperature.
+numbers of classes) or by the domain's first mean loss; a floor under every weight, and a step of every schedule with it; a temperature.
 
 What a window's schedule depends on is known when the window begins: losses of all steps before it and none after. So readers may run ahead
 within a window and stop at its end, and the schedule does not depend on how far they ran. Losses are those of the global batch;
@@ -30,6 +30,7 @@ from torch import Tensor
 from alumnus.data.sampler import Draw, Sampler
 from alumnus.data.views import SCHEDULES, counter_random
 from alumnus.distributed import decided
+from alumnus.errors import ConfigError
 
 Doubles = npt.NDArray[np.float64]
 Ids = npt.NDArray[np.int64]
@@ -49,7 +50,12 @@ class DynamicSettings(BaseModel):
     normalise: Literal["none", "log_classes", "initial"] = Field(
         "none", description="what losses are divided by: nothing, log C of the domain, or its first mean loss"
     )
-    floor: float = Field(0.0, ge=0, le=1, description="least weight of a domain, as a share of 1/D")
+    floor: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="least weight of a domain, as a share of 1/D, and a step in every schedule",
+    )
     temperature: float = Field(
         1.0, gt=0, description="weights are as loss^(1/temperature); above 1 they come nearer to one another"
     )
@@ -62,6 +68,9 @@ class DynamicSampler:
         domain: (N,) int64, the domain of each row.
         num_classes: domain -> its number of classes; only `log_classes` looks at it.
         batch_size, seed, views_per_image: as of `Sampler`.
+
+    Raises:
+        ConfigError: there is a floor, and a schedule has fewer steps than there are domains.
     """
 
     def __init__(
@@ -81,6 +90,11 @@ class DynamicSampler:
         self._ids = np.unique(domain)  # (D,)
         self._log_classes = np.log([max(2, num_classes.get(int(d), 0)) for d in self._ids])
         count = len(self._ids)
+        if settings.floor and settings.every < count:
+            raise ConfigError(
+                f"sampler: with a floor every one of {count} domains has a step in each schedule, and every={settings.every} are "
+                f"too few: give {count} or more, or floor=0"
+            )
         self._state = _State(
             observed=0,
             begin=0,
@@ -115,13 +129,14 @@ class DynamicSampler:
             start = end
 
     def observe(self, domain: np.ndarray, loss: np.ndarray) -> None:
-        """Counts the mean loss of a step's batch, (B,), which is of one domain."""
+        """Counts the mean loss of the images of a step that have one, (n,), all of one domain; a step without any counts as unseen."""
         state, forgets = self._state, self.settings.clear_every
         if forgets is not None and state.observed % forgets == 0:
             self._clear()
-        pool = int(np.searchsorted(self._ids, domain[0]))
-        state.loss_sum[pool] += float(np.mean(loss, dtype=np.float64))
-        state.loss_count[pool] += 1
+        if len(domain):
+            pool = int(np.searchsorted(self._ids, domain[0]))
+            state.loss_sum[pool] += float(np.mean(loss, dtype=np.float64))
+            state.loss_count[pool] += 1
         state.observed += 1
 
     def tensors(self) -> dict[str, Tensor]:
@@ -150,7 +165,10 @@ class DynamicSampler:
         )
         state.weight = np.array(decided(found.tolist))
         state.drawn = state.drawn + np.bincount(state.schedule, minlength=len(state.drawn))
-        state.schedule = new_schedule(state.weight, length=self.settings.every, seed=self.seed, step=step)
+        least = 1 if self.settings.floor else 0
+        state.schedule = new_schedule(
+            state.weight, length=self.settings.every, seed=self.seed, step=step, least=least
+        )
         state.begin = step
         if self.settings.clear_every is None:
             self._clear()
@@ -180,10 +198,16 @@ def new_weights(
     return np.asarray(floor / len(weight) + (1 - floor) * weight)
 
 
-def new_schedule(weight: Doubles, *, length: int, seed: int, step: int) -> Ids:
-    """Returns the domains (T,) of the coming steps: int(T p_i) times i, the last one for what is left, in an order of (seed, step)."""
-    counts = (length * weight).astype(np.int64)
-    counts[-1] += length - counts.sum()
+def new_schedule(weight: Doubles, *, length: int, seed: int, step: int, least: int = 0) -> Ids:
+    """Returns the domains (T,) of the coming steps: int(T p_i) times i, the last one for what is left, in an order of (seed, step).
+
+    Args:
+        least: steps that every domain has, at the cost of the most frequent ones; `length` is enough for them.
+    """
+    counts = np.maximum((length * weight).astype(np.int64), least)
+    counts[-1] += max(0, length - counts.sum())
+    while counts.sum() > length:
+        counts[counts.argmax()] -= 1
     return counter_random(seed, SCHEDULES, step, 0).permutation(np.repeat(np.arange(len(weight)), counts))
 
 

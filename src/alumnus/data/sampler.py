@@ -51,7 +51,7 @@ class Sampling(Protocol):
         ...
 
     def observe(self, domain: np.ndarray, loss: np.ndarray) -> None:
-        """Takes notice of the domains (B,) and losses (B,) of a step, once a step and in order."""
+        """Takes notice of the domains (n,) and losses (n,) of a step's images that have one, once a step and in order; n may be 0."""
         ...
 
     def tensors(self) -> dict[str, Tensor]:

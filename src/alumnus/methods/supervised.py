@@ -75,19 +75,21 @@ class Supervised(Objective):
     def forward(self, student: Student, batch: Batch, targets: Targets, progress: float) -> Terms:
         """Returns the mean loss over the labelled images, and the share that is classified right."""
         embedding = student(batch.image).embedding  # (B, E)
-        per_sample = (
-            0 * embedding[:, 0]
-        )  # part of the graph, so that a batch without labels has a gradient too
+        # Part of the graph, so that a batch without labels has a gradient too.
+        per_sample = 0 * embedding[:, 0]
         right = embedding.new_zeros(len(embedding))
         labelled = batch.label >= 0
-        for domain in sorted(set(batch.domain[labelled].tolist())):
-            here = torch.nonzero(labelled & (batch.domain == domain)).squeeze(1)
-            classifier = self.classifiers[domain if len(self.classifiers) > 1 else 0]
-            cosine = classifier(embedding[here])  # (n, C)
-            label = batch.label[here] + self.first_class[domain]
-            per_sample = per_sample.index_put((here,), normalised_softmax(cosine, label, scale=self.scale))
-            right = right.index_put((here,), (cosine.argmax(-1) == label).float())
+        # Cosines of bfloat16 have steps of 0.004, and the scale makes them 16 times as large.
+        with torch.autocast(batch.image.device.type, enabled=False):
+            for domain in sorted(set(batch.domain[labelled].tolist())):
+                here = torch.nonzero(labelled & (batch.domain == domain)).squeeze(1)
+                classifier = self.classifiers[domain if len(self.classifiers) > 1 else 0]
+                cosine = classifier(embedding[here])  # (n, C)
+                label = batch.label[here] + self.first_class[domain]
+                loss = normalised_softmax(cosine, label, scale=self.scale)
+                per_sample = per_sample.index_put((here,), loss)
+                right = right.index_put((here,), (cosine.argmax(-1) == label).float())
         count = labelled.sum().clamp(min=1)
-        loss = per_sample.sum() / count
-        report = {"loss/labels": loss.detach(), "top1": right.sum() / count}
-        return Terms(loss, report, per_sample.detach())
+        mean = per_sample.sum() / count
+        report = {"loss/labels": mean.detach(), "top1": right.sum() / count}
+        return Terms(mean, report, per_sample.detach(), labelled)

@@ -185,7 +185,7 @@ class Udon(Objective):
     def forward(self, student: Student, batch: Batch, targets: Targets, progress: float) -> Terms:
         """Returns the weighted mean of the terms, each one's own as `loss/NAME`, and the share that student and teacher classify right.
 
-        `per_sample` is the teacher's classification loss, which the dynamic sampler goes by; without a label, its domain's mean.
+        `per_sample` is the teacher's classification loss, which the dynamic sampler goes by; images without a label have none.
 
         Raises:
             ConfigError: nothing teaches a domain of the batch: no label, and no or several frozen teachers.
@@ -207,7 +207,9 @@ class Udon(Objective):
                 label, teacher = batch.label[rows], self._teacher_embedding(domain, rows, output, targets)
                 taught = None if output.head_only is None else output.taught.float()[rows]
                 found = self._taught(domain, label, embedding[rows], taught, teacher, hits)
-                observed[rows] = _spread(found.get("teacher", found.get("student")), label >= 0)
+                loss_of_labels = found.get("teacher", found.get("student"))
+                if loss_of_labels is not None:
+                    observed[rows[label >= 0]] = loss_of_labels.detach()
                 for name, loss in found.items():
                     losses[name].append(loss)
             generalists, report = self._generalists(summary, targets)
@@ -221,7 +223,7 @@ class Udon(Objective):
         report |= {
             f"top1/{name}": torch.cat(parts).mean() for name, parts in hits.items() if sum(map(len, parts))
         }
-        return Terms(total / (sum(weights.values()) or 1), report, observed)
+        return Terms(total / (sum(weights.values()) or 1), report, observed, batch.label >= 0)
 
     def _taught(
         self,
@@ -370,11 +372,3 @@ def _normalised(normalise: nn.Module, summary: Tensor, *, updates: bool) -> Tens
     if updates:
         normalise.update(summary)  # type: ignore[operator]
     return normalise(summary)  # type: ignore[no-any-return]
-
-
-def _spread(loss: Tensor | None, labelled: Tensor) -> Tensor:
-    """Losses (n,) of labelled images -> (B,), the mean for the others."""
-    spread = torch.zeros(len(labelled), device=labelled.device)
-    if loss is None or not len(loss):
-        return spread
-    return spread.fill_(loss.detach().mean()).masked_scatter(labelled, loss.detach())

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 ProjectorKind = Literal["linear", "mlp"]
+STD_OF_TRUNCATED = 0.8796256610342398  # of a standard normal cut off at -2 and 2
 
 
 def projector(in_dim: int, out_dim: int, *, kind: ProjectorKind, hidden_dim: int | None = None) -> nn.Module:
@@ -63,7 +64,8 @@ def affine_layers(widths: Sequence[int]) -> nn.Module:
 
 def _lecun_affine(in_dim: int, out_dim: int) -> nn.Linear:
     layer = nn.Linear(in_dim, out_dim)
-    nn.init.trunc_normal_(layer.weight, std=in_dim**-0.5, a=-2 * in_dim**-0.5, b=2 * in_dim**-0.5)
+    std = in_dim**-0.5 / STD_OF_TRUNCATED
+    nn.init.trunc_normal_(layer.weight, std=std, a=-2 * std, b=2 * std)
     nn.init.zeros_(layer.bias)
     return layer
 

@@ -239,7 +239,8 @@ class Student(nn.Module):
         return side_by_side(first, second, summary=summary), tuple(both), alone
 
     def _embedded(self, summary: Tensor) -> Tensor:
-        return functional.normalize(self.embed(self._head_input(summary)), dim=-1)
+        # Autocast leaves bfloat16, whose steps near 1 are of .004.
+        return functional.normalize(self.embed(self._head_input(summary)).float(), dim=-1)
 
     def _head_input(self, summary: Tensor) -> Tensor:
         return functional.normalize(summary, dim=-1) if self.architecture.normalise_summary else summary

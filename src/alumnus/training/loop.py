@@ -240,9 +240,14 @@ def learn(pupil: Pupil, batch: Batch, targets: Targets, *, step: int) -> Terms:
 
 
 def observe(sampler: Sampling, batch: Batch, found: Sequence[Terms]) -> None:
-    """Tells the sampler the losses of a step, the mean over students."""
-    losses = torch.stack([terms.per_sample for terms in found]).mean(0)
-    sampler.observe(batch.domain.cpu().numpy(), losses.cpu().numpy())
+    """Tells the sampler the losses of a step, each image's mean over the students that have one for it."""
+    losses = torch.stack([terms.per_sample for terms in found])  # (students, B)
+    has_loss = torch.stack(
+        [torch.ones_like(batch.domain, dtype=torch.bool) if t.has_loss is None else t.has_loss for t in found]
+    )
+    total, count = torch.where(has_loss, losses, 0).sum(0), has_loss.sum(0)
+    rows = count > 0
+    sampler.observe(batch.domain[rows].cpu().numpy(), (total[rows] / count[rows]).cpu().numpy())
 
 
 def terms_of(pupil: Pupil, batch: Batch, targets: Targets, *, step: int) -> Terms:
