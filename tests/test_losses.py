@@ -167,6 +167,17 @@ def test_relations_of_equal_images_have_a_gradient(relations: Relations) -> None
     assert torch.isfinite(vectors.grad).all()
 
 
+def test_angles_at_nearly_equal_images_do_not_outweigh_all_others() -> None:
+    """Two images a rounding apart, told apart by the teacher: one over their distance was the gradient, 1e6 times that of the others."""
+    draw = torch.Generator().manual_seed(0)
+    vectors = torch.randn(6, 4, generator=draw)
+    vectors[1] = vectors[0] + 1e-6
+    near = vectors.clone().requires_grad_()
+    angle_relations(near, torch.randn(6, 3, generator=draw)).sum().backward()  # type: ignore[no-untyped-call]
+    assert near.grad is not None
+    assert near.grad.norm() < 100
+
+
 def _unit(count: int, dim: int, seed: int) -> Tensor:
     draw = torch.Generator().manual_seed(seed)
     return functional.normalize(torch.randn(count, dim, generator=draw), dim=-1)

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
@@ -63,8 +64,10 @@ class Similarity(Objective):
         for name, (features, places) in targets.items():
             if len(places) == 0:
                 continue
-            wanted = similarities(features.summary.detach())
-            distance = (similarities(embedding[places]) - wanted).square().mean(dim=-1)  # (n,)
+            # In low precision these differences would be rounded away.
+            with torch.autocast(embedding.device.type, enabled=False):
+                wanted = similarities(features.summary.detach().float())
+                distance = (similarities(embedding[places]) - wanted).square().mean(dim=-1)  # (n,)
             share = self.factor * self.weights[name] / sum(self.weights.values())
             total = total + share * distance.mean()
             per_sample = per_sample.index_add(0, places, share * distance.detach())

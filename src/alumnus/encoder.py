@@ -21,7 +21,7 @@ from alumnus.data.views import apply_geometry, center_view
 from alumnus.distributed import gather_chunks, gathered, is_main, joined, main_first, rank, wait, world_size
 from alumnus.errors import ConfigError, DataError, nearest
 from alumnus.log import bar, console
-from alumnus.models.artifact import load_student
+from alumnus.models.artifact import load_student, student_folder
 from alumnus.models.student import Student
 
 
@@ -160,12 +160,6 @@ class Encoder:
 def load(folder: str | Path) -> Encoder:
     """Returns the encoder of a student folder, or of a run folder that holds one."""
     return Encoder(load_student(student_folder(folder)))
-
-
-def student_folder(folder: str | Path) -> Path:
-    """Returns the student folder of a run folder; any other folder as it is."""
-    inner = Path(folder) / "student"
-    return inner if inner.is_dir() else Path(folder)
 
 
 def embed(

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+NEAR = 1e-4  # of the mean distance: what is nearer has no direction
 MEDIAN_FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)  # of the kernels' squared widths, around the median rule's
 
 
@@ -162,8 +163,11 @@ def asymmetric_relations(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 def _angles(x: Tensor) -> Tensor:
-    """(B, D) -> (B, B, B): at image j, the cosine between the directions to i and to k; 0 where two of the three are one."""
-    direction = functional.normalize(x[None] - x[:, None], dim=-1)  # (B at j, B to i, D)
+    """(B, D) -> (B, B, B): at image j, the cosine between the directions to i and to k; 0 where two of the three are one, or as good as."""
+    difference = x[None] - x[:, None]  # (B at j, B to i, D)
+    length = difference.detach().norm(dim=-1, keepdim=True)
+    # The gradient of a direction is one over the length: that of two nearly equal images would outweigh all others.
+    direction = functional.normalize(difference.masked_fill(length < NEAR * length.mean(), 0), dim=-1)
     cosine = direction @ direction.transpose(1, 2)
     return cosine * ~torch.eye(len(x), dtype=torch.bool, device=x.device)
 

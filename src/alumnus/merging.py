@@ -14,10 +14,9 @@ from torch import Tensor
 
 from alumnus.data.dataset import open_dataset
 from alumnus.data.loader import center_crop_batches
-from alumnus.encoder import student_folder
 from alumnus.errors import ArtifactError, ConfigError, DataError
 from alumnus.log import console
-from alumnus.models.artifact import load_student, read_about, save_student
+from alumnus.models.artifact import load_student, read_about, save_student, student_folder
 from alumnus.models.merge import add_tasks, average, batch_norms, reestimate
 from alumnus.models.student import Student
 

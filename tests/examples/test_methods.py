@@ -91,6 +91,21 @@ def test_it_is_found_by_its_path_and_trains(tiny_images: Path, tmp_path: Path) -
     assert about["provenance"]["method"] == {"name": "methods.similarity", "factor": 300.0}
 
 
+def test_in_bfloat16_similarities_stay_float32() -> None:
+    """Under autocast the loss is that of float32, and a gradient comes."""
+    objective = _similarity().build(
+        _similarity().Settings(factor=1.0), Setup(5, 5, {"a": TeacherWidth(5, 1.0)}, {})
+    )
+    student, nothing = Fixed(torch.randn(6, 5)), torch.zeros(6, dtype=torch.int64)
+    batch = Batch(torch.zeros(6, 3, 8, 8, dtype=torch.uint8), {}, *(nothing,) * 5)
+    targets = {"a": Target(Features(student.embedding.detach() + 1e-3 * torch.randn(6, 5)), torch.arange(6))}
+    plain = objective(student, batch, targets, 0.0)
+    with torch.autocast("cpu", torch.bfloat16):
+        low = objective(student, batch, targets, 0.0)
+    assert float(low.loss.detach()) == pytest.approx(float(plain.loss.detach()), rel=1e-5)
+    low.loss.backward()
+
+
 def test_a_setting_that_it_lacks_is_refused(tiny_images: Path, tmp_path: Path) -> None:
     """As with methods of our own, before anything is written."""
     with pytest.raises(ConfigError, match="gamma"):

@@ -47,6 +47,15 @@ def _targets(**places: list[int]) -> dict[str, Target]:
     return found
 
 
+def test_where_no_classifier_speaks_nothing_is_reported() -> None:
+    """No mean of nothing, which would be NaN in the log; and a gradient of zero."""
+    objective = _objective()
+    terms = objective(_student(objective), _batch(), _targets(old=[], new=[]), 0.0)
+    assert terms.report == {}
+    assert terms.loss.item() == 0
+    terms.loss.backward()
+
+
 @pytest.mark.parametrize("centre", ["group", "all", "none"])
 @torch.no_grad()
 def test_loss_equals_a_naive_reference(centre: str) -> None:

@@ -54,6 +54,16 @@ def test_folders_are_known_by_their_tensors_and_descriptions(tmp_path: Path) -> 
     assert not is_same(first, origin_of(_spec(model=f"alumnus:{tmp_path}")))
 
 
+def test_a_run_folder_is_known_by_the_student_in_it(tmp_path: Path) -> None:
+    """Its own files say nothing of the weights."""
+    student = tmp_path / "student"
+    student.mkdir()
+    (student / "model.safetensors").write_bytes(b"x")
+    first = origin_of(_spec(model=f"alumnus:{tmp_path}"))
+    (student / "model.safetensors").write_bytes(b"longer")
+    assert not is_same(first, origin_of(_spec(model=f"alumnus:{tmp_path}")))
+
+
 def test_code_and_hubs_are_never_known_without_loading() -> None:
     """They may change without leaving a trace."""
     for model in (print, "python:package.module:function", "hf:owner/name", "hub:folder:entry"):

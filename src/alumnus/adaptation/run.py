@@ -29,7 +29,7 @@ from alumnus.errors import ConfigError
 from alumnus.evaluation.accuracy import accuracy
 from alumnus.evaluation.compare import RESAMPLES, Interval
 from alumnus.log import console
-from alumnus.models.artifact import load_student, read_about
+from alumnus.models.artifact import load_student, read_about, student_folder
 from alumnus.models.dense_heads import DenseHeadKind
 from alumnus.models.student import Student
 
@@ -100,7 +100,7 @@ def adapt(
         DataError: the data does not say what to learn, or too little of it can be read.
         ArtifactError: there is no student, or `out` is something else.
     """
-    folder, out = _student_folder(Path(model)), Path(out)
+    folder, out = student_folder(model), Path(out)
     if out.resolve() == folder.resolve():
         raise ConfigError(f"out={out} is the model itself; choose another folder")
     check_out(out)
@@ -244,11 +244,6 @@ def _dense(
             quarantine.add(chosen.test.file_names[place], reason)
     tensors = learned.fitted.head.state_dict()
     return _Result(learned.student, learned.head, tensors, chosen.classes, learned.settings, None, scores, {})
-
-
-def _student_folder(model: Path) -> Path:
-    inner = model / "student"
-    return inner if inner.is_dir() else model
 
 
 def _first_weights(student: Student, start: Start, seed: int) -> Student:

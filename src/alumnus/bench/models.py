@@ -32,6 +32,7 @@ from alumnus.errors import ConfigError, nearest
 from alumnus.evaluation.dense.encode import PixelDense, StudentDense, TeacherDense
 from alumnus.evaluation.encode import CallableEncode, PixelEncode, Scored, StudentEncode, TeacherEncode
 from alumnus.evaluation.vectors import check_names
+from alumnus.models.artifact import student_folder
 from alumnus.models.cost import num_parameters
 from alumnus.models.student import Student
 from alumnus.models.weights import fingerprint
@@ -208,7 +209,7 @@ def _only(values: Mapping[str, Any], *allowed: str) -> None:
 
 def _student_folder(source: str) -> Path:
     folder = Path(source).expanduser()
-    inner = folder / "student" if (folder / "student").is_dir() else folder
+    inner = student_folder(folder)
     if (inner / "alumnus.json").is_file():
         return inner
     if folder.exists():

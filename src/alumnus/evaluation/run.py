@@ -20,7 +20,7 @@ from alumnus.data.dataset import Dataset, open_dataset
 from alumnus.data.read import Quarantine
 from alumnus.data.roles import generic_domains
 from alumnus.distributed import decided, is_main, joined, main_first, wait
-from alumnus.encoder import load, student_folder
+from alumnus.encoder import load
 from alumnus.errors import ConfigError, DataError
 from alumnus.evaluation.arrays import Floats, Ids
 from alumnus.evaluation.assemble import Cost, columns, differences, model_scores
@@ -35,7 +35,7 @@ from alumnus.evaluation.results import DomainCount, Results, write_results
 from alumnus.evaluation.retrieval import Retrieval, retrieve
 from alumnus.evaluation.vectors import check_names, concatenated, encode_paths, ms_per_image
 from alumnus.log import console, progress
-from alumnus.models.artifact import read_about
+from alumnus.models.artifact import read_about, student_folder
 
 SPARE = "spare"  # near copies of held-out classes; scoring them would flatter
 

@@ -110,7 +110,8 @@ class ModelConsolidation(Objective):
             here = known[:, first]
             if here.any():
                 report[f"loss/{name}"] = squared[here, first:last].detach().mean()
-        report["agreement"] = (_best(logits, known) == _best(wanted, known))[spoken].float().mean()
+        if spoken.any():
+            report["agreement"] = (_best(logits, known) == _best(wanted, known))[spoken].float().mean()
         return Terms(loss, report, per_sample.detach())
 
     @torch.no_grad()

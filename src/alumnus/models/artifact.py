@@ -70,6 +70,12 @@ def save_student(
     return _replace(temporary, folder)
 
 
+def student_folder(folder: str | Path) -> Path:
+    """Returns the student folder of a run folder; any other folder as it is."""
+    inner = Path(folder) / "student"
+    return inner if inner.is_dir() else Path(folder)
+
+
 def load_student(folder: str | Path) -> Student:
     """Returns the student of a folder, in eval mode on the CPU.
 

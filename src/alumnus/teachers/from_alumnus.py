@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from alumnus.errors import ArtifactError, TeacherError
-from alumnus.models.artifact import load_student
+from alumnus.models.artifact import load_student, student_folder
 from alumnus.teachers.network import Loaded, TorchNetwork
 from alumnus.teachers.spec import TeacherSpec, check_output, refuse, short_name
 from alumnus.types import Features
@@ -18,8 +18,10 @@ SPACE = "space:"
 
 
 def load(folder: Path, spec: TeacherSpec) -> Loaded:
-    """Returns the student of a folder; its outputs are the backbone's summary, the embedding of unit length, the logits if it has a
-    classifier, and `space:NAME` for each teacher's space that was kept with it.
+    """Returns the student of a folder, its own or a run's.
+
+    Its outputs are the backbone's summary, the embedding of unit length, the logits if it has a classifier, and `space:NAME` for each
+    teacher's space that was kept with it.
 
     Raises:
         TeacherError: the folder is no student, or a setting contradicts it.
@@ -27,7 +29,7 @@ def load(folder: Path, spec: TeacherSpec) -> Loaded:
     refuse(spec, "weights", because="a student folder has its own")
     refuse(spec, "mean", "std", because="a student normalises its own input")
     try:
-        student = load_student(folder)
+        student = load_student(student_folder(folder))
     except ArtifactError as error:
         raise TeacherError(f"teacher alumnus:{folder}: {error}") from error
     check_output(spec, (*OUTPUTS, *(SPACE + name for name in student.architecture.spaces)))

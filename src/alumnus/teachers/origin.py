@@ -69,7 +69,9 @@ def _files(spec: TeacherSpec) -> list[Path] | None:
             return [resolve_file(rest)]
     except AlumnusError:
         return None
-    folder = Path(rest)
+    from alumnus.models.artifact import student_folder
+
+    folder = student_folder(rest) if prefix == "alumnus:" else Path(rest)
     if not folder.is_dir():
         return None  # a name on a hub, whose content may change
     return [path for path in sorted(folder.iterdir()) if path.suffix in (".safetensors", ".json")]
