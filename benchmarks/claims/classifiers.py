@@ -56,9 +56,10 @@ def fit(
     steps: int,
     seed: int,
     lr: float = 1e-3,
+    first: int = 0,
     extra: Extra | None = None,
 ) -> None:
-    """Trains a student with a classifier from labels in [0, C): AdamW, cosine, cross-entropy over all C; then sets it to eval mode."""
+    """Trains a student with a classifier from labels in [first, C): AdamW, cosine, cross-entropy over these; then sets it to eval mode."""
     draw = np.random.default_rng([seed, len(label)])
     target = torch.from_numpy(label)
     optimizer = torch.optim.AdamW(student.parameters(), lr=lr, weight_decay=0.05)
@@ -68,7 +69,7 @@ def fit(
         rows = torch.from_numpy(draw.integers(0, len(label), BATCH))
         logits = student(image[rows]).logits
         assert logits is not None
-        loss = functional.cross_entropy(logits, target[rows])
+        loss = functional.cross_entropy(logits[:, first:], target[rows] - first)
         if extra is not None:
             loss = loss + extra(image[rows], logits)
         optimizer.zero_grad(set_to_none=True)

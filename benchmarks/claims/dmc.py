@@ -3,8 +3,9 @@
 The ten digits of MNIST come two at a time, in an order of each seed's own. After each of five steps one classifier has to tell all digits
 so far apart, with no picture of the earlier ones. Deep Model Consolidation and distillation by softmax combine the classifier so far with
 one of the two new digits alone, on pictures of letters (52 classes in many typefaces, no digit among them) without labels.
-Fine-tuning and LwF (Li and Hoiem 2016, arXiv 1606.09282) go on from the classifier so far on the new digits' pictures. "All at once" has
-all pictures of all digits so far and is no competitor.
+Fine-tuning and LwF (Li and Hoiem 2016, arXiv 1606.09282: a softmax over the new classes for labels, and one over the old for what the
+classifier so far says of the same pictures) go on from the classifier so far on the new digits' pictures. "All at once" has all pictures of
+all digits so far and is no competitor.
 
 About an hour on one thread, longer beside other work; what is there already is kept. Writes dmc.json beside
 this file. `--steps 2 --seeds 1` is a smoke run, with a folder of its own; it does not write that file. Letters are nearer to
@@ -46,7 +47,8 @@ CONSOLIDATED: dict[str, dict[str, Any]] = {
     DMC: {"name": "dmc"},
     "DMC and spread": {"name": "dmc", "spread": True},
 }
-LABELLED = ("fine-tuning", "LwF", "all at once")
+LWF = "LwF"
+LABELLED = ("fine-tuning", LWF, "all at once")
 ARMS = (*LABELLED, *CONSOLIDATED)
 LWF_TEMPERATURE, LWF_WEIGHT = 2.0, 1.0  # the temperature of the LwF paper; its weight as there
 State = tuple[Student, Path]  # a classifier and where it is kept
@@ -165,8 +167,10 @@ class Digits:
         torch.manual_seed(100 * self.seed + step)
         student = _grown(old, step)
         pictures = self._pictures(list(range(step + 1)) if arm == "all at once" else [step])
-        extra = _remember(old.eval()) if arm == "LwF" else None
-        fit(student, pictures.image, pictures.label, steps=self.steps, seed=self.seed, extra=extra)
+        more: dict[str, Any] = {}
+        if arm == LWF:  # labels teach the new classes alone: a softmax over all would push the old ones down
+            more = {"first": A_STEP * step, "extra": _remember(old.eval())}
+        fit(student, pictures.image, pictures.label, steps=self.steps, seed=self.seed, **more)
         return student
 
 
@@ -178,6 +182,8 @@ def summary(cells: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
             key: over_runs([run[key] for run in runs]) for key in ("average", "average_later", "old", "new")
         }
         found[arm]["bias"] = over_runs([float(np.mean(run["bias"])) for run in runs])
+        # Steps that lean to either side cancel in the mean, not in this one.
+        found[arm]["unevenness"] = over_runs([float(np.mean(np.abs(run["bias"]))) for run in runs])
         found[arm]["runs"] = [{k: v for k, v in run.items() if k != "mean_right"} for run in runs]
         if arm != DMC:
             # Orders differ, so pictures are paired within a seed and seeds are what is resampled.
@@ -192,15 +198,16 @@ def summary(cells: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
 
 
 def markdown(arms: dict[str, Any]) -> str:
-    """Returns the table: averages over steps, the last step by group, and new minus old as the mean over steps."""
+    """Returns the table: averages over steps, the last step by group, new minus old as the mean over steps, and of its absolute value."""
     lines = [
-        "| arm | average accuracy | old, last step | new, last step | new minus old, mean of steps | DMC minus it, average |",
-        "|---|---:|---:|---:|---:|---:|",
+        "| arm | average accuracy | old, last step | new, last step | new minus old, mean of steps | its size | DMC minus it, average |",
+        "|---|---:|---:|---:|---:|---:|---:|",
     ]
     for arm, each in arms.items():
         difference = shown(Interval(*each["DMC_minus"]["average"])) if "DMC_minus" in each else "–"
         means = [f"{each[key][0]:.3f}" for key in ("average", "old", "new")]
-        lines.append(f"| {' | '.join([arm, *means, shown(Interval(*each['bias'])), difference])} |")
+        size = f"{each['unevenness'][0]:.3f}"
+        lines.append(f"| {' | '.join([arm, *means, shown(Interval(*each['bias'])), size, difference])} |")
     return "\n".join(lines)
 
 

@@ -6,8 +6,9 @@ and distillation. As published, a batch is of one domain; ours mixes domains and
 steps of its domain, make the oracle: told the domain, it searches that alone.
 
 A cell is an arm with a seed: a run in `out/ARM-SEED`, and `queries-SPLIT.npz` in it with what every query found. What is there is kept,
-what was stopped goes on. About two and a half hours for the default arms on 2 idle cores; `--steps 20 --seeds 1` is a smoke run. `--set optim.backbone_lr=0.3`
-changes a setting in all arms (give another `out`), and `--split val` scores the classes that settings may be chosen on.
+what was stopped goes on. About two and a half hours for the default arms on 2 idle cores; `--steps 20 --seeds 1` is a smoke run.
+`--set optim.backbone_lr=0.3` changes a setting in all arms (give another `out`), and `--split val` scores the classes that settings may be
+chosen on.
 
 Intervals of scores and differences: bootstrap over queries of the mean over seeds, paired; and Student's t over seeds.
 """
