@@ -19,7 +19,7 @@ AlumnusError
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 
 class AlumnusError(Exception):
@@ -103,3 +103,14 @@ def nearest(word: str, allowed: Iterable[str]) -> str:
     """
     close = difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def told_domains(word: str, domains: Sequence[str]) -> str:
+    """Returns what to say after a domain that the data has not: the nearest and all of them, or how a second one comes about.
+
+    >>> told_domains("faces", ["images"])
+    '; all of it is images: each entry of `data` is a domain, so give several folders, or {path: …, domain: …}'
+    """
+    if len(domains) == 1:
+        return f"; all of it is {domains[0]}: each entry of `data` is a domain, so give several folders, or {{path: …, domain: …}}"
+    return f"{nearest(word, domains)}; it has {', '.join(domains)}"

@@ -86,6 +86,14 @@ def test_each_is_the_student_that_it_would_be_alone(
     )  # two images to learn its width, then the batches
 
 
+def test_a_sampler_that_follows_losses_has_one_student(tmp_path: Path, tiny_images: Path) -> None:
+    """What one student finds hard would decide what the others see; one after the other each has a sampler of its own."""
+    values: dict[str, object] = {"students": [SMALL, SMALLER], "sampler": "dynamic"}
+    with pytest.raises(ConfigError, match=r"follows the losses of one student.*together: false"):
+        _config(tmp_path / "run", tiny_images, **values)
+    assert not _config(tmp_path / "run", tiny_images, **values, together=False).together
+
+
 def test_stopped_students_continue_from_the_step_that_all_have(
     alone: dict[str, Run], tmp_path: Path, tiny_images: Path
 ) -> None:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alumnus.errors import TeacherError, nearest
+from alumnus.errors import TeacherError, told_domains
 from alumnus.teachers.teacher import Teacher
 from alumnus.types import Batch, Features, Target, Targets
 
@@ -151,6 +151,5 @@ def check_domains(name: str, trusted: Sequence[str] | None, domains: Sequence[st
     for domain in trusted or ():
         if domain not in domains:
             raise TeacherError(
-                f"teacher {name} is trusted on {domain!r}, which the data has not"
-                f"{nearest(domain, domains)}; it has {', '.join(domains)}"
+                f"teacher {name} is trusted on {domain!r}, which the data has not{told_domains(domain, domains)}"
             )

@@ -305,6 +305,15 @@ class Config(BaseModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _losses_of_one(self) -> Config:
+        if len(self.students) > 1 and self.together and isinstance(self.sampler, DynamicSettings):
+            raise ValueError(
+                "sampler=dynamic follows the losses of one student, and students that share batches would each change what the others "
+                "see: give together: false, or another sampler"
+            )
+        return self
+
     @property
     def each_student(self) -> tuple[Config, ...]:
         """The configuration of each student's own run.

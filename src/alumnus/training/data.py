@@ -9,7 +9,7 @@ import numpy as np
 from alumnus.data.dataset import Dataset, open_dataset
 from alumnus.data.dynamic import DynamicSampler, DynamicSettings
 from alumnus.data.sampler import Sampler, Sampling
-from alumnus.errors import ConfigError, nearest
+from alumnus.errors import ConfigError, told_domains
 from alumnus.training.config import Config
 
 
@@ -18,10 +18,7 @@ def training_data(config: Config) -> Dataset:
     dataset = open_dataset(config.data)
     for domain in config.domains or ():
         if domain not in dataset.domains:
-            hint = nearest(domain, dataset.domains)
-            raise ConfigError(
-                f"domains: the data has no {domain!r}{hint}; it has {', '.join(dataset.domains)}"
-            )
+            raise ConfigError(f"domains: the data has no {domain!r}{told_domains(domain, dataset.domains)}")
     return _compact_labels(dataset.select(split="train", domains=config.domains))
 
 

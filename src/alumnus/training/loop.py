@@ -216,7 +216,8 @@ def _fit(
             for pupil in pupils:
                 with failure_kept([pupil], batch, step=step, writes=is_main()):
                     found.append(learn(pupil, batch, targets, step=step))
-            observe(sampler, batch, found)  # before a checkpoint is written, which has the sampler's state
+            # Before a checkpoint is written, which has the sampler's state. One that looks at losses has one student.
+            observe(sampler, batch, found[0])
             for pupil, terms, log in zip_longest(pupils, found, metrics):
                 _note(pupil, terms, log, step=step, images=len(batch.row))
             if (step + 1) % config.log_every == 0:
@@ -239,15 +240,10 @@ def learn(pupil: Pupil, batch: Batch, targets: Targets, *, step: int) -> Terms:
     return terms._replace(report={**terms.report, **more})
 
 
-def observe(sampler: Sampling, batch: Batch, found: Sequence[Terms]) -> None:
-    """Tells the sampler the losses of a step, each image's mean over the students that have one for it."""
-    losses = torch.stack([terms.per_sample for terms in found])  # (students, B)
-    has_loss = torch.stack(
-        [torch.ones_like(batch.domain, dtype=torch.bool) if t.has_loss is None else t.has_loss for t in found]
-    )
-    total, count = torch.where(has_loss, losses, 0).sum(0), has_loss.sum(0)
-    rows = count > 0
-    sampler.observe(batch.domain[rows].cpu().numpy(), (total[rows] / count[rows]).cpu().numpy())
+def observe(sampler: Sampling, batch: Batch, terms: Terms) -> None:
+    """Tells the sampler the losses of a step's images that have one."""
+    rows = slice(None) if terms.has_loss is None else terms.has_loss
+    sampler.observe(batch.domain[rows].cpu().numpy(), terms.per_sample[rows].cpu().numpy())
 
 
 def terms_of(pupil: Pupil, batch: Batch, targets: Targets, *, step: int) -> Terms:

@@ -84,7 +84,7 @@ def _done_again(course: Course, failure: Failure) -> dict[str, str | float]:
     for step, loaded in enumerate(loader, start=start):
         batch = to_device(loaded.batch, device)
         if step < failure.step:
-            observe(sampler, batch, [learn(pupil, batch, source(batch), step=step)])
+            observe(sampler, batch, learn(pupil, batch, source(batch), step=step))
     keys = [f"{key:016x}" for key in batch.key.tolist()]
     if keys != failure.keys:
         raise CheckpointError(
