@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from alumnus.encoder import Encoder as Encoder
     from alumnus.encoder import embed as embed
     from alumnus.encoder import load as load
-    from alumnus.evaluation.run import evaluate as evaluate
     from alumnus.merging import merge as merge
+    from alumnus.scoring import evaluate as evaluate
     from alumnus.training.run import Run
 
 __version__ = "0.1.0"
@@ -39,7 +39,7 @@ _HOME = {
     "Encoder": "alumnus.encoder",
     "embed": "alumnus.encoder",
     "load": "alumnus.encoder",
-    "evaluate": "alumnus.evaluation.run",
+    "evaluate": "alumnus.scoring",
     "merge": "alumnus.merging",
     "audit": "alumnus.auditing.run",
     "adapt": "alumnus.adaptation.run",

@@ -19,7 +19,6 @@ from typing import Any
 from alumnus import datasets
 from alumnus.data.dataset import Dataset, open_dataset
 from alumnus.data.sampler import SamplerName
-from alumnus.evaluation.encode import PixelEncode, Scored, StudentEncode, TeacherEncode
 from alumnus.evaluation.results import Results, write_results
 from alumnus.evaluation.run import score
 from alumnus.evaluation.seeds import combine
@@ -28,10 +27,8 @@ from alumnus.models.artifact import load_student
 from alumnus.report.html import write_report
 from alumnus.report.table import score_table, to_rich
 from alumnus.report.verdict import verdict
-from alumnus.teachers import load_teacher
-from alumnus.training.build import build_student, pick_device
-from alumnus.training.config import Config
-from alumnus.training.run import Run
+from alumnus.scoring import beside_teachers
+from alumnus.training.build import pick_device
 from alumnus.training.stages import load_stages, train_stages
 
 DOMAINS = ("emoji", "logos", "flags", "earth")
@@ -111,7 +108,9 @@ def _one_seed(
     student = {"name": "student", **STUDENT, **budget, "teachers": _teachers()}
     stages = load_stages(out=out, data=data, seed=seed, **COMMON, stages=[*experts, student])
     run = train_stages(stages)
-    return score(_models(stages[-1].config, run), dataset, out=out, knn=False)
+    config = stages[-1].config
+    trained = load_student(run.student).to(pick_device(config.device)).eval()
+    return score(beside_teachers(trained, config), dataset, out=out, knn=False)
 
 
 def _teachers() -> list[dict[str, Any]]:
@@ -120,16 +119,6 @@ def _teachers() -> list[dict[str, Any]]:
         {"model": f"stage:{name}", "name": name, "output": "embedding", "domains": [name]} for name in EXPERTS
     ]
     return [{**LITE0, "name": "generalist", "size": SIZE}, *experts]
-
-
-def _models(config: Config, run: Run) -> list[Scored]:
-    device = pick_device(config.device)
-    initial = StudentEncode(
-        build_student(config).to(device).eval(), name="student's first weights", kind="initial"
-    )
-    student = StudentEncode(load_student(run.student).to(device).eval())
-    teachers = [TeacherEncode(load_teacher(spec, device=device)) for spec in config.teachers]
-    return [student, initial, *teachers, PixelEncode()]
 
 
 def _tell_next(out: Path, report: Path) -> None:

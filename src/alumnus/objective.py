@@ -51,6 +51,11 @@ class MethodSettings(BaseModel):
         return ()
 
     @property
+    def generalist_name(self) -> str | None:
+        """The teacher that a setting calls the generalist; interference is measured relative to it."""
+        return None
+
+    @property
     def learns_from(self) -> frozenset[Literal["teachers", "labels"]] | None:
         """What `build` refuses to do without, so that a recipe in stages is checked before its first one; None: it is found out later.
 

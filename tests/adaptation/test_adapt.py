@@ -23,9 +23,9 @@ from alumnus.data.dataset import open_dataset, write_dataset
 from alumnus.data.dense import read_depth, read_mask
 from alumnus.data.loader import Bad
 from alumnus.errors import ArtifactError, ConfigError, DataError
-from alumnus.evaluation.run import evaluate
 from alumnus.models.artifact import load_student, save_student
 from alumnus.models.student import Architecture, Student
+from alumnus.scoring import evaluate
 from tests.evaluation.dense.shapes import METRES, Shapes, draw_shapes
 
 VIT = Architecture(

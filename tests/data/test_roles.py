@@ -13,8 +13,8 @@ from PIL import Image
 from alumnus.data.dataset import open_dataset, write_dataset
 from alumnus.data.roles import DataEntry
 from alumnus.errors import ConfigError, DataError
-from alumnus.evaluation.run import evaluate
 from alumnus.models.artifact import read_about
+from alumnus.scoring import evaluate
 from alumnus.training.data import training_data
 from alumnus.training.loop import train
 from alumnus.training.recipe import load_config

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from torch import Tensor
 
 from alumnus.data.dataset import Dataset, open_dataset
 from alumnus.errors import ArtifactError, ConfigError
@@ -80,6 +81,16 @@ def test_without_teachers_there_is_none_and_a_wrong_name_is_refused(data: Datase
     assert _score(data, "student", "initial").interference is None
     with pytest.raises(ConfigError, match="did you mean 'generalist'"):
         _score(data, "student", "generalist", generalist="genralist")
+
+
+def test_a_wrong_name_is_refused_before_the_work(data: Dataset) -> None:
+    """No image goes through a model."""
+
+    def never(image: Tensor) -> Tensor:
+        raise AssertionError("a model was called")
+
+    with pytest.raises(ConfigError, match="generalist='wide' was not scored"):
+        score([model("student", never, "student")], data, workers=0, generalist="wide")
 
 
 def test_it_is_written_read_and_combined(data: Dataset) -> None:

@@ -20,10 +20,8 @@ from alumnus.evaluation.baselines import CONCATENATION, ORACLE, REDUCED
 from alumnus.evaluation.compare import over_runs
 from alumnus.evaluation.encode import CallableEncode, Kind, PixelEncode
 from alumnus.evaluation.results import KEYS, Results, read_results
-from alumnus.evaluation.run import evaluate, score
+from alumnus.evaluation.run import score
 from alumnus.evaluation.seeds import combine
-from alumnus.models.artifact import save_student
-from alumnus.models.student import Architecture, Student
 
 
 def colours(image: Tensor) -> Tensor:
@@ -184,15 +182,6 @@ def test_a_given_specialist_is_asked_though_another_is_better(data: Dataset) -> 
     for domain, name in given.items():
         mine = results.model(name).scores["separate/R@1"].domains[domain]
         assert results.model(ORACLE).scores["merged/R@1"].domains[domain] == mine
-
-
-def test_evaluate_scores_a_student_folder(tiny_images: Path, tmp_path: Path) -> None:
-    """From a folder, or the run folder above it, to flat numbers."""
-    save_student(Student(Architecture("resnet10t", 32, 4)), tmp_path / "student")
-    flat = evaluate(tmp_path, data=tiny_images / "discs", split="train", workers=0)
-    assert flat == evaluate(tmp_path / "student", data=tiny_images / "discs", split="train", workers=0)
-    assert {*KEYS, "merged/R@1/discs"} <= set(flat)
-    assert all(0 <= value <= 1 for value in flat.values())
 
 
 def test_what_cannot_be_scored_is_said(data: Dataset) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime
 import importlib.metadata
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,7 +35,7 @@ from alumnus.licences import licence_warning
 from alumnus.log import progress
 from alumnus.models.cost import counted
 from alumnus.teachers import describe, load_teacher
-from alumnus.teachers.spec import TeacherSpec
+from alumnus.teachers.spec import Given, TeacherSpec
 from alumnus.teachers.targets import Live, TargetSource
 from alumnus.teachers.teacher import SMALLEST_BATCH, Teacher
 from alumnus.training.build import pick_device
@@ -44,8 +44,6 @@ from alumnus.training.recipe import load_config
 
 TIMED_BATCH = 8  # images: teachers work in batches when they teach, and 8 of them fit everywhere
 LIMIT = 1000  # images of a domain: R@1 to three points or so
-
-Given = str | Mapping[str, Any] | Callable[..., Any]
 
 
 def audit(

@@ -28,6 +28,14 @@ class Baseline(NamedTuple):
     why: str
 
 
+def check_generalist(given: str | None, names: Sequence[str]) -> None:
+    """Raises a ConfigError if a generalist is named that is not scored."""
+    if given is not None and given not in names:
+        raise ConfigError(
+            f"generalist={given!r} was not scored{nearest(given, names)}; there are {', '.join(names)}"
+        )
+
+
 def choose_baseline(
     models: Sequence[Scored], scored: Sequence[ModelScores], *, given: str | None = None
 ) -> Baseline | None:
@@ -36,17 +44,9 @@ def choose_baseline(
     Args:
         models: as they were scored, with the domains on which they are trusted.
         scored: their scores.
-        given: the generalist's name, if it is known.
-
-    Raises:
-        ConfigError: it was not scored.
+        given: the generalist's name, if it is known; one of the models.
     """
     if given is not None:
-        names = [model.name for model in models]
-        if given not in names:
-            raise ConfigError(
-                f"generalist={given!r} was not scored{nearest(given, names)}; there are {', '.join(names)}"
-            )
         return Baseline(given, "named as the generalist")
     teachers = [model for model in models if model.kind == "teacher"]
     everywhere = [model.name for model in teachers if model.domains is None]

@@ -1,4 +1,4 @@
-"""Score models on a dataset: `score` for any number of them, `evaluate` for one student folder.
+"""Score any number of models on a dataset: `score`. Of a student folder, `alumnus.scoring` does it.
 
 Every model sees the same images, read once, and the same queries, so differences between models are paired. With `out`, leaves there
 `results.json`, `gallery.json` and `quarantine.jsonl`, from which the report is made.
@@ -16,74 +16,25 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from alumnus.data.dataset import Dataset, open_dataset
+from alumnus.data.dataset import Dataset
 from alumnus.data.read import Quarantine
-from alumnus.data.roles import generic_domains
-from alumnus.distributed import decided, is_main, joined, main_first, wait
-from alumnus.encoder import load
+from alumnus.distributed import decided, is_main
 from alumnus.errors import ConfigError, DataError
 from alumnus.evaluation.arrays import Floats, Ids
 from alumnus.evaluation.assemble import Cost, columns, differences, model_scores
 from alumnus.evaluation.baselines import CONCATENATION, ORACLE, REDUCED, check_specialists, choose_specialists
 from alumnus.evaluation.compare import RESAMPLES, resample
-from alumnus.evaluation.encode import Scored, StudentEncode
+from alumnus.evaluation.encode import Scored
 from alumnus.evaluation.gallery import write_gallery
-from alumnus.evaluation.interference import interference
+from alumnus.evaluation.interference import check_generalist, interference
 from alumnus.evaluation.knn import classify, make_task
 from alumnus.evaluation.reduction import reduced_teachers
 from alumnus.evaluation.results import DomainCount, Results, write_results
 from alumnus.evaluation.retrieval import Retrieval, retrieve
 from alumnus.evaluation.vectors import check_names, concatenated, encode_paths, ms_per_image
-from alumnus.log import console, progress
-from alumnus.models.artifact import read_about, student_folder
+from alumnus.log import progress
 
 SPARE = "spare"  # near copies of held-out classes; scoring them would flatter
-
-
-def evaluate(
-    model: str | Path,
-    *,
-    data: str | Path | Sequence[str],
-    split: str = "test",
-    index_split: str | None = None,
-    out: str | Path | None = None,
-    batch_size: int = 64,
-    workers: int = 2,
-    seed: int = 0,
-    max_bad_fraction: float = 0.05,
-    knn: bool = True,
-) -> dict[str, float]:
-    """Returns the scores of a student folder, or of a run folder that holds one.
-
-    >>> evaluate("runs/demo/student", data="dataset/")  # doctest: +SKIP
-    {'merged/R@1': 0.557, 'merged/R@1/emoji': 0.61, ..., 'separate/mMP@5': 0.41, ...}
-
-    Domains that were generic when the student was trained (see `data.roles`) are left out.
-
-    Args:
-        data: anything that `open_dataset` reads.
-        split: which images are queries and index; `test+query` is both.
-        index_split: the images that answer, if others than those that ask: `index`, or `test+index` as in UnED's merged index.
-        out: folder for results.json, gallery.json and quarantine.jsonl; nothing is written without it.
-        knn: whether to score nearest-neighbour classification too, where classes of the training split are tested.
-    """
-    with joined():
-        with main_first():
-            dataset = _without_generic(open_dataset(data), student_folder(model))
-        results = score(
-            [StudentEncode(load(model).student)],
-            dataset,
-            split=split,
-            index_split=index_split,
-            out=None if out is None else Path(out),
-            batch_size=batch_size,
-            workers=workers,
-            seed=seed,
-            max_bad_fraction=max_bad_fraction,
-            knn=knn,
-        )
-        wait()  # for the files to be written
-    return results.flat()
 
 
 def score(
@@ -121,7 +72,7 @@ def score(
         device: of the search, see `search`.
         resamples, seed: of the bootstrap; the seed also chooses the gallery.
         max_bad_fraction: more unreadable images than this part of the data stop the evaluation.
-        knn: see `evaluate`.
+        knn: score nearest-neighbour classification too, where classes of the training split are tested.
 
     Of several processes that torchrun started, all call this alike: they share the encoding and the search, and the first one writes.
 
@@ -135,6 +86,7 @@ def score(
     queries, index = _queries_and_index(data, split, index_split)
     asked = [data.domains[d] for d in np.unique(data.domain[queries])]
     check_specialists(specialists or {}, [model.name for model in models], asked)
+    check_generalist(generalist, [model.name for model in models])
     task = make_task(data, seed=seed, wanted=knn)
     rows = np.unique(np.concatenate([queries, index, task.train, task.queries]))
     paths = [data.paths[row] for row in rows]
@@ -191,23 +143,6 @@ def score(
         write_results(results, out / "results.json")
         write_gallery(out / "gallery.json", reference, found[reference], data, rows, seed=seed)
     return results
-
-
-def _without_generic(data: Dataset, student: Path) -> Dataset:
-    """Leaves out the domains that were nobody's when the student was trained."""
-    seen = read_about(student)["provenance"].get("data")
-    # An adapted student of an earlier version has a fingerprint there.
-    roles = seen.get("roles", {}) if isinstance(seen, dict) else {}
-    generic = [domain for domain in generic_domains(roles) if domain in data.domains]
-    if not generic:
-        return data
-    rest = [domain for domain in data.domains if domain not in generic]
-    if not rest:
-        raise DataError(
-            f"nothing to score: {', '.join(generic)} was generic when {student} was trained; give data of your own domains"
-        )
-    console.print(f"left out, generic in training: {', '.join(generic)}")
-    return data.select(domains=rest)
 
 
 def _queries_and_index(data: Dataset, split: str, index_split: str | None) -> tuple[Ids, Ids]:

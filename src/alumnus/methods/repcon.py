@@ -65,6 +65,11 @@ class Settings(MethodSettings):
         return self.normalise not in ("running", "none")
 
     @property
+    def generalist_name(self) -> str | None:
+        """The one of `generalist`."""
+        return self.generalist
+
+    @property
     def learns_from(self) -> frozenset[Literal["teachers", "labels"]]:
         """Teachers."""
         return frozenset({"teachers"})

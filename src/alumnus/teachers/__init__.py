@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from alumnus.errors import TeacherError, nearest
 from alumnus.packages import PINNED, resolve_file
-from alumnus.teachers.spec import TeacherSpec
+from alumnus.teachers.spec import OBJECT, TeacherSpec
 
 if TYPE_CHECKING:
     import torch
@@ -118,6 +118,11 @@ def _load(spec: TeacherSpec) -> Loaded:
         from alumnus.teachers import from_python
 
         return from_python.from_object(spec.model, spec)
+    if spec.source.startswith(OBJECT):  # in the resolved recipe of a run
+        raise TeacherError(
+            f"teacher {spec.name or spec.source} was a {spec.source} in its run, which no file holds; give the object again in Python, or "
+            "name a function that makes it, python:package.module:function"
+        )
     rest = spec.source.removeprefix(prefix)
     if prefix in {"onnx:", "torchscript:", "export:"}:
         return _load_file(prefix, resolve_file(rest), spec)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -18,6 +18,10 @@ from pydantic import (
 from pydantic.json_schema import SkipJsonSchema
 
 from alumnus.errors import TeacherError, nearest
+
+# How a teacher is named where a recipe's settings are given in Python: its source, settings of `TeacherSpec`, or the thing itself.
+Given = str | Mapping[str, Any] | Callable[..., Any]
+OBJECT = "python object "  # source of a teacher that was given as the thing itself
 
 Channels = tuple[float, float, float]
 Positive = Annotated[float, Field(gt=0)]
@@ -85,7 +89,7 @@ class TeacherSpec(BaseModel):
 
     @field_serializer("model")
     def _as_text(self, model: str | Callable[..., Any]) -> str:
-        return model if isinstance(model, str) else f"python object {describe_object(model)}"
+        return model if isinstance(model, str) else f"{OBJECT}{describe_object(model)}"
 
     @property
     def source(self) -> str:
