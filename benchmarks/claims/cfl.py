@@ -2,38 +2,59 @@
 
 A residual network that knows digits (MNIST) and a small vision transformer that knows clothes (Fashion-MNIST) teach one student, from
 scratch and without labels, to tell all 20 classes apart. Arms: distillation of the classes side by side, CFL, and CFL without one of its
-parts or with another. Scored on test pictures of both, among all 20 classes, three seeds, each with teachers of its own.
+parts or with another. Scored on test pictures of both, among all 20 classes, three seeds, each with teachers of its own. Beside accuracy
+stands the effective rank of the student's test pictures in the common space: how many dimensions they use, of 64 at most. The last step is
+not in it: a run keeps its student alone, and the space has to come from a checkpoint.
 
-Meant for half an hour on 2 idle cores, and not yet timed at full length; what is there already is kept. Writes cfl.json beside
-this file. `--steps 2 --seeds 1` is a smoke run, with a folder of its own; it does not write that file.
+`--four` has four teachers instead, with characters in typefaces and scripts of the world, 97 classes, and three arms.
+
+Meant for half an hour on 2 idle cores, and as much for `--four`; not yet timed at full length. What is there already is kept, and a folder
+of other settings is refused. Writes cfl.json beside this file, or cfl-four.json. `--steps 2 --seeds 1` is a smoke run, with a folder of
+its own; it does not write that file.
+
+Axes: Q pictures, H width of the common space.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from classifiers import SIZE, Pictures, ask, fit, folder_of, kept, minus, read, shown
+from classifiers import SIZE, Pictures, ask, fit, folder_of, kept, minus, read, settle, shown
+from torch import Tensor
 
-from alumnus.log import read_metrics
+from alumnus.errors import CheckpointError
+from alumnus.evaluation.rank import effective_rank
+from alumnus.methods.cfl import CommonFeatures
 from alumnus.models.artifact import load_student, save_student
 from alumnus.models.student import Architecture, Student
-from alumnus.training.loop import train
+from alumnus.training.config import Config
+from alumnus.training.loop import prepare, train
 from alumnus.training.recipe import load_config
+from alumnus.training.run import Run
 
 EMBED_DIM = 64
 VIT = {"patch_size": 4, "embed_dim": 64, "depth": 3, "num_heads": 2}
 CNN = {"channels": [24, 48, 96, 192]}
-SETS = {"digits": "mnist_official", "clothes": "fashion_mnist_official"}
+SETS = {
+    "digits": "mnist_official",
+    "clothes": "fashion_mnist_official",
+    "characters": "glyphs_fonts",
+    "scripts": "scripts",
+}
 TEACHERS = {
     "digits": Architecture("resnet10t", SIZE, EMBED_DIM, CNN),
     "clothes": Architecture("vit_tiny_patch16_224", SIZE, EMBED_DIM, VIT),
+    "characters": Architecture("resnet10t", SIZE, EMBED_DIM, CNN),
+    "scripts": Architecture("vit_tiny_patch16_224", SIZE, EMBED_DIM, VIT),
 }
-FULL = 500  # steps; with fewer nothing is written beside this file
+TWO = ("digits", "clothes")
+FULL, SEEDS = 500, 3  # steps and seeds; with fewer nothing is written beside this file
 VIEWS = 2  # of each picture
 KD = "KD"
 ARMS: dict[str, dict[str, Any]] = {
@@ -44,6 +65,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "CFL without MMD": {"common": 0},
     "CFL and paired": {"paired": 10},
 }
+OF_FOUR = (KD, "CFL", "CFL without reconstruction")
 
 
 def main() -> None:
@@ -52,55 +74,60 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("out", type=Path, help="folder of teachers and students; what is there is kept")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--steps", type=int, default=FULL, help="of each student and teacher")
+    parser.add_argument("--four", action="store_true", help="four teachers and few arms, in another folder")
     asked = parser.parse_args()
-    test = {slice_: read(name, "test") for slice_, name in SETS.items()}
-    cells: dict[str, list[dict[str, Any]]] = {arm: [] for arm in ("teachers", *ARMS)}
+    slices, arms = (tuple(SETS), OF_FOUR) if asked.four else (TWO, tuple(ARMS))
+    settings = {"teachers": slices, "steps": asked.steps}
+    settle(asked.out, settings)
+    test = {slice_: read(SETS[slice_], "test") for slice_ in slices}
+    cells: dict[str, list[dict[str, Any]]] = {arm: [] for arm in ("teachers", *arms)}
     for seed in range(asked.seeds):
         out = asked.out / f"seed-{seed}"
         cells["teachers"].append(
             kept(out / "teachers.json", lambda out=out, seed=seed: _teach(out, test, seed, asked.steps))  # type: ignore[misc]
         )
-        for arm in ARMS:
+        for arm in arms:
             cells[arm].append(
                 kept(
                     out / f"{_file(arm)}.json",
                     lambda out=out, arm=arm, seed=seed: _learn(out, test, arm, seed, asked.steps),  # type: ignore[misc]
                 )
             )
-    found = {"steps": asked.steps, "seeds": asked.seeds, "arms": summary(cells)}
-    if asked.steps >= FULL:
-        Path(__file__).with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    print(markdown(found["arms"]))
+    found = {**settings, "seeds": asked.seeds, "arms": summary(cells, slices)}
+    if asked.steps >= FULL and asked.seeds >= SEEDS:
+        path = Path(__file__).with_name("cfl-four.json" if asked.four else "cfl.json")
+        path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    print(markdown(found["arms"], slices))
 
 
-def summary(cells: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """Returns each arm's accuracies, ranks and differences to KD."""
+def summary(cells: Mapping[str, Sequence[Mapping[str, Any]]], slices: Sequence[str]) -> dict[str, Any]:
+    """Returns each arm's accuracies, ranks and differences to KD, on each slice of the test pictures."""
     found: dict[str, Any] = {}
     for arm, runs in cells.items():
         found[arm] = {
-            "accuracy": {slice_: [float(np.mean(run[slice_])) for run in runs] for slice_ in SETS},
+            "accuracy": {slice_: [float(np.mean(run[slice_])) for run in runs] for slice_ in slices},
             "rank": [run.get("rank") for run in runs],
         }
         if arm not in (KD, "teachers"):
             found[arm]["minus_KD"] = {
                 slice_: minus([run[slice_] for run in runs], [run[slice_] for run in cells[KD]])._asdict()
-                for slice_ in SETS
+                for slice_ in slices
             }
     return found
 
 
-def markdown(arms: dict[str, Any]) -> str:
+def markdown(arms: Mapping[str, Any], slices: Sequence[str]) -> str:
     """Returns the table. The teachers' row is of each on its own classes alone, which is easier."""
-    heads = ["arm", "dimensions of h"]
-    for slice_ in SETS:
+    heads = ["arm", "effective rank"]
+    for slice_ in slices:
         heads += [slice_, "minus KD, over images", "over seeds"]
     lines = [f"| {' | '.join(heads)} |", "|---|" + "---:|" * (len(heads) - 1)]
     for arm, each in arms.items():
         ranks = [rank for rank in each["rank"] if rank is not None]
         cells = [arm, f"{np.mean(ranks):.1f}" if ranks else "–"]
-        for slice_ in SETS:
+        for slice_ in slices:
             cells.append(f"{np.mean(each['accuracy'][slice_]):.3f}")
             differences = each.get("minus_KD", {}).get(slice_)
             cells += [shown(differences[over]) for over in differences] if differences else ["–", "–"]
@@ -108,13 +135,13 @@ def markdown(arms: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _teach(out: Path, test: dict[str, Pictures], seed: int, steps: int) -> dict[str, Any]:
-    """Trains the two teachers, and says where each is right among its own classes."""
+def _teach(out: Path, test: Mapping[str, Pictures], seed: int, steps: int) -> dict[str, Any]:
+    """Trains a teacher for each slice, and says where each is right among its own classes."""
     right = {}
-    for slice_, architecture in TEACHERS.items():
+    for slice_ in test:
         train_part = read(SETS[slice_], "train")
         torch.manual_seed(seed)
-        student = Student(architecture)
+        student = Student(TEACHERS[slice_])
         student.classify({slice_: len(train_part.classes)})
         fit(student, train_part.image, train_part.label, steps=steps, seed=seed)
         save_student(student, out / "teachers" / slice_)
@@ -122,16 +149,16 @@ def _teach(out: Path, test: dict[str, Pictures], seed: int, steps: int) -> dict[
     return right
 
 
-def _learn(out: Path, test: dict[str, Pictures], arm: str, seed: int, steps: int) -> dict[str, Any]:
-    """Trains one student, and says where it is right among all classes, and how many dimensions h filled in its last batches."""
-    networks = {slice_: f"alumnus:{out / 'teachers' / slice_}" for slice_ in SETS}
+def _learn(out: Path, test: Mapping[str, Pictures], arm: str, seed: int, steps: int) -> dict[str, Any]:
+    """Trains one student, and says where it is right among all classes, and how many dimensions the common space uses."""
+    networks = {slice_: f"alumnus:{out / 'teachers' / slice_}" for slice_ in test}
     features = [{"model": model, "name": name} for name, model in networks.items()]
     logits = [
         {"model": model, "name": f"{name}_logits", "output": "logits"} for name, model in networks.items()
     ]
     config = load_config(
         out=out / _file(arm),
-        data=[{"path": str(folder_of(name)), "role": "proxy"} for name in SETS.values()],
+        data=[{"path": str(folder_of(SETS[slice_])), "role": "proxy"} for slice_ in test],
         student={"model": "timm/resnet10t", "model_args": CNN},
         teachers=logits if arm == KD else [*features, *logits],
         method={"name": "cfl", **ARMS[arm]},
@@ -142,17 +169,30 @@ def _learn(out: Path, test: dict[str, Pictures], arm: str, seed: int, steps: int
         store=out / "store",  # of all arms
         seed=seed,
         workers=1,
-        log_every=20 if steps >= 20 else 1,
+        checkpoint_every=max(1, steps - 1),
     )
-    run = train(config)
-    student = load_student(run.student)
+    student = load_student(train(config).student)
     found: dict[str, Any] = {}
     first = 0
     for (slice_, pictures), count in zip(test.items(), student.classes.values(), strict=True):
         found[slice_] = _right(ask(student, pictures.image), pictures.label + first)
         first += count
-    last = list(read_metrics(run.folder / "metrics.jsonl"))[-1]
-    return {**found, "rank": last.get("rank")}
+    rank = None if arm == KD else _rank(config, torch.cat([pictures.image for pictures in test.values()]))
+    return {**found, "rank": rank}
+
+
+@torch.no_grad()
+def _rank(config: Config, image: Tensor) -> float:
+    """The effective rank of pictures (Q, 3, S, S) in the common space of a run's last checkpoint."""
+    course = prepare([(config, Run(config.out))])
+    if not course.start:
+        raise CheckpointError(
+            f"{config.out} has no checkpoint, and with it no common space; delete this folder, and start again"
+        )
+    student, objective = course.pupils[0].student.eval(), course.pupils[0].objective.eval()
+    assert isinstance(objective, CommonFeatures)
+    parts = [objective.space.of_student(objective._of_student(student(part))) for part in image.split(256)]
+    return effective_rank(torch.cat(parts).numpy())  # (Q, H)
 
 
 def _right(logits: np.ndarray, label: np.ndarray) -> list[int]:

@@ -1,4 +1,4 @@
-"""Classifiers on small pictures in memory, for cfl.py and dmc.py: read, learn from labels, ask.
+"""Classifiers on small pictures in memory, for cfl.py, rkd.py and dmc.py: read, learn from labels, ask; and what scripts keep.
 
 Axes: Q pictures, S side in px, C classes.
 """
@@ -6,7 +6,7 @@ Axes: Q pictures, S side in px, C classes.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from torch.nn import functional
 from alumnus import datasets
 from alumnus.data.dataset import open_dataset
 from alumnus.data.loader import center_crop_batches
+from alumnus.errors import ConfigError
 from alumnus.evaluation.compare import Interval, over_runs, paired_difference
 from alumnus.models.student import Student
 
@@ -86,13 +87,40 @@ def ask(student: Student, image: Tensor) -> NDArray[np.float32]:
     return torch.cat([logits for logits in found if logits is not None]).numpy()
 
 
-def kept(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Returns what a file holds; makes and writes it if there is none, so that a stopped script goes on where it was."""
+def settle(out: Path, settings: Mapping[str, Any]) -> None:
+    """Writes into a folder what decides all that is kept in it, so that a smoke run's numbers are never taken for a full run's.
+
+    Args:
+        settings: JSON values.
+
+    Raises:
+        ConfigError: the folder has settings already, and others; or it holds something, and says no settings.
+    """
+    path, wanted = out / "settings.json", json.loads(json.dumps(dict(settings)))
     if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".new")
-        temporary.write_text(json.dumps(make()) + "\n", encoding="utf-8")
-        temporary.rename(path)
+        if out.is_dir() and any(out.iterdir()):
+            raise ConfigError(
+                f"{out} is not empty and does not say of which settings it is ({path.name} is missing); give another folder"
+            )
+        _write(path, wanted)
+    found = json.loads(path.read_text(encoding="utf-8"))
+    names = [name for name in sorted(found.keys() | wanted.keys()) if found.get(name) != wanted.get(name)]
+    if names:
+        changed = ", ".join(
+            f"{name} {found.get(name)!r} there, {wanted.get(name)!r} asked for" for name in names
+        )
+        raise ConfigError(
+            f"{out} is of other settings ({changed}); ask for the same ones, or give another folder"
+        )
+
+
+def kept(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Returns what a file holds; makes and writes it if there is none, so that a stopped script goes on where it was.
+
+    Of which settings it is, its folder says: see `settle`.
+    """
+    if not path.is_file():
+        _write(path, make())
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return found
 
@@ -115,3 +143,11 @@ def minus(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]]) ->
 def shown(found: Interval) -> str:
     """Returns an interval for a table."""
     return f"{found.mean:+.3f} ({found.low:+.3f} to {found.high:+.3f})"
+
+
+def _write(path: Path, values: Mapping[str, Any]) -> None:
+    """Whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".new")
+    temporary.write_text(json.dumps(values) + "\n", encoding="utf-8")
+    temporary.rename(path)

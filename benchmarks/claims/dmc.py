@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from classifiers import SIZE, Pictures, ask, fit, kept, minus, read, shown
+from classifiers import SIZE, Pictures, ask, fit, kept, minus, read, settle, shown
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
@@ -63,6 +63,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=FULL, help="of each training")
     asked = parser.parse_args()
+    settle(asked.out, {"steps": asked.steps})
     letters = _letters(asked.out / "letters")
     cells: dict[str, list[dict[str, Any]]] = {arm: [] for arm in ARMS}
     for seed in range(asked.seeds):

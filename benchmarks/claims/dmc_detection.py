@@ -1,7 +1,8 @@
 """Do two detectors become one without pictures of either? python benchmarks/claims/dmc_detection.py runs/demo/student runs/dmc-detection
 
 The classes of a known data set of boxes are split in two, by an order of each seed's own. A detector of each half is adapted from the
-student, on the pictures with an object of that half, other objects unlabelled. Then there are, scored on all test pictures:
+student, on the pictures with an object of that half, other objects unlabelled. Then there are, scored on all test pictures whose
+objects are known:
 
     old alone                  the old detector, which knows no new class
     fine-tuning                the old detector goes on with the new half's pictures and boxes
@@ -10,9 +11,10 @@ student, on the pictures with an object of that half, other objects unlabelled. 
     DMC, pictures of its own   on all training pictures, without labels: no competitor, the most that could be had
     all at once                all training pictures with all boxes: no competitor
 
-Not yet timed; what is there already is kept. Writes dmc_detection.json beside this file. `--steps 2 --seeds 1` is a smoke run, with a
-folder of its own; it does not write that file. The two data sets that are known have composed or rendered pictures, and share nothing to
-be seen: that is hard for consolidation, whose teachers are to be asked about pictures of such things.
+Not yet timed; what is there already is kept, and a folder of other settings is refused. Writes dmc_detection.json beside this file.
+`--steps 2 --seeds 1` is a smoke run, with a folder of its own; it does not write that file. The two data sets that are known have
+composed or rendered pictures, and share nothing to be seen: that is hard for consolidation, whose teachers are to be asked about pictures
+of such things.
 
 Axes: C classes of all.
 """
@@ -26,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from classifiers import kept, shown
+from classifiers import kept, settle, shown
 from numpy.typing import NDArray
 
 from alumnus import datasets
@@ -42,7 +44,7 @@ from alumnus.evaluation.dense.encode import StudentDense
 from alumnus.evaluation.dense.training import Budget, Fitted, Setup
 from alumnus.models.detector import Detector
 
-FULL = BUDGET.steps  # with fewer nothing is written beside this file
+FULL, SEEDS = BUDGET.steps, 3  # with fewer nothing is written beside this file
 DMC = "DMC"
 CONSOLIDATED: dict[str, dict[str, Any]] = {
     DMC: {},
@@ -63,9 +65,11 @@ def main() -> None:
     parser.add_argument(
         "--auxiliary", nargs="*", default=["freedoom_objects"], help="known data sets, or others"
     )
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--steps", type=int, default=FULL, help="of each training")
     asked = parser.parse_args()
+    settings = {"data": asked.data, "auxiliary": asked.auxiliary, "steps": asked.steps}
+    settle(asked.out, {**settings, "student": str(asked.student)})
     auxiliary = [_source(name) for name in asked.auxiliary]
     cells: dict[str, list[dict[str, Any]]] = {arm: [] for arm in ARMS}
     for seed in range(asked.seeds):
@@ -73,8 +77,8 @@ def main() -> None:
         for arm in ARMS:
             path = halves.out / f"{_file(arm)}.json"
             cells[arm].append(kept(path, lambda arm=arm, halves=halves: halves.run(arm)))  # type: ignore[misc]
-    found = {"data": asked.data, "steps": asked.steps, "seeds": asked.seeds, "arms": summary(cells)}
-    if asked.steps >= FULL:
+    found = {**settings, "seeds": asked.seeds, "arms": summary(cells)}
+    if asked.steps >= FULL and asked.seeds >= SEEDS:
         Path(__file__).with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(markdown(found["arms"]))
 
@@ -96,9 +100,7 @@ class Halves:
         fitted, classes = self._made(arm)
         # A class that the detector does not know comes after those that it knows, and is never found.
         order = [*classes, *(name for name in names if name not in classes)]
-        score = score_detection(
-            fitted, self.test.paths, _renamed(self.test, order), num_classes=len(order), resamples=0
-        )
+        score = score_detection(fitted, *_renamed(self.test, order), num_classes=len(order), resamples=0)
         precision = dict(zip(order, score.per_class.tolist(), strict=True))
         old, new = ([precision[name] for name in part] for part in self.parts)
         means = {"old": old, "new": new, "all": [*old, *new]}
@@ -136,8 +138,7 @@ class Halves:
         setup = Setup(budget, finetune=True, seed=self.seed, device=old.setup.device)
         return fit_detection(
             old.encoder,
-            data.paths,
-            _renamed(data, names),
+            *_renamed(data, names),
             num_classes=len(names),
             setup=setup,
             begin=old.head,
@@ -206,10 +207,15 @@ def _of(objects: Objects | None, names: Sequence[str], classes: Sequence[str]) -
     return {"bbox": objects.boxes[places].tolist(), "categories": [words[place] for place in places]}
 
 
-def _renamed(data: Dataset, names: Sequence[str]) -> list[Objects]:
-    """The objects of each picture, with labels that are places among other names."""
+def _renamed(data: Dataset, names: Sequence[str]) -> tuple[list[str], list[Objects]]:
+    """The pictures whose objects are known, and these, with labels that are places among other names."""
     place: NDArray[np.int64] = np.array([names.index(name) for name in data.object_classes], np.int64)
-    return [Objects(each.boxes, place[each.labels]) for each in data.objects or () if each is not None]
+    known = [
+        (path, Objects(each.boxes, place[each.labels]))
+        for path, each in zip(data.paths, data.objects or [None] * len(data), strict=True)
+        if each is not None
+    ]
+    return [path for path, _ in known], [objects for _, objects in known]
 
 
 def _file(arm: str) -> str:

@@ -6,16 +6,20 @@ same number of steps of 64 images (a peer, which counts epochs, as many or a few
 
     plain, agglomerate, repcon   all nine teachers
     plain, best teacher          the teacher that is best on validation classes, alone
-    lightly-train, autovision    the same one, by their method `distillationv3` with its defaults; see single_teacher_peer.py
+    lightly-train, autovision    the one that is best by what they distil, its pooled features, by their method `distillationv3` with its
+                                 defaults; see single_teacher_peer.py
 
-Searched are our embeddings of 64 numbers and the peers' pooled features of 1,280; and the best teacher's own embedding, and the first
-weights. Scored on classes that nobody was trained on: R@1 with all domains in one index, in the domain's own, and leave-one-out
+Each is given the best that it can be given, chosen among all nine by macro R@1 on validation classes, all domains in one index: ours among
+the specialists' embeddings and pooled features and the generalist's, peers among pooled features. Each seed says which, and has all scores
+in teachers.json. Searched are our embeddings of 64 numbers and the peers' pooled features of 1,280; and what the best teachers say, and
+the first weights. Scored on classes that nobody was trained on: R@1 with all domains in one index, in the domain's own, and leave-one-out
 20-NN accuracy in the domain's own; macro means over domains. Intervals: bootstrap over queries of the mean over seeds, paired; and
 Student's t over seeds.
 
 The peers' environments are made if they are missing (some minutes, 5 GB each); LightlyTrain is under the AGPL and runs apart from
-Alumnus. What is there is kept, and the same command goes on after a stop. About an hour a seed on 2 idle cores beside the specialists;
-`--steps 4 --seeds 1` with other folders is a smoke run.
+Alumnus. What is there is kept, and the same command goes on after a stop. About an hour a seed on 2 idle cores beside the specialists.
+Writes single_teacher.json beside this file, or what `--json` names; fewer steps or seeds than the defaults, or no peers, write only what
+is named. `--steps 4 --specialist-steps 4 --seeds 1 --no-peers` with other folders is a smoke run.
 """
 
 from __future__ import annotations
@@ -42,13 +46,15 @@ from alumnus import datasets
 from alumnus.data.dataset import Dataset, open_dataset
 from alumnus.demo import LITE0, SIZE
 from alumnus.evaluation.compare import Interval, over_runs, resample
-from alumnus.evaluation.encode import CallableEncode, StudentEncode
+from alumnus.evaluation.encode import CallableEncode, StudentEncode, TeacherEncode
 from alumnus.evaluation.knn import knn_predict
 from alumnus.evaluation.retrieval import retrieve
 from alumnus.evaluation.vectors import encode_paths
 from alumnus.log import console
 from alumnus.models.artifact import load_student, save_student
 from alumnus.models.student import Student
+from alumnus.teachers import load_teacher
+from alumnus.teachers.spec import TeacherSpec
 from alumnus.training.build import build_student
 from alumnus.training.loop import train
 from alumnus.training.recipe import validated
@@ -58,12 +64,20 @@ sys.path.append(str(Path(__file__).parents[1] / "speed"))
 from peers import make_environment
 
 PEERS = ("lightly-train", "autovision")
+GENERALIST = "generalist"
 OURS: Mapping[str, Any] = {
     "plain": "plain",
     "agglomerate": "agglomerate",
-    "repcon": {"name": "repcon", "generalist": "generalist"},
+    "repcon": {"name": "repcon", "generalist": GENERALIST},
 }
-BEST, TEACHER, FIRST = "plain, best teacher", "best teacher", "first weights"
+BEST, TEACHER, PEERS_TEACHER, FIRST = (
+    "plain, best teacher",
+    "best teacher",
+    "best teacher of peers",
+    "first weights",
+)
+# The defaults. With less of one, nothing is written beside this file.
+FULL: Mapping[str, int] = {"seeds": 3, "steps": 800, "specialist_steps": 200}
 MIN_SCALE = 0.5  # of a crop's area, in all students
 KEYS = ("merged/R@1", "separate/R@1", "kNN")
 NEIGHBOURS = 20
@@ -77,21 +91,32 @@ def main() -> None:
     )
     parser.add_argument("specialists", type=Path, help="folder of udon.py")
     parser.add_argument("out", type=Path, help="folder of the students; what is there already is kept")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=800)
+    parser.add_argument("--seeds", type=int, default=FULL["seeds"])
+    parser.add_argument("--steps", type=int, default=FULL["steps"])
     parser.add_argument(
-        "--specialist-steps", type=int, default=200, help="those of udon.py: a quarter of its steps"
+        "--specialist-steps",
+        type=int,
+        default=FULL["specialist_steps"],
+        help="those of udon.py: a quarter of its steps",
     )
     parser.add_argument("--environments", type=Path, default=Path(".cache/peers"))
     parser.add_argument("--no-peers", action="store_true", help="without LightlyTrain and AutoVision")
-    parser.add_argument("--json", type=Path, default=Path(__file__).with_suffix(".json"))
+    parser.add_argument(
+        "--json",
+        type=Path,
+        help="where numbers go; single_teacher.json beside this file if the run is a full one",
+    )
     asked = parser.parse_args()
     data = [str(datasets.get(name, size=SIZE)) for name in DOMAINS]
     dataset = open_dataset(data)
     seeds = [one_seed(asked, data, dataset, seed=seed) for seed in range(asked.seeds)]
     results = summary(seeds, dataset.domains)
     options = {"steps": asked.steps, "seeds": asked.seeds, "specialist_steps": asked.specialist_steps}
-    asked.json.write_text(json.dumps({"options": options, **results}, indent=1) + "\n", encoding="utf-8")
+    files = [asked.out / f"seed-{seed}" / "teachers.json" for seed in range(asked.seeds)]
+    results["teachers"] = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    is_full = not asked.no_peers and all(vars(asked)[name] >= number for name, number in FULL.items())
+    if path := asked.json or (Path(__file__).with_suffix(".json") if is_full else None):
+        path.write_text(json.dumps({"options": options, **results}, indent=1) + "\n", encoding="utf-8")
     print(markdown(results))
 
 
@@ -117,14 +142,17 @@ def one_seed(
         ).student
         for name in DOMAINS
     }
-    best = best_of(specialists, dataset, kept=out / "best.json")
-    console.print(f"seed {seed}: the best teacher on validation classes is {best}")
-    experts = [
-        {"model": f"alumnus:{folder}", "name": name, "output": "embedding", "domains": [name]}
-        for name, folder in specialists.items()
+    specs = candidates(specialists)
+    scores = scores_of(specs, dataset, kept=out / "teachers.json")
+    best, best_of_peers = best_of(scores), best_of(scores, output="summary")
+    console.print(
+        f"seed {seed}: the best teacher on validation classes is {best}, and of those that a peer can be given {best_of_peers}"
+    )
+    everyone = [
+        specs[f"{GENERALIST}/summary"],
+        *({**specs[f"{name}/embedding"], "domains": [name]} for name in specialists),
     ]
-    alone = [{"model": f"alumnus:{specialists[best]}", "name": best, "output": "embedding"}]
-    everyone = [{**LITE0, "name": "generalist", "size": SIZE}, *experts]
+    alone = [specs[best]]
     arms: dict[str, tuple[Any, list[dict[str, Any]]]] = {
         **{name: (method, everyone) for name, method in OURS.items()},
         BEST: ("plain", alone),
@@ -134,32 +162,59 @@ def one_seed(
         settings = {**common, "method": method, "teachers": teachers, "steps": asked.steps}
         run = train(validated({**settings, "out": out / name.replace(", ", "-").replace(" ", "-")}))
         found[name] = scored(lambda run=run: StudentEncode(load_student(run.student)), dataset, run.folder)  # type: ignore[misc]
-    found[TEACHER] = scored(
-        lambda: StudentEncode(load_student(specialists[best])), dataset, out / "best-teacher"
-    )
-    first = build_student(validated({**common, "method": "plain", "teachers": alone, "out": out / "none"}))
-    start = out / "first" / "student"
-    if not start.is_dir():
-        save_student(first, start)
+    for row, name in ((TEACHER, best), (PEERS_TEACHER, best_of_peers)):
+        found[row] = scored(lambda name=name: speaking(specs[name]), dataset, out / row.replace(" ", "-"))  # type: ignore[misc]
+    settings = {**common, "method": "plain", "teachers": alone, "out": out / "none"}
+    start, first = saved(settings, out / "first" / "student")
     found[FIRST] = scored(lambda: pooled(start / "model.safetensors", first), dataset, out / "first")
+    teacher = specialists.get(best_of_peers.partition("/")[0])
+    if teacher is None:
+        teacher, _ = saved({**settings, "student": LITE0}, out / GENERALIST / "student")
     for tool in () if asked.no_peers else PEERS:
-        weights = peer(asked, tool, start, specialists[best], dataset, out / tool, seed=seed)
+        weights = peer(asked, tool, start, teacher, dataset, out / tool, seed=seed)
         found[tool] = scored(lambda w=weights: pooled(w, first), dataset, out / tool)  # type: ignore[misc]
     return found
 
 
-def best_of(specialists: Mapping[str, Path], dataset: Dataset, *, kept: Path) -> str:
-    """Returns the teacher with the best macro R@1 on validation classes, all domains in one index."""
+def candidates(specialists: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
+    """Returns all that one student can be given, "teacher/output" -> a teacher of a recipe; `summary` is pooled features."""
+    found = {f"{GENERALIST}/summary": {**LITE0, "name": GENERALIST, "size": SIZE}}
+    for name, folder in specialists.items():
+        for output in ("embedding", "summary"):
+            found[f"{name}/{output}"] = {"model": f"alumnus:{folder}", "name": name, "output": output}
+    return found
+
+
+def scores_of(specs: Mapping[str, Mapping[str, Any]], dataset: Dataset, *, kept: Path) -> dict[str, float]:
+    """Returns the macro R@1 of each teacher on validation classes, all domains in one index."""
     if not kept.is_file():
-        scores = {
-            name: score(StudentEncode(load_student(folder)), dataset, split="val")
-            for name, folder in specialists.items()
-        }
-        macro = {name: macro_mean(found["merged/R@1"], found["domain"]) for name, found in scores.items()}
+        macro = {}
+        for name, spec in specs.items():
+            found = score(speaking(spec), dataset, split="val")
+            macro[name] = macro_mean(found["merged/R@1"], found["domain"])
         kept.parent.mkdir(parents=True, exist_ok=True)
-        kept.write_text(json.dumps(macro, indent=1) + "\n", encoding="utf-8")
+        temporary = kept.with_suffix(".new")
+        temporary.write_text(json.dumps(macro, indent=1) + "\n", encoding="utf-8")
+        temporary.rename(kept)
     known: dict[str, float] = json.loads(kept.read_text(encoding="utf-8"))
-    return max(known, key=lambda name: known[name])
+    return known
+
+
+def best_of(scores: Mapping[str, float], *, output: str = "") -> str:
+    """Returns the best "teacher/output", or the best with one output."""
+    return max((name for name in scores if name.endswith(output)), key=lambda name: scores[name])
+
+
+def speaking(spec: Mapping[str, Any]) -> Encode:
+    """Returns a teacher of a recipe, to be scored."""
+    return TeacherEncode(load_teacher(TeacherSpec(**spec), device=torch.device("cpu")))
+
+
+def saved(settings: Mapping[str, Any], folder: Path) -> tuple[Path, Student]:
+    """Returns the folder of a recipe's student with its first weights, written if it is not there, and the student."""
+    if not folder.is_dir():
+        save_student(build_student(validated(settings)), folder)
+    return folder, load_student(folder)
 
 
 def peer(
