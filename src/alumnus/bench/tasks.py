@@ -82,8 +82,7 @@ def chosen(task: Task, data: Dataset, budget: Budget) -> TaskData:
     options = task.options
     none = np.empty(0, np.int64)
     if task.task == "retrieval":
-        asking = options.test or (("query",) if "query" in data.split[allowed] else ("test",))
-        answering = options.index or (("index",) if "index" in data.split[allowed] else asking)
+        asking, answering = _asking_and_answering(task, data.split[allowed])
         test = _rows(task, data, allowed, asking)
         index = _rows(task, data, allowed, answering)
         test = test[label[test] >= 0]
@@ -129,6 +128,17 @@ def _in_domains(task: Task, data: Dataset) -> Ids:
             )
     wanted = [data.domains.index(name) for name in task.options.domains]
     return np.flatnonzero(np.isin(data.domain, wanted))
+
+
+def _asking_and_answering(task: Task, split: np.ndarray) -> tuple[Sequence[str], Sequence[str]]:
+    """Returns the splits of the queries and of what they search: of UnED's form `query` and `test` in `index` and `test`."""
+    asking, answering = task.options.test, task.options.index
+    if answering is None:
+        searched = ("index", "test") if asking is None else ("index",)  # those asked for search themselves
+        answering = tuple(name for name in searched if name in split)
+    if asking is None:
+        asking = tuple(name for name in ("query", "test") if name in split) or ("test",)
+    return asking, answering or asking
 
 
 def _rows(task: Task, data: Dataset, allowed: Ids, splits: Sequence[str]) -> Ids:
