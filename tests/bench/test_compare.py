@@ -89,6 +89,18 @@ def test_the_sentence_counts_tasks(suite: Suite, tmp_path: Path) -> None:
     )
 
 
+def test_a_task_of_different_images_is_named_and_costs_no_other(suite: Suite, tmp_path: Path) -> None:
+    """As where a picture could not be read for one model."""
+    cells = _cells(tmp_path)
+    (cell,) = (each for each in cells if (each.task, each.model) == ("close", "b"))
+    write_cell(cell, {"linear/top1": mean_of(np.arange(39) < 20, np.arange(1, 40))}, tmp_path)
+    comparison = compare_models(suite, cells, "a", "b", tmp_path, fractions=[1.0])
+    (place,) = comparison.rounds
+    assert [match.task for match in place.matches] == ["clear", "lost"]
+    assert (place.missing, place.not_comparable) == (("absent",), ("close",))
+    assert "for their cells are of different images: close" in comparison.sentence(place)
+
+
 def test_means_are_over_tasks_that_all_models_have(suite: Suite, tmp_path: Path) -> None:
     """What b lacks does not count for a."""
     summary = summarise(suite, ["a", "b"], _cells(tmp_path), tmp_path, fractions=[1.0])

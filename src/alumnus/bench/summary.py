@@ -340,6 +340,7 @@ def _comparison_json(comparison: Comparison) -> dict[str, object]:
                 "losses": place.losses,
                 "p_value": place.p_value,
                 "missing": list(place.missing),
+                "not_comparable": list(place.not_comparable),
                 "tasks": [
                     {
                         "task": match.task,
