@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,29 @@ def test_the_sentence_counts_tasks(suite: Suite, tmp_path: Path) -> None:
         "With 100 % of the labels: a is better on 1 of 3 tasks, b on 1, 1 are not told apart. "
         "Its mean is higher on 2 of 3: what chance alone often does (sign test, p = 1)."
     )
+
+
+def test_a_task_of_different_images_is_named_and_costs_no_other(suite: Suite, tmp_path: Path) -> None:
+    """As where a picture could not be read for one model."""
+    cells = _cells(tmp_path)
+    (cell,) = (each for each in cells if (each.task, each.model) == ("close", "b"))
+    write_cell(cell, {"linear/top1": mean_of(np.arange(39) < 20, np.arange(1, 40))}, tmp_path)
+    comparison = compare_models(suite, cells, "a", "b", tmp_path, fractions=[1.0])
+    (place,) = comparison.rounds
+    assert [match.task for match in place.matches] == ["clear", "lost"]
+    assert (place.missing, place.not_comparable) == (("absent",), ("close",))
+    assert "for their cells are of different images: close" in comparison.sentence(place)
+
+
+def test_images_that_were_left_out_are_told(suite: Suite, tmp_path: Path) -> None:
+    """The most that a cell of a task is without."""
+    cells = [
+        replace(cell, counts={"num_bad": {"a": 3, "b": 2}[cell.model]}) if cell.task == "clear" else cell
+        for cell in _cells(tmp_path)
+    ]
+    summary = summarise(suite, ["a", "b"], cells, tmp_path, fractions=[1.0])
+    assert summary.unreadable == {"clear": 3}
+    assert "Images that could not be read, and are left out: 3 of clear." in to_markdown(summary)
 
 
 def test_means_are_over_tasks_that_all_models_have(suite: Suite, tmp_path: Path) -> None:

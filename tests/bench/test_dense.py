@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from alumnus.bench.outcome import Drawn, difference_of
 from alumnus.bench.suite import Budget, Task
 from alumnus.bench.tasks import TaskData, chosen
 from alumnus.data.dataset import open_dataset, write_dataset
-from alumnus.errors import DataError
+from alumnus.errors import DataError, TooManyBadImages
 from alumnus.evaluation.dense.encode import CallableDense
 
 SIDE_PX = 32
@@ -57,10 +58,10 @@ def _found(folder: Path, kind: str) -> TaskData:
     return chosen(task, open_dataset(folder), BUDGET)
 
 
-def _probe(folder: Path, kind: str, *, model: str = "pixels") -> Probe:
+def _probe(folder: Path, kind: str, *, model: str = "pixels", limit: float = 0.05) -> Probe:
     (entry,) = read_models([model])
     loaded = Zoo([entry], device=torch.device("cpu")).get(entry.name, SIDE_PX)
-    return prepare(_found(folder, kind), loaded, BUDGET, workers=0)
+    return prepare(_found(folder, kind), loaded, BUDGET, workers=0, max_bad_fraction=limit)
 
 
 def test_depth_is_scored_in_pairs_on_the_same_pictures(squares: Path) -> None:
@@ -73,6 +74,19 @@ def test_depth_is_scored_in_pairs_on_the_same_pictures(squares: Path) -> None:
     again = probe.score(fraction=1.0, seed=0, resamples=20)
     assert again.scores == found.scores
     assert difference_of([found.per_image["delta1"]], [again.per_image["delta1"]]) == (0, 0, 0)
+
+
+def test_too_many_unreadable_pictures_are_refused(squares: Path, tmp_path: Path) -> None:
+    """Of the training pictures before a head is trained, of the test pictures when they were seen; all are counted."""
+    folder = shutil.copytree(squares, tmp_path / "squares")
+    for number in (0, 17):
+        (folder / f"{number}.png").write_bytes(b"no picture")
+    with pytest.raises(TooManyBadImages, match=r"1 of 12 images .*'0\.png'"):
+        _probe(folder, "depth")
+    with pytest.raises(TooManyBadImages, match=r"1 of 6 images .*'17\.png'"):
+        _probe(folder, "depth", limit=0.1).score(fraction=1.0, seed=0, resamples=5)
+    found = _probe(folder, "depth", limit=0.2).score(fraction=1.0, seed=0, resamples=5)
+    assert (found.counts["num_bad"], found.counts["num_test"]) == (2, 5)
 
 
 def test_detection_resamples_are_those_of_every_model_and_seed(squares: Path) -> None:

@@ -54,6 +54,14 @@ def test_a_run_its_student_and_the_alumnus_source_are_the_same(student: Path) ->
     assert {(entry.name, entry.folder) for entry in entries} == {("mine", student / "student")}
 
 
+def test_the_name_of_a_student_is_checked_too(student: Path) -> None:
+    """Its cells lie in a folder of that name."""
+    assert read_models([{"model": student, "name": "best-one"}])[0].name == "best-one"
+    for source in (str(student), f"alumnus:{student}"):
+        with pytest.raises(ConfigError, match=r"name: .*pattern.*got '\.\./x'"):
+            read_models([{"model": source, "name": "../x"}])
+
+
 def test_a_file_lists_models(tmp_path: Path) -> None:
     """Sources and mappings."""
     path = tmp_path / "models.yaml"
@@ -73,6 +81,11 @@ def test_a_file_lists_models(tmp_path: Path) -> None:
         ("{size: 3}", "does not say model:"),
         ({"model": "pixels", "size": 3}, "takes no 'size'"),
         ("none.yaml", "cannot be read"),
+        ({"model": "pixels", "name": "../../x"}, r"name: .*pattern.*got '\.\./\.\./x'"),
+        ({"model": "pixels", "name": 3}, "name: .*string; got 3"),
+        ({"model": "pixels", "name": ""}, "name: .*pattern"),
+        ({"model": "untrained:timm/test_vit", "name": "a/b"}, "name: .*pattern"),
+        ({"model": "timm/test_vit", "name": "a/b"}, "name: .*pattern"),
     ],
 )
 def test_wrong_models(given: Given, message: str) -> None:

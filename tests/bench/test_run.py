@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from torch import Tensor
 from alumnus.bench.run import bench
 from alumnus.bench.summary import Summary
 from alumnus.cli import run
-from alumnus.errors import ConfigError, RunError
+from alumnus.errors import ArtifactError, ConfigError, RunError
 from tests.bench.made import MODELS, NAMES, make_colours, make_suite
 
 FRACTIONS = (0.25, 1.0)
@@ -176,6 +177,116 @@ def test_data_that_cannot_be_had_costs_its_task_only(tmp_path: Path, suite: dict
         measure(tmp_path, {**suite, "tasks": tasks})
 
 
+def test_a_changed_file_of_equal_size_is_measured_again(tmp_path: Path) -> None:
+    """Neither the cells nor the cache of vectors answer for it."""
+    suite, out = _retrieval(tmp_path), tmp_path / "out"
+    path, other = (tmp_path / "found" / f"test-{name}-0.png" for name in ("red", "blue"))
+    one, two = path.read_bytes(), other.read_bytes()
+    size = max(len(one), len(two))
+    path.write_bytes(one.ljust(size, b"\0"))
+    measure(tmp_path, suite, models=["pixels"])
+    before = written(out)
+    path.write_bytes(two.ljust(size, b"\0"))
+    measure(tmp_path, suite, models=["pixels"])
+    assert changed(before, written(out)) == list(before)
+    measure(tmp_path, suite, "fresh", models=["pixels"], cache=tmp_path / "other")
+    assert (out / "summary.json").read_bytes() == (tmp_path / "fresh/summary.json").read_bytes()
+
+
+def test_unreadable_images_are_counted_and_too_many_fail_the_cell(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One of twenty is the limit; a score of the rest would be a score of other pictures."""
+    suite, out = _retrieval(tmp_path), tmp_path / "out"
+    _break(tmp_path, "red-0")
+    summary = measure(tmp_path, suite, models=["pixels"])
+    cell = json.loads((out / "cells/found/pixels/all.json").read_text())
+    assert (cell["counts"]["num_bad"], cell["counts"]["num_test"]) == (1, 19)
+    assert summary.unreadable == {"found": 1}
+    assert "could not be read, and are left out: 1 of found." in capsys.readouterr().err
+    for place in ("summary.md", "report.html"):
+        assert "are left out: 1 of found." in (out / place).read_text()
+    _break(tmp_path, "red-1")
+    with pytest.raises(RunError, match=r"2 of 20 images could not be read, more than max_bad_fraction=0.05"):
+        measure(tmp_path, suite, models=["pixels"])
+    measure(tmp_path, suite, models=["pixels"], max_bad_fraction=0.1)
+    cell = json.loads((out / "cells/found/pixels/all.json").read_text())
+    assert cell["counts"]["num_bad"] == 2
+
+
+def test_good_cells_outlive_data_that_is_away(tmp_path: Path) -> None:
+    """A mount that is not there, or files behind it, cost nothing but the run."""
+    suite, out = _retrieval(tmp_path), tmp_path / "out"
+    measure(tmp_path, suite, models=["pixels"])
+    before, table = written(out), (out / "summary.json").read_bytes()
+    (tmp_path / "found").rename(tmp_path / "away")
+    (tmp_path / "found").mkdir()
+    with pytest.raises(RunError, match="1 of 1 cells failed"):
+        measure(tmp_path, suite, models=["pixels"])
+    assert list(json.loads((out / "summary.json").read_text())["failed"]) == ["pixels on found"]
+    (tmp_path / "found").rmdir()
+    (tmp_path / "away").rename(tmp_path / "found")
+    (tmp_path / "found/test-red-0.png").rename(tmp_path / "0.png")
+    (tmp_path / "found/test-red-1.png").rename(tmp_path / "1.png")
+    with pytest.raises(RunError, match="2 of 20 images could not be read"):
+        measure(tmp_path, suite, models=["pixels"])
+    for number in (0, 1):
+        (tmp_path / f"{number}.png").rename(tmp_path / f"found/test-red-{number}.png")
+    measure(tmp_path, suite, models=["pixels"])
+    assert changed(before, written(out)) == []
+    assert (out / "summary.json").read_bytes() == table
+
+
+def test_another_models_cell_is_not_kept(tmp_path: Path) -> None:
+    """It would be taken for one of the model that failed."""
+    suite, out = _retrieval(tmp_path), tmp_path / "out"
+    measure(tmp_path, suite, models=[{"model": "pixels", "name": "mine"}])
+    with pytest.raises(RunError, match=r"mine on found: KeyError: 'oops'"):
+        measure(tmp_path, suite, models=[{"model": _raising, "size": 16, "name": "mine"}])
+    assert json.loads((out / "cells/found/mine/all.json").read_text())["error"] == "KeyError: 'oops'"
+
+
+def test_whatever_a_model_raises_costs_its_cells_only(tmp_path: Path) -> None:
+    """The others are measured, and the summary is there."""
+    suite, out = _retrieval(tmp_path), tmp_path / "out"
+    models = [{"model": _raising, "size": 16, "name": "raising"}, "pixels"]
+    with pytest.raises(RunError, match=r"1 of 2 cells failed.*\n.*raising on found: KeyError: 'oops'"):
+        measure(tmp_path, suite, models=models)
+    (row,) = json.loads((out / "summary.json").read_text())["boards"][0]["tasks"]
+    assert row["models"]["pixels"]["score"][0] > 0
+
+
+def test_cells_of_different_images_leave_a_summary(tmp_path: Path) -> None:
+    """A picture could not be read when one of the models was measured, as for a moment a disk may fail."""
+    suite, out = _retrieval(tmp_path), tmp_path / "out"
+    path = tmp_path / "found/test-red-0.png"
+    whole, times = path.read_bytes(), path.stat()
+    models: list[Any] = ["pixels", {"model": _mean_colour, "size": 16, "name": "mean"}]
+    for content, count in ((b"x" * len(whole), 1), (whole, 2)):
+        path.write_bytes(content)
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+        summary = measure(
+            tmp_path, suite, models=models[:count], compare=["pixels", "mean"] if count > 1 else []
+        )
+    assert summary.comparison is not None
+    assert summary.comparison.rounds[0].not_comparable == ("found",)
+    found = json.loads((out / "summary.json").read_text())
+    assert found["models"] == ["pixels", "mean"]
+    assert found["comparison"]["rounds"][0]["not_comparable"] == ["found"]
+
+
+def test_a_comparison_that_fails_leaves_a_summary(tmp_path: Path) -> None:
+    """The images of a cell are damaged; its scores are not."""
+    suite, out = _retrieval(tmp_path), tmp_path / "out"
+    models: list[Any] = ["pixels", {"model": _mean_colour, "size": 16, "name": "mean"}]
+    measure(tmp_path, suite, models=models)
+    (out / "cells/found/mean/all.safetensors").write_bytes(b"torn")
+    (out / "summary.json").unlink()
+    with pytest.raises(ArtifactError, match=r"all\.safetensors cannot be read"):
+        measure(tmp_path, suite, models=models, compare=["pixels", "mean"])
+    assert json.loads((out / "summary.json").read_text())["boards"][0]["shared_tasks"] == 1
+
+
 def test_a_plan_measures_nothing(
     tmp_path: Path, suite: dict[str, object], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -191,6 +302,7 @@ def test_a_plan_measures_nothing(
         ({"tasks": ["colour"]}, "did you mean 'colours'"),
         ({"fractions": [0.0]}, "above 0 and at most 1"),
         ({"seeds": 0}, "at least 1"),
+        ({"max_bad_fraction": 5}, r"it must lie in \[0, 1\]"),
         ({"budget": "qick"}, "did you mean 'quick'"),
         ({"compare": ["pixels", "pixles"]}, "there is no model 'pixles'; did you mean 'pixels'"),
         ({"models": []}, "no model was given"),
@@ -249,6 +361,22 @@ def _tasks(suite: dict[str, object]) -> list[Any]:
     tasks = suite["tasks"]
     assert isinstance(tasks, list)
     return tasks
+
+
+def _retrieval(folder: Path) -> dict[str, object]:
+    """The second task alone: twenty pictures, one cell a model."""
+    data = make_colours(folder / "found", {"test": 5}, noise=90)
+    return {"name": "tiny", "tasks": [{"name": "found", "data": str(data), "task": "retrieval"}]}
+
+
+def _break(folder: Path, name: str) -> None:
+    (folder / "found" / f"test-{name}.png").write_bytes(b"no picture")
+
+
+def _raising(image: Any) -> Any:
+    if len(image) == 20:  # not when it is loaded, nor when its speed is measured
+        raise KeyError("oops")
+    return image.mean((2, 3))
 
 
 def _mean_colour(image: Any) -> Any:

@@ -18,6 +18,7 @@ from pathlib import Path
 from alumnus.bench.cells import Cell, Key, read_images
 from alumnus.bench.outcome import difference_of
 from alumnus.bench.suite import Suite
+from alumnus.errors import DataError
 from alumnus.evaluation.compare import RESAMPLES, Interval
 
 
@@ -46,6 +47,7 @@ class Round:
     fraction: float | None  # None: no task learns from labels
     matches: tuple[Match, ...]
     missing: tuple[str, ...]  # tasks that one of them has no score of
+    not_comparable: tuple[str, ...] = ()  # tasks whose cells are of different images
 
     @property
     def wins(self) -> int:
@@ -83,9 +85,15 @@ class Comparison:
             else f"what chance alone often does (sign test, p = {place.p_value:.2g})"
         )
         ahead = sum(match.difference.mean > 0 for match in place.matches)
+        unlike = (
+            f" Not comparable, for their cells are of different images: {', '.join(place.not_comparable)}; "
+            "delete the cells with a num_bad and run again."
+            if place.not_comparable
+            else ""
+        )
         return (
             f"{labels}{self.one} is better on {place.wins} of {n} tasks, {self.other} on {place.losses}, {level} are not told apart. "
-            f"Its mean is higher on {ahead} of {n}: {word}."
+            f"Its mean is higher on {ahead} of {n}: {word}.{unlike}"
         )
 
 
@@ -99,7 +107,11 @@ def compare_models(
     fractions: Sequence[float],
     resamples: int = RESAMPLES,
 ) -> Comparison:
-    """Returns the comparison of two models by the cells of a folder, at each fraction."""
+    """Returns the comparison of two models by the cells of a folder, at each fraction.
+
+    Raises:
+        ArtifactError: the images of a cell are damaged.
+    """
     by_key = {cell.key: cell for cell in cells if cell.error is None}
     rounds = [_round(suite, by_key, one, other, out, fraction, resamples) for fraction in fractions]
     return Comparison(one, other, tuple(rounds))
@@ -119,7 +131,7 @@ def sign_test(wins: int, losses: int) -> float:
 def _round(
     suite: Suite, cells: Mapping[Key, Cell], one: str, other: str, out: Path, fraction: float, resamples: int
 ) -> Round:
-    matches, missing = list[Match](), list[str]()
+    matches, missing, unlike = list[Match](), list[str](), list[str]()
     for task in suite.tasks:
         at = None if task.task == "retrieval" else fraction
         mine, theirs = (_runs(cells, name, task.name, at) for name in (one, other))
@@ -131,19 +143,15 @@ def _round(
         images = [
             [read_images(runs[seed].key.path(out), metric) for seed in shared] for runs in (mine, theirs)
         ]
-        matches.append(
-            Match(
-                task.name,
-                task.group,
-                metric,
-                len(shared),
-                _mean(mine, shared),
-                _mean(theirs, shared),
-                difference_of(images[0], images[1], resamples=resamples),
-            )
-        )
+        try:
+            difference = difference_of(images[0], images[1], resamples=resamples)
+        except DataError:  # some could not be read for one of them
+            unlike.append(task.name)
+            continue
+        means = _mean(mine, shared), _mean(theirs, shared)
+        matches.append(Match(task.name, task.group, metric, len(shared), *means, difference))
     learns = any(task.task != "retrieval" for task in suite.tasks)
-    return Round(fraction if learns else None, tuple(matches), tuple(missing))
+    return Round(fraction if learns else None, tuple(matches), tuple(missing), tuple(unlike))
 
 
 def _runs(cells: Mapping[Key, Cell], model: str, task: str, fraction: float | None) -> dict[int | None, Cell]:

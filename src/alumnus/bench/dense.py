@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -19,7 +19,7 @@ from torch import Tensor
 from alumnus.bench.models import Model
 from alumnus.bench.outcome import Drawn, Outcome, PerImage, interval_of, mean_of
 from alumnus.bench.suite import Budget
-from alumnus.bench.tasks import TaskData
+from alumnus.bench.tasks import TaskData, check_readable
 from alumnus.data.dense import highest_class
 from alumnus.data.fractions import label_fraction, rarest_class
 from alumnus.data.objects import Objects
@@ -53,15 +53,21 @@ class Probe:
         budget: Budget,
         workers: int,
         device: str,
+        max_bad_fraction: float,
     ) -> None:
         self.found, self.encoder, self.features = found, encoder, features
         self.budget, self.workers, self.device = budget, workers, device
+        self.max_bad_fraction = max_bad_fraction
         self.train_paths = [found.data.paths[row] for row in found.train]
         self.test_paths = [found.data.paths[row] for row in found.test]
         self.num_classes = 0 if found.task.task == "depth" else _num_classes(found)
 
     def score(self, *, fraction: float, seed: int, resamples: int = RESAMPLES) -> Outcome:
-        """Returns the scores of a head that learnt from a share of the training pictures."""
+        """Returns the scores of a head that learnt from a share of the training pictures.
+
+        Raises:
+            TooManyBadImages: of the test pictures, see `max_bad_fraction` of `bench`.
+        """
         places = label_fraction(_strata(self.found), fraction, seed)
         setup = Setup(budget=self._budget(), seed=seed, workers=self.workers, device=self.device)
         make = {"detection": self._detection, "segmentation": self._segmentation, "depth": self._depth}
@@ -89,7 +95,7 @@ class Probe:
             "AP": Drawn(rows, score.ap.mean, drawn[:, 0]),
             "AP50": Drawn(rows, score.ap50.mean, drawn[:, 1]),
         }
-        return _outcome("AP", runs, score.bad, len(rows), resamples)
+        return self._outcome("AP", runs, score.bad, len(rows), resamples)
 
     def _segmentation(self, places: Ids, setup: Setup, resamples: int) -> Outcome:
         masks, kind = self.found.data.masks, self._head()
@@ -123,7 +129,7 @@ class Probe:
                 true.sum(1, keepdims=True).astype(np.float32),
             ),
         }
-        return _outcome("mIoU", runs, score.bad, len(rows), resamples)
+        return self._outcome("mIoU", runs, score.bad, len(rows), resamples)
 
     def _depth(self, places: Ids, setup: Setup, resamples: int) -> Outcome:
         depths, unit = self.found.data.depths, self.found.data.depth_unit
@@ -147,7 +153,21 @@ class Probe:
             "RMSE": mean_of(rmse, rows),
             "abs_rel": mean_of(abs_rel, rows),
         }
-        return _outcome("delta1", runs, score.bad, len(rows), resamples)
+        return self._outcome("delta1", runs, score.bad, len(rows), resamples)
+
+    def _outcome(
+        self,
+        primary: str,
+        runs: dict[str, PerImage] | dict[str, Drawn],
+        bad: dict[int, str],
+        num_test: int,
+        resamples: int,
+    ) -> Outcome:
+        """Args: bad is place among the test pictures -> reason."""
+        check_readable(self.found, _by_row(self.found.test, bad), self.max_bad_fraction)
+        scores = {name: interval_of([run], resamples=resamples) for name, run in runs.items()}
+        counts = {"num_test": num_test, "num_bad": len(self.features.bad) + len(bad)}
+        return Outcome(primary, scores, dict(runs), counts)
 
     def _budget(self) -> HeadBudget:
         own = BUDGET if self.found.task.task == "detection" else HeadBudget()
@@ -204,28 +224,25 @@ def prepare(
     batch_size: int = 32,
     workers: int = 2,
     device: str = "cpu",
+    max_bad_fraction: float = 0.05,
 ) -> Probe:
     """Returns a model on a dense task, its training pictures encoded.
 
     Raises:
         DataError: not one picture can be read.
+        TooManyBadImages: more than `max_bad_fraction` of the training pictures cannot be read.
         TeacherError, ConfigError: the model gives no grid of features.
     """
     encoder = model.dense()
     paths = [found.data.paths[row] for row in found.train]
     features = cached_levels(encoder, paths, batch_size=min(batch_size, 32), workers=workers)
-    return Probe(found, Remembered(encoder), features, budget, workers, device)
+    check_readable(found, _by_row(found.train, features.bad), max_bad_fraction)
+    return Probe(found, Remembered(encoder), features, budget, workers, device, max_bad_fraction)
 
 
-def _outcome(
-    primary: str,
-    runs: dict[str, PerImage] | dict[str, Drawn],
-    bad: dict[int, str],
-    num_test: int,
-    resamples: int,
-) -> Outcome:
-    scores = {name: interval_of([run], resamples=resamples) for name, run in runs.items()}
-    return Outcome(primary, scores, dict(runs), {"num_test": num_test, "num_bad": len(bad)})
+def _by_row(rows: Ids, bad: Mapping[int, str]) -> dict[int, str]:
+    """Returns row -> reason of place -> reason."""
+    return {int(rows[place]): why for place, why in bad.items()}
 
 
 def _num_classes(found: TaskData) -> int:

@@ -1,7 +1,8 @@
-"""Vectors of models on data sets, each computed once: a file for each (model, data, side), kept in a folder of limited size.
+"""Vectors of models on data sets, each computed once: a file for each (model, state of the data, side), kept in a folder of limited size.
 
 A file holds the rows that were ever asked for, so tasks that use parts of one data set share it; what is missing is computed for
-all models from one reading of the pictures. When the folder grows beyond its limit, the files that were not used for longest go.
+all models from one reading of the pictures. What could not be read is not kept: it is tried again. When the folder grows beyond its
+limit, the files that were not used for longest go.
 
 Axes: P rows asked for, D width.
 """
@@ -9,7 +10,6 @@ Axes: P rows asked for, D width.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import time
 from collections.abc import Mapping
@@ -22,18 +22,17 @@ import safetensors.numpy
 
 from alumnus.data.dataset import Dataset
 from alumnus.distributed import gathered, local_rank, wait
-from alumnus.errors import AlumnusError
 from alumnus.evaluation.arrays import Floats, Ids
-from alumnus.evaluation.vectors import encode_paths
+from alumnus.evaluation.vectors import try_paths
 from alumnus.types import Encode
 
 
 class Known(NamedTuple):
-    """What a file holds."""
+    """What a file holds, or what was computed just now."""
 
     row: Ids  # (n,) of the data set, ascending
     vector: Floats  # (n, D); zeros where the image cannot be read
-    bad: Mapping[int, str]  # row -> reason
+    bad: Mapping[int, str]  # row -> reason; a file holds none
 
 
 class Vectors(NamedTuple):
@@ -51,9 +50,9 @@ class FeatureStore:
         """Limit 0 keeps nothing."""
         self.folder, self.limit_bytes = folder, limit_bytes
 
-    def missing(self, model: str, data: Dataset, rows: Ids, *, size: int) -> Ids:
-        """Returns the rows that are still to be computed for a model's fingerprint."""
-        known = self._read(self._path(model, data, size))
+    def missing(self, model: str, state: str, rows: Ids, *, size: int) -> Ids:
+        """Returns the rows that are still to be computed for a model's fingerprint and a state of the data."""
+        known = self._read(self._path(model, state, size))
         return rows if known is None else np.setdiff1d(rows, known.row)
 
     def vectors(
@@ -62,14 +61,18 @@ class FeatureStore:
         data: Dataset,
         rows: Ids,
         *,
+        state: str,
         batch_size: int = 64,
         workers: int = 2,
     ) -> dict[str, Vectors]:
         """Returns fingerprint -> vectors of rows (P,), ascending; what is not known is computed, and kept.
 
         A model that fails is told in its `error`; the others go on. Of several processes all call this alike, and share the work.
+
+        Args:
+            state: of the data, by which vectors are known again; see `tasks.state_of`.
         """
-        known = {mark: self._read(self._path(mark, data, model.size)) for mark, model in models.items()}
+        known = {mark: self._read(self._path(mark, state, model.size)) for mark, model in models.items()}
         if not _is_same_everywhere(
             {mark: None if found is None else found.row for mark, found in known.items()}
         ):
@@ -88,8 +91,8 @@ class FeatureStore:
                     answers[mark] = Vectors(np.empty((0, 0), np.float32), {}, fresh)
                     continue
                 whole = _merged(known[mark], fresh)
-                if len(lacking) and local_rank() == 0:
-                    self._write(self._path(mark, data, models[mark].size), whole)
+                if len(fresh.bad) < len(fresh.row) and local_rank() == 0:
+                    self._write(self._path(mark, state, models[mark].size), _readable(whole))
                 place = np.searchsorted(whole.row, rows)
                 asked = set(rows.tolist())
                 answers[mark] = Vectors(
@@ -98,8 +101,8 @@ class FeatureStore:
         wait()  # for the files
         return answers
 
-    def _path(self, model: str, data: Dataset, size: int) -> Path:
-        return self.folder / f"{model[:24]}-{data.fingerprint[:24]}-{size}px.safetensors"
+    def _path(self, model: str, state: str, size: int) -> Path:
+        return self.folder / f"{model[:24]}-{state[:24]}-{size}px.safetensors"
 
     def _read(self, path: Path) -> Known | None:
         """A damaged file counts as none."""
@@ -107,13 +110,8 @@ class FeatureStore:
             return None
         try:
             with safetensors.safe_open(path, framework="numpy") as file:
-                bad = json.loads((file.metadata() or {})["bad"])
-                known = Known(
-                    file.get_tensor("row"),
-                    file.get_tensor("vector"),
-                    {int(row): why for row, why in bad.items()},
-                )
-        except (safetensors.SafetensorError, OSError, KeyError, ValueError):
+                known = Known(file.get_tensor("row"), file.get_tensor("vector"), {})
+        except (safetensors.SafetensorError, OSError, ValueError):
             return None
         now = time.time_ns()
         os.utime(path, ns=(now, now))  # by which the oldest is known
@@ -126,8 +124,7 @@ class FeatureStore:
         self._make_room(known.vector.nbytes, besides=path)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
         tensors: dict[str, np.ndarray] = {"row": known.row, "vector": np.ascontiguousarray(known.vector)}
-        bad = json.dumps({str(row): why for row, why in known.bad.items()})
-        safetensors.numpy.save_file(tensors, temporary, metadata={"bad": bad})
+        safetensors.numpy.save_file(tensors, temporary)
         os.replace(temporary, path)
 
     def _make_room(self, needed: int, *, besides: Path) -> None:
@@ -159,17 +156,11 @@ def _encode(
     if not len(rows):
         return {mark: Known(rows, np.empty((0, 0), np.float32), {}) for mark in models}
     names = {model.name: mark for mark, model in models.items()}
-    try:
-        found = encode_paths(
-            list(models.values()),
-            [data.paths[row] for row in rows],
-            batch_size=batch_size,
-            workers=workers,
-            together=True,
-        )
-    except (AlumnusError, RuntimeError, ValueError) as error:
+    paths = [data.paths[row] for row in rows]
+    found = try_paths(list(models.values()), paths, batch_size=batch_size, workers=workers, together=True)
+    if isinstance(found, Exception):
         if len(models) == 1:
-            return dict.fromkeys(models, error)
+            return dict.fromkeys(models, found)
         return {
             mark: each
             for mark, model in models.items()
@@ -187,8 +178,12 @@ def _merged(old: Known | None, new: Known) -> Known:
     vector = new.vector
     if len(new.bad) == len(new.row):  # nothing could be read, so the width is not known
         vector = np.zeros((len(new.row), old.vector.shape[1]), np.float32)
-    elif len(old.bad) == len(old.row):
-        old = old._replace(vector=np.zeros((len(old.row), vector.shape[1]), np.float32))
     row = np.concatenate([old.row, new.row])
     order = np.argsort(row, kind="stable")
-    return Known(row[order], np.concatenate([old.vector, vector])[order], {**old.bad, **new.bad})
+    return Known(row[order], np.concatenate([old.vector, vector])[order], new.bad)
+
+
+def _readable(known: Known) -> Known:
+    """Returns it without the rows that could not be read."""
+    keep = ~np.isin(known.row, list(known.bad))
+    return Known(known.row[keep], known.vector[keep], {})

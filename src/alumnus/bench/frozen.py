@@ -70,7 +70,12 @@ def classification(
             "linear/top1": mean_of(probe.accuracy.right, tested),
             "knn/top1": mean_of(near.right, tested),
         },
-        counts={"num_train": len(train), "num_test": len(test), "num_classes": len(np.unique(train_label))},
+        counts={
+            "num_train": len(train),
+            "num_test": len(test),
+            "num_classes": len(np.unique(train_label)),
+            "num_bad": len(found.rows) - len(rows),
+        },
         details={"decay": probe.fit.decay, "converged": probe.fit.converged},
     )
 
@@ -112,6 +117,7 @@ def retrieval(
             "num_index": len(index),
             "num_classes": len(np.unique(found.label[asked])),
             "num_without_relevant": int((seen.relevant == 0).sum()),
+            "num_bad": len(found.rows) - len(rows),
         },
     )
 

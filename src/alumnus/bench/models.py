@@ -168,20 +168,20 @@ def _from_values(values: Mapping[str, Any]) -> Entry:
         source = str(source)
     if source == PIXELS:
         _only(values, "model", "name")
-        return Entry(name or PIXELS)
+        return Entry(_own_name(source, name) or PIXELS)
     if isinstance(source, str) and source.startswith(UNTRAINED):
         inner = source.removeprefix(UNTRAINED)
         spec = _spec({**values, "model": inner, "weights": "random", "name": name})
-        return Entry(name or f"untrained-{_name_of(spec)}", spec=spec)
+        return Entry(spec.name or f"untrained-{_name_of(spec)}", spec=spec)
     if isinstance(source, str) and not source.startswith(PREFIXES):
         folder = _student_folder(source)
         _only(values, "model", "name")
-        return Entry(name or _name_of_folder(folder), folder=folder)
+        return Entry(_own_name(source, name) or _name_of_folder(folder), folder=folder)
     spec = _spec(values)
     if spec.source.startswith("alumnus:") and set(values) <= {"model", "name"}:
         folder = _student_folder(spec.source.removeprefix("alumnus:"))  # the whole of it, its embedding too
-        return Entry(name or _name_of_folder(folder), folder=folder)
-    return Entry(name or _name_of(spec), spec=spec)
+        return Entry(spec.name or _name_of_folder(folder), folder=folder)
+    return Entry(_name_of(spec), spec=spec)
 
 
 def _spec(values: Mapping[str, Any]) -> TeacherSpec:
@@ -191,6 +191,11 @@ def _spec(values: Mapping[str, Any]) -> TeacherSpec:
         raise ConfigError(
             f"the model {values.get('model')!r} is wrong:\n{explain(error, TeacherSpec)}"
         ) from error
+
+
+def _own_name(source: str, name: object) -> str | None:
+    """Returns the name that was given to what is no teacher, if any: of a teacher's letters, for cells lie in a folder of that name."""
+    return _spec({"model": source, "name": name}).name
 
 
 def _sized(spec: TeacherSpec, size: int | None) -> TeacherSpec:

@@ -25,6 +25,7 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "workers": {"type": int},
     "device": {},
     "resamples": {"type": int},
+    "max-bad-fraction": {"type": float},
     "plan": {"action": "store_const", "const": True},
 }
 

@@ -130,6 +130,16 @@ def read_cells(
     return {key: cell for key, cell in found.items() if cell is not None}
 
 
+def is_kept(job: Job, out: Path) -> bool:
+    """Whether a good cell of the same model and protocol is there, which an error must not replace: its data may be away for a moment."""
+    cell = read_cell(job.key.path(out))
+    return (
+        cell is not None
+        and cell.error is None
+        and all(cell.fingerprints.get(name) == job.fingerprints[name] for name in ("model", "protocol"))
+    )
+
+
 def side_of(task: Task, suite_size: int | None) -> int | None:
     """Returns the side in px for models that have none of their own."""
     return task.input_size or suite_size
@@ -148,7 +158,7 @@ def _plan_task(
     speeds: _Speeds,
 ) -> TaskPlan:
     protocol = protocol_of(task, budget)
-    data = "" if isinstance(found, Exception) else found.data.fingerprint
+    data = "" if isinstance(found, Exception) else found.state
     jobs, done, encode_s = list[Job](), list[Cell](), 0.0
     for name in zoo.entries:
         model = zoo.get(name, side_of(task, suite_size))
@@ -172,7 +182,7 @@ def _encode_s(found: TaskData, model: Model, store: FeatureStore, speeds: _Speed
     encode = model.encode(found.task.task)
     rows: Ids = found.rows
     if found.task.task not in DENSE:
-        rows = store.missing(model.mark(found.task.task), found.data, rows, size=model.size)
+        rows = store.missing(model.mark(found.task.task), found.state, rows, size=model.size)
     return len(rows) / speeds.of(model, encode)
 
 

@@ -4,7 +4,8 @@
     out/cells/TASK/MODEL/…    one JSON for each model, task, fraction and seed, see `cells`
     out/summary.json          all scores · summary.md · report.html
 
-Pictures of a task are read once for all models that need them. A cell that fails is recorded with its error and does not end the run.
+Pictures of a task are read once for all models that need them. A cell that fails is recorded with its error and does not end the run;
+one that is there and good is not replaced by an error.
 """
 
 from __future__ import annotations
@@ -26,21 +27,21 @@ import numpy as np
 from alumnus.bench import dense, frozen
 from alumnus.bench.cells import Cell, write_cell
 from alumnus.bench.compare import compare_models
-from alumnus.bench.features import FeatureStore
+from alumnus.bench.features import FeatureStore, Vectors
 from alumnus.bench.meter import Meter, metered, spoken
 from alumnus.bench.models import Given, Model, Zoo, read_models
 from alumnus.bench.outcome import Outcome
 from alumnus.bench.page import write_page
-from alumnus.bench.plan import Job, TaskPlan, make_plan, read_cells, side_of
-from alumnus.bench.sharing import cells_of_all, refuse_strangers, share
+from alumnus.bench.plan import Job, TaskPlan, is_kept, make_plan, read_cells, side_of
+from alumnus.bench.sharing import cells_of_all, one_state, refuse_strangers, share
 from alumnus.bench.suite import DENSE, Budget, Suite, choose_tasks, load_suite, parse_suite, pick_budget
-from alumnus.bench.summary import Summary, summarise, write_summary
-from alumnus.bench.tasks import Opener, TaskData, check_sources
+from alumnus.bench.summary import Summary, left_out, summarise, write_summary
+from alumnus.bench.tasks import Opener, TaskData, check_readable, check_sources
 from alumnus.data.names import printable
 from alumnus.distributed import alone, decided, is_main, joined, main_first, wait, world_size
-from alumnus.errors import AlumnusError, ConfigError, RunError, nearest
-from alumnus.evaluation.arrays import Floats, Ids
+from alumnus.errors import ConfigError, RunError, nearest
 from alumnus.evaluation.compare import RESAMPLES
+from alumnus.evaluation.vectors import words_of
 from alumnus.log import console, progress
 from alumnus.packages import cache_dir
 from alumnus.training.build import pick_device
@@ -67,6 +68,7 @@ def bench(
     workers: int = 2,
     device: str = "auto",
     resamples: int = RESAMPLES,
+    max_bad_fraction: float = 0.05,
     plan: bool = False,
 ) -> Summary:
     """Returns the scores of all models on all tasks.
@@ -87,6 +89,7 @@ def bench(
         batch_size, workers: of the reading.
         device: auto, cpu or cuda.
         resamples: of the intervals.
+        max_bad_fraction: more unreadable images than this part of those that a task learns from, scores, or searches fail its cells.
         plan: only say what would be done.
 
     Raises:
@@ -94,7 +97,7 @@ def bench(
         RunError: some cells failed; everything else was measured and written.
     """
     chosen, limits = _settle(suite, tasks, budget, size)
-    _check_grid(fractions, seeds)
+    _check_grid(fractions, seeds, max_bad_fraction)
     check_sources(chosen.tasks)
     entries = read_models(models)
     _check_compare(compare, [entry.name for entry in entries])
@@ -108,6 +111,7 @@ def bench(
                 zoo.get(name, side)  # what cannot be loaded is told before anything is measured
         opened = _open(chosen, limits)
     refuse_strangers(opened)
+    opened = one_state(opened)
     learns = any(task.task != "retrieval" for task in chosen.tasks)
     fractions = sorted(set(fractions)) if learns else [1.0]  # retrieval uses no labels, so one table says all
     read = partial(read_cells, chosen, list(zoo.entries), fractions, seeds, limits, out)
@@ -119,12 +123,24 @@ def bench(
     if not plan:
         own = sum(len(share(task.jobs)) for task in todo)
         with metered(own, sum(task.seconds for task in todo) / world_size()) as meter:
-            runner = _Runner(chosen, zoo, store, limits, out, batch_size, workers, str(on), resamples, meter)
+            runner = _Runner(
+                chosen,
+                zoo,
+                store,
+                limits,
+                out,
+                batch_size,
+                workers,
+                str(on),
+                resamples,
+                max_bad_fraction,
+                meter,
+            )
             for task in todo:
                 made += runner.run(task)
         wait()  # for the cells of the others
         if world_size() > 1:
-            made = cells_of_all(read(), todo, out)
+            made = cells_of_all(read(), made, todo, out)
     whole = [*(cell for task in todo for cell in task.done), *made]
     return _finish(chosen, list(zoo.entries), whole, out, compare, fractions, resamples, wanted=not plan)
 
@@ -143,11 +159,12 @@ class _Runner:
         workers: int,
         device: str,
         resamples: int,
+        max_bad_fraction: float,
         meter: Meter,
     ) -> None:
         self.suite, self.zoo, self.store, self.budget, self.out = suite, zoo, store, budget, out
         self.batch_size, self.workers, self.device, self.resamples = batch_size, workers, device, resamples
-        self.meter, self.versions = meter, _versions()
+        self.max_bad_fraction, self.meter, self.versions = max_bad_fraction, meter, _versions()
 
     def run(self, plan: TaskPlan) -> Iterator[Cell]:
         """Yields the cells that were to be made, each when it is written."""
@@ -167,7 +184,12 @@ class _Runner:
         self.meter.say(f"{plan.task.name}: encode")
         encodes = {marks[name]: model.encode(kind) for name, model in models.items()}  # equal models run once
         vectors = self.store.vectors(
-            encodes, found.data, rows, batch_size=self.batch_size, workers=self.workers
+            encodes,
+            found.data,
+            rows,
+            state=found.state,
+            batch_size=self.batch_size,
+            workers=self.workers,
         )
         self.meter.spent(plan.encode_s)
         for job in share(plan.jobs):
@@ -175,10 +197,12 @@ class _Runner:
             if seen.error is not None:
                 yield self._failed(plan, job, seen.error)
                 continue
-            good = ~np.isin(rows, list(seen.bad))
-            yield self._attempt(plan, job, partial(self._score, found, rows[good], seen.vector[good], job))
+            yield self._attempt(plan, job, partial(self._score, found, seen, job))
 
-    def _score(self, found: TaskData, rows: Ids, vectors: Floats, job: Job) -> Outcome:
+    def _score(self, found: TaskData, seen: Vectors, job: Job) -> Outcome:
+        check_readable(found, seen.bad, self.max_bad_fraction)
+        good = ~np.isin(found.rows, list(seen.bad))
+        rows, vectors = found.rows[good], seen.vector[good]
         fraction, seed = job.key.fraction, job.key.seed
         if fraction is None or seed is None:
             return frozen.retrieval(found, rows, vectors, resamples=self.resamples, device=self.device)
@@ -201,6 +225,7 @@ class _Runner:
                         batch_size=self.batch_size,
                         workers=self.workers,
                         device=self.device,
+                        max_bad_fraction=self.max_bad_fraction,
                     )
             except Exception as error:
                 yield from (self._failed(plan, job, error) for job in jobs)
@@ -238,10 +263,13 @@ class _Runner:
         return cell
 
     def _failed(self, plan: TaskPlan, job: Job, error: Exception, seconds: float = 0.0) -> Cell:
-        said = str(error) if isinstance(error, AlumnusError) else f"{type(error).__name__}: {error}"
+        said, kept = words_of(error), ""
         cell = Cell(**self._common(plan, job, seconds), error=said)
-        write_cell(cell, {}, self.out)
-        console.print(f"failed: {job.key}: {said}", markup=False)
+        if is_kept(job, self.out):
+            kept = "; its scores of before stay in the folder"
+        else:
+            write_cell(cell, {}, self.out)
+        console.print(f"failed: {job.key}: {said}{kept}", markup=False)
         self.meter.cell_done(job.seconds)
         return cell
 
@@ -276,7 +304,7 @@ def _read_suite(given: str | Path | Mapping[str, object]) -> Suite:
     return parse_suite(given) if isinstance(given, Mapping) else load_suite(given)
 
 
-def _check_grid(fractions: Sequence[float], seeds: int) -> None:
+def _check_grid(fractions: Sequence[float], seeds: int, max_bad_fraction: float) -> None:
     wrong = [fraction for fraction in fractions if not 0 < fraction <= 1]
     if wrong or not fractions:
         raise ConfigError(
@@ -284,6 +312,8 @@ def _check_grid(fractions: Sequence[float], seeds: int) -> None:
         )
     if seeds < 1:
         raise ConfigError(f"seeds={seeds} must be at least 1")
+    if not 0 <= max_bad_fraction <= 1:
+        raise ConfigError(f"max_bad_fraction is {max_bad_fraction}; it must lie in [0, 1]")
 
 
 def _check_compare(compare: Sequence[str], names: Sequence[str]) -> None:
@@ -353,15 +383,16 @@ def _finish(
     summary = summarise(suite, models, cells, out, fractions=fractions, resamples=resamples)
     if not wanted:
         return summary
+    _write(summary, out)  # before the comparison, which may fail
     if compare:
         found = compare_models(
             suite, cells, compare[0], compare[1], out, fractions=fractions, resamples=resamples
         )
         summary = replace(summary, comparison=found)
-    if is_main():
-        write_summary(summary, out)
-        write_page(summary, out)
+        _write(summary, out)
     wait()
+    if summary.unreadable:
+        console.print(f"{left_out(summary)} `alumnus data check` names them", markup=False)
     failed = [cell for cell in cells if cell.error is not None]
     if failed:
         listed = [f"  {cell.key}: {cell.error}" for cell in failed[:FAILURES_SHOWN]]
@@ -371,6 +402,12 @@ def _finish(
             f"these again:\n" + "\n".join(listed) + more
         )
     return summary
+
+
+def _write(summary: Summary, out: Path) -> None:
+    if is_main():
+        write_summary(summary, out)
+        write_page(summary, out)
 
 
 def _versions() -> dict[str, str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from alumnus.bench.cells import Cell, Key
@@ -36,15 +38,32 @@ def refuse_strangers(opened: Mapping[str, TaskData | Exception]) -> None:
             )
 
 
-def cells_of_all(found: Mapping[Key, Cell], plans: Sequence[TaskPlan], out: Path) -> list[Cell]:
+def one_state(opened: Mapping[str, TaskData | Exception]) -> dict[str, TaskData | Exception]:
+    """Returns the tasks' data with a state that is one for all processes, where machines have copies with times of their own."""
+    states = {name: each.state for name, each in opened.items() if isinstance(each, TaskData)}
+    everywhere = gathered([states])
+    return {
+        name: replace(each, state=_joined({seen[name] for seen in everywhere}))
+        if isinstance(each, TaskData)
+        else each
+        for name, each in opened.items()
+    }
+
+
+def cells_of_all(
+    found: Mapping[Key, Cell], made: Sequence[Cell], plans: Sequence[TaskPlan], out: Path
+) -> list[Cell]:
     """Returns the cells that all processes made, as one would have made them one after another.
 
     Args:
-        found: what is in the folder now.
+        found: what is in the folder now; not every cell that failed, see `plan.is_kept`.
+        made: this process's.
 
     Raises:
         RunError: some are not there.
     """
+    failed = [Cell(**each) for each in gathered([asdict(cell) for cell in made if cell.error is not None])]
+    found = {**found, **{cell.key: cell for cell in failed}}
     keys = [job.key for plan in plans for job in plan.jobs]
     lacking = [key for key in keys if key not in found]
     if lacking:
@@ -53,3 +72,9 @@ def cells_of_all(found: Mapping[Key, Cell], plans: Sequence[TaskPlan], out: Path
             "folder there (a shared file system)"
         )
     return [found[key] for key in keys]
+
+
+def _joined(states: Set[str]) -> str:
+    if len(states) == 1:
+        return next(iter(states))
+    return hashlib.sha256("\n".join(sorted(states)).encode()).hexdigest()

@@ -51,11 +51,12 @@ class Options(_Frozen):
     train: Names | None = Field(default=None, description="splits to learn from; train by default")
     test: Names | None = Field(
         default=None,
-        description="splits to be scored, in retrieval the queries; test by default, or query if there is one",
+        description="splits to be scored, in retrieval the queries; test by default, in retrieval query too",
     )
     index: Names | None = Field(
         default=None,
-        description="splits that answer in retrieval; index if there is one, else the queries themselves",
+        description="splits that answer in retrieval; index and test by default; where `test` is given, index if there is one, else the "
+        "queries themselves",
     )
     domains: Names | None = Field(default=None, description="domains of the data; all by default")
     train_images: int | None = Field(default=None, ge=2, description="at most; the budget's by default")
@@ -134,7 +135,7 @@ BUDGETS: Mapping[str, Budget] = {
 # Of how a kind of task is scored: another one makes its cells again.
 VERSIONS: Mapping[Kind, int] = {
     "classification": 2,  # chooses no decay on a few large classes
-    "retrieval": 1,
+    "retrieval": 2,  # test beside query and index
     "detection": 1,
     "segmentation": 1,
     "depth": 1,

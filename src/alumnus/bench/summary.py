@@ -10,7 +10,7 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +91,7 @@ class Summary:
     boards: tuple[Board, ...]  # the headline first, then by rising fraction
     failed: Mapping[str, str]  # cell -> error
     comparison: Comparison | None = None
+    unreadable: Mapping[str, int] = field(default_factory=dict)  # task -> images that its scores are without
 
     @property
     def headline(self) -> Board:
@@ -127,6 +128,7 @@ def summarise(
             for cell in sorted(cells, key=lambda cell: str(cell.key))
             if cell.error is not None
         },
+        unreadable=_unreadable(suite, good),
     )
 
 
@@ -145,6 +147,7 @@ def to_json(summary: Summary) -> dict[str, object]:
         "models": list(summary.models),
         "boards": [_board_json(board) for board in summary.boards],
         "failed": dict(summary.failed),
+        "unreadable": dict(summary.unreadable),
         "comparison": None if summary.comparison is None else _comparison_json(summary.comparison),
     }
 
@@ -203,10 +206,18 @@ def to_markdown(summary: Summary) -> str:
     if comparison is not None:
         parts += [f"## {markdown(comparison.one)} against {markdown(comparison.other)}\n"]
         parts += [_round_markdown(comparison, place) for place in comparison.rounds]
+    if summary.unreadable:
+        parts.append(f"{markdown(left_out(summary))}\n")
     if summary.failed:
         lines = "".join(f"- {markdown(cell)}: {markdown(error)}\n" for cell, error in summary.failed.items())
         parts.append(f"## Failed\n\n{lines}")
     return "\n".join(parts)
+
+
+def left_out(summary: Summary) -> str:
+    """Returns in words how many images could not be read, of the tasks that have such."""
+    counts = ", ".join(f"{count:,} of {task}" for task, count in summary.unreadable.items())
+    return f"Images that could not be read, and are left out: {counts}."
 
 
 def mean_rows(board: Board) -> list[tuple[str, Mapping[str, float]]]:
@@ -214,6 +225,15 @@ def mean_rows(board: Board) -> list[tuple[str, Mapping[str, float]]]:
     several = [(name, means) for name, means in board.categories.items()] if len(board.categories) > 1 else []
     left_out = "" if board.shared == len(board.rows) else f" ({board.shared} of {len(board.rows)} tasks)"
     return [*several, (f"all tasks{left_out}", board.overall)]
+
+
+def _unreadable(suite: Suite, cells: Sequence[Cell]) -> dict[str, int]:
+    """Returns task -> most images that a cell of it is without, of the tasks that have such."""
+    most = {
+        task.name: max((cell.counts.get("num_bad", 0) for cell in cells if cell.task == task.name), default=0)
+        for task in suite.tasks
+    }
+    return {task: count for task, count in most.items() if count}
 
 
 def _entry(runs: Sequence[Cell], out: Path, resamples: int) -> Entry:
@@ -340,6 +360,7 @@ def _comparison_json(comparison: Comparison) -> dict[str, object]:
                 "losses": place.losses,
                 "p_value": place.p_value,
                 "missing": list(place.missing),
+                "not_comparable": list(place.not_comparable),
                 "tasks": [
                     {
                         "task": match.task,

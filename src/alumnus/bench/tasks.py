@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,8 @@ from alumnus import datasets
 from alumnus.bench.suite import DENSE, Budget, Task
 from alumnus.data.dataset import Dataset, open_dataset
 from alumnus.data.fractions import label_fraction
+from alumnus.data.locator import container_of
+from alumnus.data.quarantine import Quarantine
 from alumnus.errors import ConfigError, DataError, nearest
 from alumnus.evaluation.arrays import Ids
 
@@ -28,6 +32,7 @@ class TaskData:
     test: Ids  # the queries
     index: Ids  # in retrieval, what answers
     label: Ids  # (all rows) one number for each class of each domain, -1 where there is none
+    state: str = ""  # of the files, see `state_of`
 
     @property
     def rows(self) -> Ids:
@@ -40,7 +45,7 @@ class Opener:
 
     def __init__(self) -> None:
         """Opens nothing yet."""
-        self._opened: dict[tuple[object, ...], Dataset] = {}
+        self._opened: dict[tuple[object, ...], tuple[Dataset, str]] = {}
 
     def open(self, task: Task, budget: Budget) -> TaskData:
         """Returns a task's data; a known data set is fetched and drawn the first time.
@@ -51,11 +56,10 @@ class Opener:
         """
         key = (task.data, task.size, task.options.limit_per_class)
         if key not in self._opened:
-            self._opened[key] = open_dataset([_located(name, task) for name in task.data])
-            _ = self._opened[
-                key
-            ].fingerprint  # reads the size of every file, so that what is missing shows now
-        return chosen(task, self._opened[key], budget)
+            data = open_dataset([_located(name, task) for name in task.data])
+            self._opened[key] = data, state_of(data)
+        data, state = self._opened[key]
+        return replace(chosen(task, data, budget), state=state)
 
 
 def check_sources(tasks: Sequence[Task]) -> None:
@@ -71,6 +75,45 @@ def check_sources(tasks: Sequence[Task]) -> None:
             )
 
 
+def state_of(data: Dataset) -> str:
+    """Returns a hash of a data set's fingerprint and of when each of its files was changed, pictures, masks and depth maps.
+
+    So a file of other content and the same size is another state, and so is a copy with other times. It reads no file: it asks the file
+    system about each once more than the fingerprint does, and about a tar or Arrow file once for all its pictures.
+    """
+    digest, containers = hashlib.sha256(data.fingerprint.encode()), dict[str, int]()
+    for column in (data.paths, data.masks, data.depths):
+        for path in column or ():
+            if path is None:
+                continue
+            file = container_of(path)
+            if file == path:
+                changed = _changed_ns(path)
+            elif file in containers:
+                changed = containers[file]
+            else:
+                changed = containers[file] = _changed_ns(file)
+            digest.update(b"%d\n" % changed)
+    return digest.hexdigest()
+
+
+def check_readable(found: TaskData, bad: Mapping[int, str], max_bad_fraction: float) -> None:
+    """Refuses a task of which too many images could not be read: of those that are learnt from, that are scored, or that answer.
+
+    Each part by itself, for a small test part could be lost as a whole within the limit of all.
+
+    Args:
+        bad: row -> reason.
+
+    Raises:
+        TooManyBadImages: names the last.
+    """
+    for part in (found.train, found.test, found.index):
+        quarantine = Quarantine(None, total=len(part), max_bad_fraction=max_bad_fraction)
+        for row in part[np.isin(part, list(bad))].tolist():
+            quarantine.add(found.data.file_names[row], bad[row])
+
+
 def chosen(task: Task, data: Dataset, budget: Budget) -> TaskData:
     """Returns the rows that a task uses.
 
@@ -82,8 +125,7 @@ def chosen(task: Task, data: Dataset, budget: Budget) -> TaskData:
     options = task.options
     none = np.empty(0, np.int64)
     if task.task == "retrieval":
-        asking = options.test or (("query",) if "query" in data.split[allowed] else ("test",))
-        answering = options.index or (("index",) if "index" in data.split[allowed] else asking)
+        asking, answering = _asking_and_answering(task, data.split[allowed])
         test = _rows(task, data, allowed, asking)
         index = _rows(task, data, allowed, answering)
         test = test[label[test] >= 0]
@@ -119,6 +161,14 @@ def _located(name: str, task: Task) -> str | Path:
     return datasets.get(name, size=task.size, limit_per_class=task.options.limit_per_class)
 
 
+def _changed_ns(path: str) -> int:
+    """Returns when a file was changed, -1 if it is not there."""
+    try:
+        return os.stat(path).st_mtime_ns
+    except (OSError, ValueError):  # the second for a name that no file can have
+        return -1
+
+
 def _in_domains(task: Task, data: Dataset) -> Ids:
     if task.options.domains is None:
         return np.arange(len(data))
@@ -129,6 +179,17 @@ def _in_domains(task: Task, data: Dataset) -> Ids:
             )
     wanted = [data.domains.index(name) for name in task.options.domains]
     return np.flatnonzero(np.isin(data.domain, wanted))
+
+
+def _asking_and_answering(task: Task, split: np.ndarray) -> tuple[Sequence[str], Sequence[str]]:
+    """Returns the splits of the queries and of what they search: of UnED's form `query` and `test` in `index` and `test`."""
+    asking, answering = task.options.test, task.options.index
+    if answering is None:
+        searched = ("index", "test") if asking is None else ("index",)  # those asked for search themselves
+        answering = tuple(name for name in searched if name in split)
+    if asking is None:
+        asking = tuple(name for name in ("query", "test") if name in split) or ("test",)
+    return asking, answering or asking
 
 
 def _rows(task: Task, data: Dataset, allowed: Ids, splits: Sequence[str]) -> Ids:

@@ -50,19 +50,38 @@ def encode_paths(
         ConfigError: two models of one name.
         NonFiniteError: a model gives NaN or infinity; names it and the image.
     """
+    found = try_paths(models, paths, batch_size=batch_size, workers=workers, label=label, together=together)
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+def try_paths(
+    models: Sequence[Encode],
+    paths: Sequence[str],
+    *,
+    batch_size: int = 64,
+    workers: int = 2,
+    label: str = "encode",
+    together: bool = False,
+) -> Vectors | Exception:
+    """Returns what `encode_paths` does, or what a model raised, of several processes in all of them: they can go on in step.
+
+    What is raised here came to this process alone, while they told one another what they have; it must not go on without the others.
+    """
     check_names([model.name for model in models])
     sharing = (rank(), world_size()) if together else (0, 1)
     vectors, unreadable = dict[str, Floats](), dict[int, str]()
     failure: Exception | None = None
     try:
         vectors, unreadable = _share(models, paths, sharing, batch_size, workers, label)
-    except (AlumnusError, RuntimeError, ValueError) as error:
+    except Exception as error:  # whatever it is, the other processes must hear of it, for they wait
         failure = error
-    said = gathered([] if failure is None else [str(failure)]) if together else []
+    said = gathered([] if failure is None else [words_of(failure)]) if together else []
     if failure is not None:
-        raise failure
+        return failure
     if said:
-        raise RunError(said[0])  # in another process
+        return RunError(said[0])  # in another process
     if together:
         vectors, unreadable = _of_all(models, vectors, unreadable, num_images=len(paths), chunk=batch_size)
     for model in models:
@@ -155,6 +174,11 @@ def check_names(names: Sequence[str]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ConfigError(f"two models are named {twice[0]!r}; give each a name of its own")
+
+
+def words_of(error: Exception) -> str:
+    """Returns an error's message, with its type unless it was said on purpose."""
+    return str(error) if isinstance(error, AlumnusError) else f"{type(error).__name__}: {error}"
 
 
 def _check_finite(part: Floats, name: str, paths: Sequence[str]) -> None:
