@@ -36,7 +36,8 @@ The top of each file in `src/alumnus/datasets/` tells how its labels and splits 
 
 **Kind** says what a claim on a set may be about: *photo*, *drawn* or *rendered*. Pictures called spare are copies of others and neither
 trained on nor scored. In *retrieval* the classes of the three parts differ; in *classification* they are the same, and styles, fonts,
-models or works are held out instead. Rendered sets follow from their seed.
+models or works are held out instead; the held-out parts of `flags_styles` and `emoji_groups` hold nothing that `flags` and `emoji` train
+on, so that they may test a student of those. Rendered sets follow from their seed.
 
 **Two baselines** stand beside each task, at all of the labels: a network of random weights (MobileNetV2) and the picture as 8x8 pixels.
 What is not above them was not learnt. Scores: classification top-1 of a linear probe, retrieval R@1 in the set itself, detection AP,

@@ -247,6 +247,55 @@ def test_bad_images_are_listed_and_in_the_test_part_count_as_wrong(
         predict(tmp_path / "out", tmp_path / "bad", tmp_path / "labels.csv", workers=0)
 
 
+@pytest.mark.parametrize(("method", "settings"), [("linear", {}), ("prototype", {}), ("finetune", FAST)])
+def test_a_class_without_a_readable_image_is_left_out_and_told(
+    student: Path, discs: Path, tmp_path: Path, method: str, settings: dict[str, int]
+) -> None:
+    """Its test images are not scored as wrong."""
+    data = shutil.copytree(discs, tmp_path / "data")
+    for path in (data / "train" / "red").iterdir():
+        path.write_bytes(b"no image")
+    about = adapt(
+        student,
+        data=data,
+        out=tmp_path / "out",
+        method=method,  # type: ignore[arg-type]
+        workers=0,
+        max_bad_fraction=0.2,
+        **settings,  # type: ignore[arg-type]
+    ).about
+    assert about.num_test == 10
+    assert "2 of 12 test images" in about.note
+    assert "(red)" in about.note
+    assert {row["true"] for row in _table(tmp_path / "out" / TEST)} == set(about.classes) - {"red"}
+
+
+@pytest.mark.parametrize(("method", "settings"), [("linear", {}), ("finetune", FAST)])
+def test_too_many_bad_test_images_cost_the_scores_not_the_model(
+    student: Path, discs: Path, tmp_path: Path, method: str, settings: dict[str, int]
+) -> None:
+    """What was trained is written, all bad images are listed, and the note says why there is no score."""
+    data = shutil.copytree(discs, tmp_path / "data")
+    for path in sorted((data / "test").glob("*/*.png"))[:4]:
+        path.write_bytes(b"no image")
+    adapted = adapt(student, data=data, out=tmp_path / "out", method=method, workers=0, **settings)  # type: ignore[arg-type]
+    assert isinstance(adapted, AdaptedClassifier)
+    assert adapted.about.scores == {}
+    assert "not scored: " in adapted.about.note
+    assert "max_bad_fraction=0.05" in adapted.about.note
+    assert adapted.about.num_bad == len((tmp_path / "out" / QUARANTINE).read_text().splitlines()) == 4
+    assert adapted.predict([next((data / "train" / "red").iterdir())], workers=0).label[0] is not None
+
+
+def test_bad_images_are_counted_alike_by_every_method(student: Path, discs: Path, tmp_path: Path) -> None:
+    """One of 18 to learn from is more than 5 %, of all 30 it is not."""
+    data = shutil.copytree(discs, tmp_path / "data")
+    next((data / "train" / "red").iterdir()).write_bytes(b"no image")
+    for method, settings in (("linear", {}), ("prototype", {}), ("finetune", FAST)):
+        about = adapt(student, data=data, out=tmp_path / method, method=method, workers=0, **settings).about  # type: ignore[arg-type]
+        assert about.num_bad == 1
+
+
 def test_parquet_holds_all_probabilities(student: Path, discs: Path, tmp_path: Path) -> None:
     """A column of lists, in the order of the classes."""
     adapted = adapt(student, data=discs, out=tmp_path / "out", workers=0)
@@ -463,6 +512,22 @@ def test_results_stay_in_their_folder(dense_student: Path, scenes: Path, tmp_pat
     with pytest.raises(DataError):
         predict(out, tmp_path / "deep" / "list.csv", tmp_path / "maps", workers=0)
     assert not (tmp_path / "a.png.png").exists()
+
+
+def test_an_unknown_class_in_a_test_mask_costs_the_score_not_the_model(
+    student: Path, scenes: Path, tmp_path: Path
+) -> None:
+    """The classes have names here, so index 5 has none."""
+    folder = shutil.copytree(scenes, tmp_path / "set")
+    data = open_dataset(folder)
+    assert data.masks is not None
+    last = data.masks[int(np.flatnonzero(data.split == "test")[0])]
+    assert last is not None
+    Image.fromarray(np.full(np.asarray(Image.open(last)).shape, 5, np.uint8)).save(last)
+    adapted = adapt(student, data=folder, out=tmp_path / "out", task="segmentation", steps=2, workers=0)
+    assert adapted.about.scores == {}
+    assert "has the class 5" in adapted.about.note
+    assert isinstance(load_adapted(tmp_path / "out"), AdaptedDense)
 
 
 def test_a_class_that_only_test_masks_have_is_missed(student: Path, scenes: Path, tmp_path: Path) -> None:

@@ -176,6 +176,7 @@ def test_unreadable_images_are_skipped_up_to_a_share(
     assert list(predicted.bad) == [0]
     with pytest.raises(TooManyBadImages):
         finetune(student, spoilt(2), **settings)  # type: ignore[arg-type]
+    assert len(finetune(student, spoilt(2), total=40, **settings).bad) == 2  # type: ignore[arg-type]
 
 
 def test_a_head_set_from_a_classifier_of_raw_summaries_says_the_same(student: Student) -> None:

@@ -108,6 +108,29 @@ def test_sources_with_and_without_a_column_are_joined(folder: Path, tmp_path: Pa
         open_dataset([tmp_path / "plain", folder])
 
 
+def test_objects_may_be_a_list_of_structs(tmp_path: Path) -> None:
+    """One struct an object; an empty list says that there is none."""
+    cells: list[object] = [
+        [{"bbox": [0, 1, 2, 3], "category": "cat"}, {"bbox": [1, 1, 1, 1], "category": "ant"}],
+        [],
+        None,
+    ]
+    rows = "".join(
+        json.dumps({"file_name": f"{i}.png", "objects": cell}) + "\n" for i, cell in enumerate(cells)
+    )
+    (tmp_path / "metadata.jsonl").write_text(rows)
+    (tmp_path / "0.png").write_bytes(picture(1))
+    data = open_dataset(tmp_path)
+    assert data.objects is not None
+    first, second, third = data.objects
+    assert first is not None
+    assert second is not None
+    assert third is None
+    assert first.boxes.tolist() == [[0, 1, 2, 3], [1, 1, 1, 1]]
+    assert [data.object_classes[label] for label in first.labels] == ["cat", "ant"]
+    assert len(second.labels) == 0
+
+
 @pytest.mark.parametrize("change", ["text", "objects", "mask", "depth", "classes"])
 def test_each_column_enters_the_fingerprint(folder: Path, change: str) -> None:
     """So a cache of another state is not used."""
@@ -155,6 +178,8 @@ def test_the_fingerprint_without_them_is_what_it_was(tmp_path: Path) -> None:
         ({"objects": {"bbox": [[0, 0, 1, 1]], "categories": []}}, "1 boxes but 0 categories"),
         ({"objects": {"bbox": [[0, 0, 1, 1]], "categories": [None]}}, "None is no category"),
         ({"objects": [1]}, "no struct of bbox and categories"),
+        ({"objects": [{"bbox": [0, 0, 1, 1]}]}, "None is no category"),
+        ({"objects": [{"category": "a"}]}, "no struct of bbox and categories"),
         ({"objects": "{"}, "is no JSON"),
         ({"mask": "../m.png"}, "row 1, column mask: .* leaves the folder"),
         ({"depth": "/etc/d.png"}, "row 1, column depth: .* leaves the folder"),

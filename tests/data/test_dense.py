@@ -157,6 +157,35 @@ def test_depth_folders_and_palette_masks_of_voc(tmp_path: Path) -> None:
     assert rooms.depths == (str(tmp_path / "rooms" / "depth" / "a.png"),)
 
 
+def test_names_in_vocs_lists_may_hold_spaces(tmp_path: Path) -> None:
+    """One a line; empty lines say nothing."""
+    folder = _fill(tmp_path / "voc", "JPEGImages/a b.jpg", "JPEGImages/c.jpg", "SegmentationClass/a b.png")
+    (folder / "ImageSets" / "Segmentation").mkdir(parents=True)
+    (folder / "ImageSets" / "Segmentation" / "train.txt").write_text("a b\r\n\n c \n")
+    assert open_dataset(folder).file_names == ("JPEGImages/a b.jpg", "JPEGImages/c.jpg")
+
+
+def test_annotations_without_a_png_are_classes(tmp_path: Path) -> None:
+    """So are labels: words that a class may be called by."""
+    data = open_dataset(_fill(tmp_path, "images/1.jpg", "annotations/1.jpg", "labels/1.jpg"))
+    assert data.masks is None
+    assert data.classes == (("annotations", "images", "labels"),)
+
+
+@pytest.mark.parametrize("place", ["", "train/"])
+@pytest.mark.parametrize("kind", ["txt", "xml"])
+def test_boxes_that_are_not_read_are_refused(tmp_path: Path, place: str, kind: str) -> None:
+    """YOLO's and Pascal VOC's, with what to do instead; beside masks they are passed over."""
+    folder = _fill(tmp_path / "set", f"{place}images/a.jpg")
+    boxes = folder / f"{place}labels/deep/a.{kind}"
+    boxes.parent.mkdir(parents=True)
+    boxes.write_text("0 .5 .5 .1 .1")
+    with pytest.raises(DataError, match=rf"labels' holds \.{kind} files, which are not read.*COCO"):
+        open_dataset(folder)
+    assert open_dataset(folder / f"{place}images").file_names == ("a.jpg",)
+    assert open_dataset(_fill(folder, f"{place}masks/a.png")).masks is not None
+
+
 def test_folders_without_one_pair_are_refused(tmp_path: Path) -> None:
     """Rather than read as two classes."""
     with pytest.raises(DataError, match="1 images and 1 PNG files of masks or depth, but no two of one name"):

@@ -12,6 +12,7 @@ from alumnus.datasets import emoji, emoji_groups
 from alumnus.datasets.emojibase import PACKAGE as EMOJIBASE
 from alumnus.datasets.emojibase import Meaning, read_meanings
 from alumnus.datasets.known import Folders
+from alumnus.datasets.splits import class_split
 from alumnus.errors import DataError
 
 
@@ -98,6 +99,51 @@ def test_groups_are_classes_and_emoji_are_held_out(folders: Folders) -> None:
     assert {entry.label for entry in found} == {"animals and nature"}
     assert len(found) == 4
     assert len({entry.split for entry in found}) == 1
+
+
+def test_no_held_out_drawing_of_groups_is_one_that_emoji_trains_on(tmp_path: Path) -> None:
+    """Neither by its name, nor by that of its other sex, nor as the drawing that a set uses for two emoji."""
+    names = ["cook", "man-cook", "astronaut", "man-astronaut", "bus", "ninja", "banana"]
+    own = {name: class_split(name) for name in names}
+    assert own == {
+        "cook": "train",
+        "man-cook": "test",
+        "astronaut": "test",
+        "man-astronaut": "train",
+        "bus": "val",
+        "ninja": "test",
+        "banana": "test",
+    }
+    folders = _drawn_alike(tmp_path, names, drawn_as={"ninja": "cook"})
+    drawn = list(emoji.entries(folders, seed=0))
+    trained_on = {entry.picture for entry in drawn if own[entry.label] == "train"}
+    found = {entry.picture: entry.split for entry in emoji_groups.entries(folders, seed=0)}
+    assert all(found[picture] == "train" for picture in trained_on)
+    of = {entry.label: found.get(entry.picture) for entry in drawn}
+    assert of["man-cook"] == of["astronaut"] == "train"
+    assert (of["bus"], of["banana"]) == ("val", "test")
+
+
+def _drawn_alike(tmp_path: Path, names: Sequence[str], drawn_as: Mapping[str, str]) -> Folders:
+    """Two sets with all emoji, each in a drawing of its own, but for those that are drawn as another one; the others are empty."""
+    characters = {f"1f9{number:02x}": name for number, name in enumerate(names)}
+    rows = [
+        {"hexcode": code.upper(), "label": name, "tags": [], "group": 1} for code, name in characters.items()
+    ]
+    base = tmp_path / "base"
+    (base / "en").mkdir(parents=True)
+    (base / "en" / "data.json").write_text(json.dumps(rows))
+    folders = {EMOJIBASE.name: base}
+    for style in emoji.FAMILIES:
+        icons = {name: {"body": f"<path d='{drawn_as.get(name, name)} {style}'/>"} for name in names}
+        folder = tmp_path / style
+        folder.mkdir()
+        (folder / "icons.json").write_text(
+            json.dumps({"icons": icons if style in ("noto", "twemoji") else {}})
+        )
+        (folder / "chars.json").write_text(json.dumps(characters if style in ("noto", "twemoji") else {}))
+        folders[f"@iconify-json/{style}"] = folder
+    return folders
 
 
 def test_a_meaning_may_lack_keywords_and_group(folders: Folders) -> None:

@@ -11,7 +11,8 @@ import matplotlib
 import pytest
 
 from alumnus.datasets import cards, cards_decks, flags, flags_styles, glyphs_fonts
-from alumnus.datasets.known import Entry
+from alumnus.datasets.known import Entry, Folders
+from alumnus.datasets.splits import class_split
 from alumnus.datasets.truetype import AENIGMA
 
 FONT = Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"
@@ -42,21 +43,56 @@ def test_decks_of_one_family_are_on_one_side() -> None:
     assert not set(cards_decks.TRAIN) & set(cards_decks.VAL)
 
 
-def test_a_style_has_one_split(tmp_path: Path) -> None:
-    """And codes with fewer than two training pictures are left out."""
-    drawn = {"flag": ["de-4x3", "de-1x1"], "cif": ["fr"], "circle-flags": ["de", "fr"], "openmoji": ["de"]}
+def _flags(tmp_path: Path, drawn: dict[str, list[str]]) -> Folders:
+    """Icon sets that hold the named flags; openmoji's by `flag-CODE`."""
     folders = {}
     for package in flags.INFO.packages:
         style = package.name.removeprefix("@iconify-json/")
-        names = [name if style != "openmoji" else f"flag-{name}" for name in drawn.get(style, [])]
+        names = drawn.get(style, [])
         icons = {name: {"body": f"<path d='{name} {style}'/>"} for name in names}
+        characters = {
+            "-".join(f"{0x1F1E6 + ord(letter) - ord('a'):x}" for letter in name[-2:]): name
+            for name in names
+            if name.startswith("flag-")
+        }
         folders[package.name] = tmp_path / style
         folders[package.name].mkdir()
         (tmp_path / style / "icons.json").write_text(json.dumps({"icons": icons}))
-        (tmp_path / style / "chars.json").write_text(json.dumps({"1f1e9-1f1ea": "flag-de"}))
-    found = list(flags_styles.entries(folders, seed=0))
+        (tmp_path / style / "chars.json").write_text(json.dumps(characters))
+    return folders
+
+
+def test_a_style_has_one_split(tmp_path: Path) -> None:
+    """And codes with fewer than two training pictures are left out."""
+    drawn = {
+        "flag": ["ad-4x3", "ad-1x1"],
+        "cif": ["fr"],
+        "circle-flags": ["ad", "fr"],
+        "openmoji": ["flag-ad"],
+    }
+    found = list(flags_styles.entries(_flags(tmp_path, drawn), seed=0))
     assert _splits(found) == {"flag": {"train"}, "circle-flags": {"test"}, "openmoji": {"test"}}
-    assert {entry.label for entry in found} == {"de"}
+    assert {entry.label for entry in found} == {"ad"}
+
+
+def test_no_held_out_picture_is_one_that_flags_trains_on(tmp_path: Path) -> None:
+    """Training classes of `flags` are learnt here too, but neither validated nor tested on: there all their styles are training."""
+    codes = ["ad", "cn", "dz", "gb"]
+    assert [class_split(code) for code in codes] == ["test", "train", "val", "train"]
+    drawn = {
+        "flag": [f"{code}-{shape}" for code in codes for shape in ("4x3", "1x1")],
+        "circle-flags": codes,
+        "openmoji": [f"flag-{code}" for code in codes],
+        "twemoji": [f"flag-{code}" for code in codes],
+    }
+    folders = _flags(tmp_path, drawn)
+    found = list(flags_styles.entries(folders, seed=0))
+    held_out = [entry for entry in found if entry.split != "train"]
+    trained_on = {e.picture for e in flags.entries(folders, seed=0) if class_split(e.label) == "train"}
+    assert trained_on
+    assert not trained_on & {entry.picture for entry in held_out}
+    assert {entry.label for entry in held_out} == {"ad", "dz"}
+    assert {entry.label for entry in found if entry.split == "train"} == set(codes)
 
 
 def test_typefaces_whose_names_begin_alike_are_together(tmp_path: Path) -> None:

@@ -144,6 +144,7 @@ def _finetuned(
         device=device,
         workers=workers,
         max_bad_fraction=quarantine.max_bad_fraction,
+        total=quarantine.total,
         **given,
     )
     for row in found.bad:

@@ -92,6 +92,7 @@ def finetune(
     device: str = "cpu",
     workers: int = 2,
     max_bad_fraction: float = 0.05,
+    total: int | None = None,
 ) -> Finetuned:
     """Returns a copy of the student with a head, trained on labelled images; the student itself stays as it is.
 
@@ -108,6 +109,8 @@ def finetune(
         start: of the head: "probe", or "zero" to train an architecture from scratch (whose first features say nothing).
         views: crops and flips of the training images, functions of (seed, key of the image, view).
         seed: of what is held out, the batches, the views and dropout.
+        max_bad_fraction: more unreadable images than this part of `total` stop it.
+        total: images of the whole work, where there are others beside these; by default N.
 
     Raises:
         ConfigError: a number is out of its range.
@@ -121,7 +124,7 @@ def finetune(
         keep_freed_memory()
     where = torch.device(device)
     with torch.random.fork_rng([where] if where.type == "cuda" else []):  # nobody else's random numbers move
-        quarantine = Quarantine(None, total=len(train), max_bad_fraction=max_bad_fraction)
+        quarantine = Quarantine(None, total=total or len(train), max_bad_fraction=max_bad_fraction)
         split = _split(train, student.size, seed=seed, workers=workers, quarantine=quarantine)
         classifier = Classifier(student, num_classes).to(where).to(memory_format=torch.channels_last)
         if start == "probe":

@@ -1,6 +1,7 @@
 """`adapt`: a student and a labelled dataset make an adapted model folder.
 
 What is chosen is chosen on the training part. The test part is opened once, at the end, by the evaluators that everything is scored by.
+A fault found after the training costs the scores, never the model: it is written unscored, and `note` says why.
 """
 
 from __future__ import annotations
@@ -22,16 +23,19 @@ from alumnus.adaptation.choose import Chosen, choose
 from alumnus.adaptation.classify import learn
 from alumnus.adaptation.dense import check_dense, learn_dense, score_dense
 from alumnus.adaptation.use import Adapted, default_device, label_files, labels_csv, load_adapted
-from alumnus.data.dataset import open_dataset
+from alumnus.data.dataset import Dataset, open_dataset
+from alumnus.data.names import printable
 from alumnus.data.read import Quarantine
 from alumnus.datasets.known import Task
-from alumnus.errors import ConfigError
+from alumnus.errors import ConfigError, DataError, TooManyBadImages
 from alumnus.evaluation.accuracy import accuracy
 from alumnus.evaluation.compare import RESAMPLES, Interval
 from alumnus.log import console
 from alumnus.models.artifact import load_student, read_about, student_folder
 from alumnus.models.dense_heads import DenseHeadKind
 from alumnus.models.student import Student
+
+MOST_NAMED = 5  # classes in a message
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +50,8 @@ class _Result:
     held_out: float | None
     scores: Mapping[str, Interval]
     texts: Mapping[str, str]
+    num_test: int  # images that were to be scored
+    note: str  # what was not scored after the training, and why; "" if nothing
 
 
 def adapt(
@@ -97,7 +103,8 @@ def adapt(
 
     Raises:
         ConfigError: a setting is out of range or has no effect.
-        DataError: the data does not say what to learn, or too little of it can be read.
+        DataError: the data does not say what to learn, or too little of it can be read, before the training ends. Afterwards the
+            model is written, without scores.
         ArtifactError: there is no student, or `out` is something else.
     """
     folder, out = student_folder(model), Path(out)
@@ -139,11 +146,11 @@ def adapt(
         seed=seed,
         settings=result.settings,
         num_train=len(chosen.train),
-        num_test=len(chosen.test),
+        num_test=result.num_test,
         num_bad=quarantine.count,
         held_out=result.held_out,
         scores=result.scores,
-        note=chosen.note,
+        note="; ".join(filter(None, (chosen.note, result.note))),
         provenance={
             "student": read_about(folder)["provenance"] if start == "student" else None,
             "model": str(model),
@@ -153,6 +160,8 @@ def adapt(
             "versions": {name: importlib.metadata.version(name) for name in ("alumnus", "torch", "timm")},
         },
     )
+    if result.note:
+        console.print(result.note)
     listed = "".join(json.dumps(row) + "\n" for row in quarantine.rows)
     texts = {**result.texts, **({QUARANTINE: listed} if listed else {})}
     save_adapted(result.student, result.tensors, about, out, texts=texts, card=_card(about, out.name))
@@ -186,16 +195,18 @@ def _classifier(
         workers=workers,
     )
     classes = tuple(chosen.classes[label] for label in learned.classes)
-    scores, texts, test = dict[str, Interval](), dict[str, str](), chosen.test
+    test, note = _of_learnt_classes(chosen, quarantine)
+    scores, texts = dict[str, Interval](), dict[str, str]()
     if len(test):
         labels = label_files(learned.model, classes, test.paths, workers=workers)
-        for place, reason in labels.bad.items():
-            quarantine.add(test.file_names[place], reason)
+        too_many = _noted(labels.bad, test, quarantine)
+        note = "; ".join(filter(None, (note, too_many)))
         true = [chosen.classes[label] for label in test.label]
         number = {name: label for label, name in enumerate(chosen.classes)}
         predicted = np.array([-1 if word is None else number[word] for word in labels.label], np.int64)
-        score = accuracy(predicted, test.label, resamples=resamples, seed=seed)
-        scores = {"top1": score.top1, "per_class": score.per_class}
+        if not too_many:
+            score = accuracy(predicted, test.label, resamples=resamples, seed=seed)
+            scores = {"top1": score.top1, "per_class": score.per_class}
         texts = {TEST: labels_csv(labels, test.file_names, true)}
     return _Result(
         learned.model.student,
@@ -206,6 +217,8 @@ def _classifier(
         learned.held_out,
         scores,
         texts,
+        len(test),
+        note,
     )
 
 
@@ -234,16 +247,59 @@ def _dense(
         device=str(next(student.parameters()).device),
         workers=workers,
     )
-    for place, reason in learned.fitted.bad.items():
-        quarantine.add(chosen.train.file_names[place], reason)
-    scores = dict[str, Interval]()
-    if len(chosen.test):
-        scored = score_dense(learned, chosen, resamples=resamples)
-        scores = scored.scores
-        for place, reason in scored.bad.items():
-            quarantine.add(chosen.test.file_names[place], reason)
-    tensors = learned.fitted.head.state_dict()
-    return _Result(learned.student, learned.head, tensors, chosen.classes, learned.settings, None, scores, {})
+    note, scores = _noted(learned.fitted.bad, chosen.train, quarantine), dict[str, Interval]()
+    if len(chosen.test) and not note:
+        try:
+            scored = score_dense(learned, chosen, resamples=resamples)
+        except DataError as error:
+            note = f"not scored: {error}"
+        else:
+            note = _noted(scored.bad, chosen.test, quarantine)
+            scores = {} if note else scored.scores
+    return _Result(
+        learned.student,
+        learned.head,
+        learned.fitted.head.state_dict(),
+        chosen.classes,
+        learned.settings,
+        None,
+        scores,
+        {},
+        len(chosen.test),
+        note,
+    )
+
+
+def _noted(bad: Mapping[int, str], data: Dataset, quarantine: Quarantine) -> str:
+    """Puts unreadable images, place -> reason, into the quarantine; returns why nothing is scored if they are too many, else ""."""
+    why = ""
+    for place, reason in bad.items():
+        try:
+            quarantine.add(data.file_names[place], reason)
+        except TooManyBadImages as error:  # too late to stop: the model is trained
+            why = f"not scored: {error}"
+    return why
+
+
+def _of_learnt_classes(chosen: Chosen, quarantine: Quarantine) -> tuple[Dataset, str]:
+    """Returns the test images of classes of which some training image could be read, and what was left out.
+
+    Args:
+        quarantine: knows all training images that could not be read.
+    """
+    bad, test = {row["file_name"] for row in quarantine.rows}, chosen.test
+    names = chosen.train.file_names
+    read = [label for place, label in enumerate(chosen.train.label.tolist()) if names[place] not in bad]
+    lost = sorted(set(range(len(chosen.classes))) - set(read))
+    if not lost:
+        return test, ""
+    kept = test.rows(np.flatnonzero(~np.isin(test.label, lost)))
+    words = ", ".join(printable(chosen.classes[label]) for label in lost[:MOST_NAMED])
+    more = f" and {len(lost) - MOST_NAMED} more" if len(lost) > MOST_NAMED else ""
+    return kept, (
+        f"no image to learn from can be read of {len(lost)} classes ({words}{more}); "
+        f"{len(test) - len(kept)} of {len(test)} test images are of them, and not scored"
+    )
 
 
 def _first_weights(student: Student, start: Start, seed: int) -> Student:

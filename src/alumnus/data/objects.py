@@ -1,6 +1,7 @@
 """Objects in images: boxes and their classes, kept flat for all images together.
 
-A list's cell follows the Hugging Face imagefolder: `{"bbox": [[x, y, width, height], …], "categories": ["cat", …]}`.
+A list's cell follows the Hugging Face imagefolder: `{"bbox": [[x, y, width, height], …], "categories": ["cat", …]}`; or it is a list with
+one struct an object, `[{"bbox": [x, y, width, height], "category": "cat"}, …]`.
 """
 
 from __future__ import annotations
@@ -142,6 +143,8 @@ def objects_of(cell: object) -> Found | None:
 
     >>> objects_of({"bbox": [[0, 0, 2, 1]], "categories": ["cat"]})
     Found(boxes=[(0.0, 0.0, 2.0, 1.0)], categories=['cat'])
+    >>> objects_of([{"bbox": [0, 0, 2, 1], "category": "cat"}])
+    Found(boxes=[(0.0, 0.0, 2.0, 1.0)], categories=['cat'])
 
     Raises:
         ValueError: if it is anything else.
@@ -150,6 +153,8 @@ def objects_of(cell: object) -> Found | None:
         return None
     if isinstance(cell, str):
         cell = _parsed(cell)
+    if isinstance(cell, (list, tuple, np.ndarray)):
+        cell = _turned(list(cell))
     if not isinstance(cell, Mapping) or "bbox" not in cell:
         raise ValueError(f"{_short(cell)} is no struct of bbox and categories")
     boxes = _listed(cell["bbox"])
@@ -181,6 +186,16 @@ def _unknown(count: int) -> ObjectTable:
     nothing = np.zeros(count + 1, np.int64)
     rows = ObjectRows(nothing, np.zeros(count, np.bool_), np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
     return ObjectTable(rows, ())
+
+
+def _turned(objects: Sequence[object]) -> dict[str, list[object]]:
+    """Returns a list of structs as a struct of lists."""
+    wrong = [each for each in objects if not isinstance(each, Mapping) or "bbox" not in each]
+    if wrong:
+        raise ValueError(f"{_short(wrong[0])} is no struct of bbox and categories")
+    structs = [each for each in objects if isinstance(each, Mapping)]
+    categories = [each.get("category", each.get("categories")) for each in structs]
+    return {"bbox": [each["bbox"] for each in structs], "categories": categories}
 
 
 def _listed(cell: object) -> list[object]:

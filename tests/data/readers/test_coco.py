@@ -91,6 +91,22 @@ def test_a_file_beside_its_images_in_each_split(tmp_path: Path) -> None:
     assert data.split.tolist() == ["train", "val"]
 
 
+def test_a_file_without_images_leaves_the_others(folder: Path) -> None:
+    """An empty split is no fault; its categories count."""
+    more = [*CATEGORIES, {"id": 7, "name": "zebra"}]
+    _instances(folder / "annotations" / "instances_test2017.json", images=[], annotations=[], categories=more)
+    data = open_dataset(folder)
+    assert data.file_names == ("val2017/a.png", "val2017/b.png")
+    assert "zebra" in data.object_classes
+
+
+def test_files_that_all_lack_images_are_refused(folder: Path) -> None:
+    """There is nothing to read."""
+    _instances(folder / "annotations" / "instances_val2017.json", images=[], annotations=[])
+    with pytest.raises(DataError, match="names no image"):
+        open_dataset(folder / "annotations" / "instances_val2017.json")
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [

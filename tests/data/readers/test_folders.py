@@ -68,6 +68,22 @@ def test_a_class_named_like_a_split_is_a_class_among_others(tmp_path: Path) -> N
     assert _rows(folder) == {"plane/1.png": ("plane", "train"), "train/1.png": ("train", "train")}
 
 
+@pytest.mark.parametrize("other", ["extra", "index"])
+def test_splits_beside_another_folder_are_refused(tmp_path: Path, other: str) -> None:
+    """Rather than all of them being classes of a training split; the one that is in the way is named."""
+    folder = _fill(tmp_path / "set", "train/x/1.png", "val/x/2.png", "test/x/3.png", f"{other}/x/4.png")
+    message = f"'test', 'train', 'val' are named like splits, but '{other}' beside them is not.*metadata.csv"
+    with pytest.raises(DataError, match=message) as caught:
+        open_dataset(folder)
+    assert ("with folders of queries and of an index" in str(caught.value)) == (other == "index")
+
+
+def test_classes_named_like_splits_are_classes_of_a_lone_split(tmp_path: Path) -> None:
+    """What the message says to do with them."""
+    folder = _fill(tmp_path, "train/train/1.png", "train/test/2.png", "train/plane/3.png")
+    assert {label for label, _ in _rows(folder).values()} == {"train", "test", "plane"}
+
+
 def test_a_lone_folder_is_a_wrapper(tmp_path: Path) -> None:
     """images/ around class folders is no class."""
     assert _rows(_fill(tmp_path / "x", "images/cat/1.png", "images/dog/1.png"))["images/cat/1.png"] == (

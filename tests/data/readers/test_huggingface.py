@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +19,7 @@ from alumnus.data.read import BadImage, read_image
 from alumnus.errors import DataError, MissingExtra
 from tests.data.shards import picture, save_arrow, save_mask
 
-FEATURES = {
+FEATURES: dict[str, Any] = {
     "image": {"_type": "Image"},
     "label": {"names": ["cat", "dog"], "_type": "ClassLabel"},
     "caption": {"dtype": "string", "_type": "Value"},
@@ -163,6 +164,42 @@ def test_a_set_by_name_is_read_from_the_packages_cache(
     data = open_dataset("hf:owner/pets:validation")
     assert (set(data.split), data.domains) == ({"val"}, ("pets",))
     _check(data)
+
+
+def _named_split(tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch, word: str) -> set[str]:
+    files = [{"filename": str(path)} for path in sorted(make(tmp_path / "pets").glob("*.arrow"))]
+    one = SimpleNamespace(cache_files=files, features=SimpleNamespace(to_dict=lambda: FEATURES))
+    _package(monkeypatch, lambda name, split: {"extra": one} if split is None else one)
+    return set(open_dataset(f"hf:owner/pets{word}").split)
+
+
+@pytest.mark.parametrize(
+    ("word", "split"),
+    [(":extra", "train"), (":test[:50%]", "test"), (":validation", "val"), (":train+test", "train")],
+)
+def test_a_split_that_the_user_names_is_read(
+    tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch, word: str, split: str
+) -> None:
+    """As what its name says, or to be learnt from."""
+    assert _named_split(tmp_path, make, monkeypatch, word) == {split}
+
+
+def test_a_split_that_nobody_named_must_be_known(
+    tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What to write instead is said."""
+    with pytest.raises(DataError, match=r"'extra' is none of train.*hf:owner/name:split"):
+        _named_split(tmp_path, make, monkeypatch, "")
+
+
+def test_objects_as_a_list_of_structs_are_turned_round(tmp_path: Path, make: Make) -> None:
+    """`List({...})` of the package's version 4, with class numbers."""
+    struct = {"bbox": FEATURES["objects"]["bbox"], "category": FEATURES["objects"]["category"]["feature"]}
+    cells = [[{"bbox": [0.0, 0.0, 1.0, 2.0], "category": 1}], [], None]
+    folder = make(tmp_path / "pets", objects=cells)
+    features = {**FEATURES, "objects": {"feature": struct, "_type": "List"}}
+    (folder / "dataset_info.json").write_text(json.dumps({"features": features}))
+    _check(open_dataset(folder))
 
 
 def test_a_set_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:

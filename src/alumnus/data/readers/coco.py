@@ -109,7 +109,7 @@ def _add(
     left_out: Counter[str],
 ) -> None:
     rows = _rows(found, "images", path)
-    prefix = _image_folder([str(row.get("file_name")) for row in rows], path, root)
+    prefix = _image_folder([str(row.get("file_name")) for row in rows], path, root) if rows else ""
     split = _split_of(path)
     names = {_need(row, "id", path): _name(row, prefix, root, path) for row in rows}
     for name in names.values():

@@ -4,8 +4,9 @@
     set/train/images/a.jpg         set/train/masks/a.png         and depth/a.png, each optional for an image
     set/JPEGImages/a.jpg           set/SegmentationClass/a.png   ImageSets/Segmentation/{train,val}.txt (Pascal VOC)
 
-A mask's stem is the image's, or that with `_mask` behind it. Images without a mask stay,
-with none; in VOC the lists say which images count.
+A mask's stem is the image's, or that with `_mask` behind it. Images without a mask stay, with none; in VOC the lists say which images
+count. `annotations` and `labels` may be classes, or hold boxes as text (YOLO, Pascal VOC's XML): with a PNG they are masks, with other
+images classes, and with other files the folder is refused.
 """
 
 from __future__ import annotations
@@ -23,15 +24,35 @@ from alumnus.errors import DataError
 IMAGES = ("images", "image", "imgs", "img", "jpegimages")
 MASKS = ("masks", "mask", "annotations", "labels", "segmentationclass", "segmentations")
 DEPTHS = ("depth", "depths")
+MAY_BE_OTHER = ("annotations", "labels")  # of these names, masks only if a PNG is there
 ENDINGS = ("", "_mask", "_depth")
 VOC_LISTS = "ImageSets/Segmentation"
 
 
 def is_dense_folder(folder: Path) -> bool:
     """Returns whether a folder, or each of its split folders, has a folder of images and one of masks or depth maps."""
-    inside = _folders(folder)
-    places = split_folders(inside)
-    return _has_pair(inside) or bool(places and all(_has_pair(_folders(folder / name)) for name in places))
+    places = split_folders(_folders(folder))
+    return _has_pair(folder) or bool(places and all(_has_pair(folder / name) for name in places))
+
+
+def check_annotations(folder: Path) -> None:
+    """Checks that beside the images of a folder that is none of masks lie no annotations, which would be passed over.
+
+    Raises:
+        DataError: a folder `annotations` or `labels` holds files, but no image.
+    """
+    for place in (folder, *(folder / name for name in split_folders(_folders(folder)))):
+        inside = _folders(place)
+        if not any(name.lower() in IMAGES for name in inside):
+            continue
+        for name in inside:
+            found = _endings(place / name) if name.lower() in MAY_BE_OTHER else []
+            if found and not images_below(place / name):
+                raise DataError(
+                    f"'{printable(place / name)}' holds {', '.join(found)} files, which are not read: masks are PNG files, and boxes "
+                    f"(YOLO's .txt, Pascal VOC's .xml) are read from COCO's annotations/instances_*.json or the column `objects` of a "
+                    f"metadata file, so convert them; to use the images alone, give their own folder"
+                )
 
 
 def read_dense_folder(folder: Path, *, domain: str) -> Listing:
@@ -66,9 +87,22 @@ def _folders(folder: Path) -> list[str]:
     return [entry.name for entry in os.scandir(folder) if is_folder(entry) and not entry.name.startswith(".")]
 
 
-def _has_pair(names: Sequence[str]) -> bool:
-    lower = {name.lower() for name in names}
-    return bool(lower & set(IMAGES)) and bool(lower & {*MASKS, *DEPTHS})
+def _has_pair(folder: Path) -> bool:
+    names = _folders(folder)
+    others = [name for name in names if name.lower() in (*MASKS, *DEPTHS)]
+    return any(name.lower() in IMAGES for name in names) and any(
+        name.lower() not in MAY_BE_OTHER or _has_png(folder / name) for name in others
+    )
+
+
+def _has_png(folder: Path) -> bool:
+    return any(name.lower().endswith(".png") for name in images_below(folder))
+
+
+def _endings(folder: Path) -> list[str]:
+    """Returns the endings of the files below a folder, hidden ones aside, in alphabetical order."""
+    names = (name for _, _, files in os.walk(folder) for name in files if not name.startswith("."))
+    return sorted({os.path.splitext(name)[1].lower() or name for name in names})
 
 
 def _kind(name: str) -> tuple[str, str]:
@@ -103,7 +137,10 @@ def _voc_splits(folder: Path) -> dict[str, str]:
     for word, split in SPLIT_WORDS.items():
         path = place / f"{word}.txt"
         if path.is_file():
-            found |= dict.fromkeys(path.read_text(encoding="utf-8").split(), split)
+            stems = map(
+                str.strip, path.read_text(encoding="utf-8").splitlines()
+            )  # one a line; it may hold spaces
+            found |= dict.fromkeys(filter(None, stems), split)
     return found
 
 

@@ -4,7 +4,7 @@ What counts is where the images are, in this order:
 
 1. All of them below one folder only: that folder is a wrapper, and the rules apply inside it.
 2. All of them below folders named like splits (train, val or validation, test, spare; query and gallery or index together): the rules 3
-   and 4 apply in each.
+   and 4 apply in each. Two or more such folders beside others are refused: whether they are splits or classes is not clear.
 3. Some directly inside: a flat folder. No labels, deeper folders included.
 4. All of them below several folders: class folders; the label is the name of the first folder, deeper ones included.
 
@@ -17,16 +17,18 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from alumnus.data.listing import Listing, RowBatch, collected, split_folders
+from alumnus.data.listing import SPLIT_WORDS, SPLITS, Listing, RowBatch, collected, split_folders
 from alumnus.data.names import EXTENSIONS, printable
 from alumnus.errors import DataError
+
+MOST_NAMED = 5  # folders in a message
 
 
 def read_folder(folder: Path, *, domain: str) -> Listing:
     """Returns the images of a flat folder, class folders, or split folders of either, in the byte order of their names.
 
     Raises:
-        DataError: if there is no image, or a folder cannot be read.
+        DataError: if there is no image, a folder cannot be read, or folders of splits lie beside others.
     """
     names = images_below(folder)
     if not names:
@@ -34,7 +36,10 @@ def read_folder(folder: Path, *, domain: str) -> Listing:
             f"{printable(folder)} holds no image: no metadata.parquet, .csv or .jsonl, and no file ending in "
             f"{', '.join(sorted(EXTENSIONS))}, here or in its folders (hidden ones are passed over)"
         )
-    rest, splits = split_by_folder(names)
+    try:
+        rest, splits = split_by_folder(names)
+    except ValueError as error:
+        raise DataError(f"'{printable(folder)}': {error}") from None
     return collected(folder, [RowBatch(names, [domain] * len(names), _labels(rest, splits), splits)])
 
 
@@ -48,15 +53,40 @@ def split_by_folder(names: list[str]) -> tuple[list[str], list[str]]:
 
     >>> split_by_folder(["images/train/cat/1.png", "images/test/cat/2.png"])
     (['cat/1.png', 'cat/2.png'], ['train', 'test'])
+
+    Raises:
+        ValueError: some folders are named like splits, two or more, and others beside them are not.
     """
     tops = _top_folders(names)
     while len(tops) == 1 and not split_folders(tops):
         names = [_below_top(name) for name in names]
         tops = _top_folders(names)
     splits = split_folders(tops)
-    if not tops or len(splits) < len(tops):
+    others = [name for name in tops if name not in splits]
+    if len(splits) > 1 and others:
+        raise ValueError(_why_unclear(list(splits), others))
+    if not tops or others:
         return names, ["train"] * len(names)
     return [_below_top(name) for name in names], [splits[name.split("/", 1)[0]] for name in names]
+
+
+def _why_unclear(splits: list[str], others: list[str]) -> str:
+    lone = [name for name in others if SPLIT_WORDS.get(name.lower()) in ("query", "index")]
+    return (
+        f"{_listed(splits)} are named like splits, but {_listed(others)} beside them {'is' if len(others) == 1 else 'are'} not"
+        + (
+            f" ({lone[0]!r} is one only with folders of queries and of an index, such as query/ and gallery/)"
+            if lone
+            else ""
+        )
+        + f". Move what is no part of the data, and call the others {', '.join(SPLITS[:4])}; if all of them are classes, put them "
+        "into one folder 'train'; or say label and split of each image in a metadata.csv"
+    )
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(f"'{printable(name)}'" for name in names[:MOST_NAMED])
+    return shown + (f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else "")
 
 
 def _labels(names: list[str], splits: list[str]) -> list[str | None]:

@@ -7,7 +7,8 @@
 
 Columns: the first of type Image is the image; `label`, `text` (or `caption`, `captions`), `objects`, `domain`, `mask` (or `annotation`),
 `depth` (or `depth_map`) are understood. By name, `hf:owner/name` or `hf:owner/name:split`, the package `datasets` fetches the set into its
-own cache, whose Arrow files are then read here; `datasets` 4 and later runs no code that comes with a set.
+own cache, whose Arrow files are then read here; `datasets` 4 and later runs no code that comes with a set. A split that the user names
+counts as train where its name is no known word (`hf:owner/name:extra`, `hf:owner/name:train+test`).
 """
 
 from __future__ import annotations
@@ -21,7 +22,16 @@ from typing import NamedTuple, TypeVar
 import pyarrow as pa
 
 from alumnus.data.arrow_cells import is_picture, open_arrow
-from alumnus.data.listing import BATCH_ROWS, Listing, RowBatch, caption_of, collected, split_of, text_of
+from alumnus.data.listing import (
+    BATCH_ROWS,
+    SPLIT_WORDS,
+    Listing,
+    RowBatch,
+    caption_of,
+    collected,
+    split_of,
+    text_of,
+)
 from alumnus.data.locator import joined_locator
 from alumnus.data.names import name_below, printable
 from alumnus.data.objects import Found, objects_of
@@ -85,10 +95,10 @@ def read_named(source: str) -> Listing:
     except Exception as error:  # the package raises whatever its many file systems raise
         words = " ".join(str(error).split())[:300]
         raise DataError(f"{source!r} could not be had: {type(error).__name__}: {words}") from error
-    sets = found if isinstance(found, Mapping) else {split: found}
+    splits = {word: _split(word) for word in found} if isinstance(found, Mapping) else {split: _asked(split)}
     parts = [
-        Part([each["filename"] for each in one.cache_files], one.features.to_dict(), _split(word))
-        for word, one in sets.items()
+        Part([each["filename"] for each in one.cache_files], one.features.to_dict(), splits[word])
+        for word, one in (found if isinstance(found, Mapping) else {split: found}).items()
     ]
     files = [file for part in parts for file in part.files]
     if not files:
@@ -224,7 +234,18 @@ def _split(word: object) -> str:
     try:
         return split_of(word, default="train")
     except ValueError as error:
-        raise DataError(f"{error}; give the one that is wanted as hf:owner/name:split") from None
+        raise DataError(
+            f"{error}; give the one that is wanted: as hf:owner/name:split, or its own folder"
+        ) from None
+
+
+def _asked(expression: str) -> str:
+    """Returns the split of what the user asked for by name: `test[:10%]` is one of test; what is no known word is to be learnt from.
+
+    >>> _asked("test[:10%]"), _asked("extra"), _asked("train+test")
+    ('test', 'train', 'train')
+    """
+    return SPLIT_WORDS.get(expression.partition("[")[0].strip().lower(), "train")
 
 
 def _inside(folder: Path, name: object) -> Path:

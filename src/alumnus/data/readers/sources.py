@@ -15,7 +15,7 @@ from alumnus.data.joining import one_after_another
 from alumnus.data.listing import Listing, split_folders
 from alumnus.data.names import byte_order, printable
 from alumnus.data.readers.coco import coco_files, looks_like_coco, read_coco, root_of
-from alumnus.data.readers.dense_folders import is_dense_folder, read_dense_folder
+from alumnus.data.readers.dense_folders import check_annotations, is_dense_folder, read_dense_folder
 from alumnus.data.readers.folders import images_below, read_folder
 from alumnus.data.readers.huggingface import PREFIX, is_saved_folder, read_named, read_saved
 from alumnus.data.readers.lists import Rules, read_list
@@ -83,6 +83,7 @@ def _read_folder(folder: Path) -> Listing:
         return _joined(folder, retrieval)
     if is_dense_folder(folder):
         return read_dense_folder(folder, domain=domain)
+    check_annotations(folder)
     shards = [] if images_below(folder) else shards_below(folder)
     return read_shards(shards, domain=domain) if shards else read_folder(folder, domain=domain)
 
