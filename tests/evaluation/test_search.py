@@ -1,4 +1,4 @@
-"""Exact search is exact, also where thousands of scores are equal."""
+"""Exact search is exact, also where thousands of scores are equal or nearly so."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alumnus.evaluation.arrays import Floats, Ids
-from alumnus.evaluation.search import NO_ID, search, unit_length
+from alumnus.evaluation.search import BLOCK, NO_ID, search, unit_length
 
 DEVICES = ("cpu", "cpu:0")  # the second name goes through torch
 
@@ -66,6 +66,53 @@ def test_scores_closer_than_float32_can_tell_are_still_ordered() -> None:
     index[:, 0] += np.float32(1e-7) * random.permutation(200).astype(np.float32)
     query = np.abs(unit_length(random.normal(size=(1, 64))))
     assert search(query, index, 20).ids.tolist() == naive(query, index, 20, None)
+
+
+def _alike(kind: str, count: int, width: int) -> Floats:
+    """Vectors of unit length as a collapsed student gives them."""
+    random = np.random.default_rng(2)
+    index = unit_length(random.normal(size=(count, width)))
+    near = unit_length(index[:1] + 1e-7 * random.normal(size=(count, width)))
+    half = random.permutation(count)[: count // 2]
+    if kind == "identical":
+        index[:] = index[0]
+    elif kind == "nearly identical":
+        index = near
+    elif kind == "half identical":
+        index[half] = index[0]
+    elif kind == "half nearly identical":
+        index[half] = near[half]
+    elif kind == "signs":
+        index = unit_length(np.sign(index))
+    elif kind == "half zeros":
+        index[half] = 0
+    return index
+
+
+KINDS = (
+    "random",
+    "identical",
+    "nearly identical",
+    "half identical",
+    "half nearly identical",
+    "signs",
+    "half zeros",
+)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("width", [5, 40])
+def test_collapsed_vectors_are_ordered_by_float64_and_id(device: str, kind: str, width: int) -> None:
+    """Several blocks and both sides of the list's length in copies; the scores are equal to the last bit."""
+    index = _alike(kind, 2 * BLOCK + 100, width)
+    rows = np.arange(0, len(index), 47)
+    scores = (index[rows].astype(np.float64)[:, None] * index.astype(np.float64)).sum(-1)
+    scores[np.arange(len(rows)), rows] = -np.inf
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :6]
+    found = search(index[rows], index, 6, exclude=rows, device=device)
+    assert np.array_equal(found.ids, order)
+    assert np.array_equal(found.scores, np.take_along_axis(scores, order, 1))
 
 
 def test_a_query_of_zeros_finds_the_first_ids() -> None:

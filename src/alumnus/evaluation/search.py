@@ -2,7 +2,9 @@
 
 A matrix product rounds equal vectors differently depending on where they lie in a block, so float32 scores decide nothing here: they
 only propose candidates. Candidates are scored again in float64, one pair at a time, and the list is final once its last score is beyond
-the rounding error of everything that was not proposed; until then more are proposed, in the end the whole index.
+the rounding error of everything that was not proposed; until then more are proposed. Where that settles little, since many vectors are
+alike, products in float64 with the whole index propose all that can matter (`contenders`). Only pairs that even those leave tied cost
+more: distinct vectors whose products with a query agree in 14 digits.
 
 Axes: Q queries, n index vectors, D width, c candidates, k neighbours asked for.
 """
@@ -27,10 +29,14 @@ from alumnus.evaluation.coarse import (
     float32_slack,
     pays,
 )
+from alumnus.evaluation.contenders import contenders, first_copies
 
 NO_ID = -1  # where the index has fewer than k vectors; its score is -inf
 SPARE = 4  # candidates beyond k in the first round: few lists need a second
 GROWTH = 8  # each round proposes that many times more
+WORTH = 4  # from the second round on, another follows if one query in so many was settled
+SHARE = 16  # of the index, at most one part in so many is proposed by a further round
+BLOCK = 1 << 11  # index vectors compared at once in float64, with half as many queries
 ELEMENTS = 1 << 23  # of the largest temporary array; 64 MB in float64
 INDEX_BLOCK = 1 << 16  # index vectors compared at once by torch
 
@@ -59,14 +65,12 @@ def search(
     queries, index = np.ascontiguousarray(queries, np.float32), np.ascontiguousarray(index, np.float32)
     if exclude is None:
         exclude = np.full(len(queries), NO_ID, np.int64)
-    found = Neighbours(
-        np.full((len(queries), k), NO_ID, np.int64), np.full((len(queries), k), -np.inf, np.float64)
-    )
+    found = _nothing(len(queries), k)
     if not len(index) or not len(queries):
         return found
     propose = _on_cpu(index, len(queries)) if device == "cpu" else _torch(index, device)
-    unsettled, wanted = np.arange(len(queries)), min(k + 1 + SPARE, len(index))
-    while len(unsettled):
+    unsettled = np.arange(len(queries))
+    for number, wanted in enumerate(_sizes(k, len(index))):
         left = [np.empty(0, np.int64)]
         for rows in _chunks(unsettled, wanted * 16):
             best, sure = _settle(
@@ -74,7 +78,15 @@ def search(
             )
             found.ids[rows], found.scores[rows] = best
             left.append(rows[~sure])
-        unsettled, wanted = np.concatenate(left), min(wanted * GROWTH, len(index))
+        asked, unsettled = len(unsettled), np.concatenate(left)
+        if number and WORTH * (asked - len(unsettled)) < asked:
+            break
+    if len(unsettled):
+        kept = first_copies(index, k + 1)
+        for rows in _chunks(unsettled, max(4 * BLOCK, k * 16)):
+            found.ids[rows], found.scores[rows] = _scan(
+                queries[rows], index, k, kept=kept, exclude=exclude[rows]
+            )
     return found
 
 
@@ -102,6 +114,20 @@ def best(ids: Ids, scores: Doubles, k: int) -> Neighbours:
     return Neighbours(np.where(np.isneginf(scores), NO_ID, ids), scores)
 
 
+def _nothing(num_queries: int, k: int) -> Neighbours:
+    return Neighbours(
+        np.full((num_queries, k), NO_ID, np.int64), np.full((num_queries, k), -np.inf, np.float64)
+    )
+
+
+def _sizes(k: int, num_index: int) -> list[int]:
+    """Returns how many candidates each round proposes."""
+    sizes = [min(k + 1 + SPARE, num_index)]
+    while sizes[-1] * GROWTH * SHARE <= num_index:
+        sizes.append(sizes[-1] * GROWTH)
+    return sizes
+
+
 def _settle(
     queries: Floats,
     index: Floats,
@@ -123,6 +149,31 @@ def _settle(
         np.pad(found.scores, missing, constant_values=-np.inf),
     )
     return Neighbours(ids, scores), sure
+
+
+def _scan(queries: Floats, index: Floats, k: int, *, kept: Ids, exclude: Ids) -> Neighbours:
+    """Returns the k best of the `kept` vectors, whose ids rise: a later one of equal score loses, and so only larger scores contend."""
+    found, wide = _nothing(len(queries), k), queries.astype(np.float64)
+    for start in range(0, len(kept), BLOCK):
+        ids = kept[start : start + BLOCK]
+        rows, columns = contenders(wide, index[ids].astype(np.float64), k + 1, found.scores[:, -1])
+        allowed = ids[columns] != exclude[rows]
+        found = _with_pairs(found, queries, index, rows[allowed], ids[columns[allowed]])
+    return found
+
+
+def _with_pairs(found: Neighbours, queries: Floats, index: Floats, rows: Ids, ids: Ids) -> Neighbours:
+    """Returns the best of what was found and of pairs (query, vector), none of which was."""
+    num_queries, k = found.ids.shape
+    scores = np.empty(len(rows), np.float64)
+    for pairs in _chunks(np.arange(len(rows)), queries.shape[1]):
+        scores[pairs] = _exact_scores(queries[rows[pairs]], index, ids[pairs, None])[:, 0]
+    rows = np.concatenate([np.repeat(np.arange(num_queries), k), rows])
+    ids, scores = np.concatenate([found.ids.ravel(), ids]), np.concatenate([found.scores.ravel(), scores])
+    order = np.lexsort((ids, -scores, rows))
+    first = np.searchsorted(rows[order], np.arange(num_queries))
+    taken = order[first[:, None] + np.arange(k)]
+    return Neighbours(ids[taken], scores[taken])
 
 
 def _exact_scores(queries: Floats, index: Floats, ids: Ids) -> Doubles:
