@@ -73,6 +73,69 @@ def test_every_verb_has_help(capsys: pytest.CaptureFixture[str]) -> None:
         assert f"alumnus {' '.join(words)}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["evaluate"], ["MODEL [KEY=VALUE]", "split", "test", "which images are queries"]),
+        (["embed"], ["MODEL IMAGES [KEY=VALUE]", "out", "needed", "ends in .parquet"]),
+        (["adapt"], ["fraction", "1.0", "of the labels", "resamples", "1000"]),
+        (["predict"], ["max_bad_fraction", "1.0"]),
+        (["merge"], ["MODEL...", "weights", "of the average"]),
+        (["report"], ["report [OPTIONS] RUN"]),
+        (
+            ["train"],
+            [
+                "[RECIPE] [KEY=VALUE]",
+                "embed_dim",
+                "64",
+                "width of the embedding",
+                "warmup",
+                "max_bad_fraction",
+            ],
+        ),
+        (["data", "get"], ["limit_per_class"]),
+        (["cache", "build"], ["precision", "of what is kept"]),
+        (["teachers", "audit"], ["limit", "1000", "images of a domain"]),
+    ],
+)
+def test_help_names_the_settings(
+    words: list[str], parts: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With their defaults and what they are; not as `words... list[str]`."""
+    assert run([*words, "--help"]) == 0
+    said = capsys.readouterr().out
+    assert "[WORDS]" not in said
+    for part in parts:
+        assert part in said
+
+
+def test_help_of_a_verb_imports_nothing_heavy() -> None:
+    """The settings are read from the source."""
+    code = "from alumnus.cli import run; [run([verb, '--help']) for verb in ('train', 'evaluate', 'embed')]"
+    heavy = tuple(name for name in HEAVY if name != "pydantic")
+    done = _python(f"import sys; {code}; print([name for name in {heavy} if name in sys.modules])")
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["bench", "--suit", "gvb26"], "there is no option '--suit'; did you mean '--suite'"),
+        (["bench", "--suite", "gvb26"], "--models, --out: needed"),
+        (["train", "recipe.yaml", "--form", "small"], "there is no option '--form'; did you mean '--from'"),
+        (["demo", "--sed=3"], "there is no option '--sed'; did you mean '--seeds'"),
+        (["data", "check", "--stict"], "did you mean '--strict'"),
+        (["train", "--out", "x"], "settings are words, such as out=VALUE"),
+    ],
+)
+def test_a_misspelt_option_is_named_first(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before what is missing, with the nearest that there is."""
+    assert run(words) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_an_unknown_verb_exits_2_and_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     """`alumnus trian` is answered with train."""
     assert run(["trian"]) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,36 @@ def test_embed_writes_a_row_for_every_image(student: Path, tiny_images: Path, tm
     wanted = alumnus.load(student).encode(dataset.paths)
     assert np.allclose(np.stack(table["vector"].to_pylist()), wanted, atol=1e-6)
     assert table.schema.field("vector").type.list_size == 8
+
+
+@pytest.mark.parametrize("name", ["vectors.csv", "vectors", "vectors.npy", "vectors.parquet.gz"])
+def test_embed_writes_parquet_under_no_other_name(
+    name: str, student: Path, tiny_images: Path, tmp_path: Path
+) -> None:
+    """Refused before anything is read or written; the message says what is allowed."""
+    with pytest.raises(ConfigError, match=rf"{name} must be a file that ends in \.parquet"):
+        alumnus.embed(student, tiny_images, tmp_path / "out" / name, workers=0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_each_file_of_vectors_has_a_list_of_its_own(student: Path, tiny_images: Path, tmp_path: Path) -> None:
+    """Of that call alone: not of another file's in the folder, and an image that was mended is gone from it."""
+    for number in (1, 2):
+        (tmp_path / f"images{number}").mkdir()
+        Image.open(min(tiny_images.rglob("*.png"))).save(tmp_path / f"images{number}" / "good.png")
+        (tmp_path / f"images{number}" / f"bad{number}.png").write_bytes(b"no")
+
+    def listed(number: int) -> list[str]:
+        out = tmp_path / "out" / f"v{number}.parquet"
+        alumnus.embed(student, tmp_path / f"images{number}", out, workers=0, max_bad_fraction=1)
+        lists = out.with_name(f"{out.name}.quarantine.jsonl")
+        lines = lists.read_text().splitlines() if lists.exists() else []
+        return [json.loads(line)["file_name"] for line in lines]
+
+    assert (listed(1), listed(2), listed(1)) == (["bad1.png"], ["bad2.png"], ["bad1.png"])
+    (tmp_path / "images1" / "good.png").replace(tmp_path / "images1" / "bad1.png")
+    assert listed(1) == []
+    assert not (tmp_path / "out" / "quarantine.jsonl").exists()
 
 
 def test_a_kept_space_is_served(student: Path, tiny_images: Path, tmp_path: Path) -> None:

@@ -99,9 +99,10 @@ def test_a_messy_folder_ends_nothing(messy_images: Path, tmp_path: Path) -> None
         max_bad_fraction=0.5,
         knn=False,
     )
-    for folder, wanted in ((run.folder, broken), (tmp_path / "e", broken), (tmp_path / "s", broken)):
-        lines = [json.loads(line) for line in (folder / "quarantine.jsonl").read_text().splitlines()]
-        assert {line["file_name"] for line in lines} == wanted
+    lists = ("quarantine.jsonl", "v.parquet.quarantine.jsonl", "evaluate.quarantine.jsonl")
+    for folder, name in zip((run.folder, tmp_path / "e", tmp_path / "s"), lists, strict=True):
+        lines = [json.loads(line) for line in (folder / name).read_text().splitlines()]
+        assert {line["file_name"] for line in lines} == broken
         assert all(line["reason"] for line in lines)
     table = pq.read_table(out)
     assert len(table) == len(open_dataset(messy_images)) - len(broken)

@@ -36,7 +36,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"methods", "export", "report", "serve", "doctor"}),
     frozenset({"bench"}),
     frozenset(
-        {"cli", "cli_cache", "cli_teachers", "cli_words", "words", "demo", "alumnus", "__main__"}
+        {"cli", "cli_cache", "cli_help", "cli_teachers", "cli_words", "words", "demo", "alumnus", "__main__"}
     ),  # "alumnus" is the package's own __init__
 )
 USE = ("encoder", "index", "serve")  # whoever only uses a student …

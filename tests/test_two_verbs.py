@@ -60,7 +60,7 @@ def _without(found: Any, names: set[str]) -> Any:
 
 def test_vectors_are_the_same_bytes(both: Path, one: Path) -> None:
     """90 images in batches of 8, two of them unreadable: the file and the quarantine."""
-    for name in ("vectors.parquet", "quarantine.jsonl"):
+    for name in ("vectors.parquet", "vectors.parquet.quarantine.jsonl"):
         assert (both / name).read_bytes() == (one / name).read_bytes(), name
 
 
@@ -72,7 +72,7 @@ def test_scores_are_the_same(both: Path, one: Path) -> None:
         for folder in (both, one)
     )
     assert found == wanted
-    for name in ("gallery.json", "quarantine.jsonl"):
+    for name in ("gallery.json", "evaluate.quarantine.jsonl"):
         assert (both / "scores" / name).read_bytes() == (one / "scores" / name).read_bytes(), name
 
 

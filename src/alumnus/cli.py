@@ -23,7 +23,7 @@ from rich.console import Console
 
 from alumnus import cli_cache, cli_teachers
 from alumnus import words as read
-from alumnus.cli_words import AS_WORDS, PLAIN_WIDTH, Words, table
+from alumnus.cli_words import AS_WORDS, PLAIN_WIDTH, Words, table, verb
 from alumnus.errors import RunError, UserError
 from alumnus.faults import explained
 from alumnus.log import console
@@ -88,7 +88,7 @@ def _importing() -> Iterator[None]:
         gc.enable()
 
 
-@app.command(context_settings=AS_WORDS)
+@app.command(context_settings=AS_WORDS, cls=verb(settings="alumnus.demo:run"))
 def demo(
     words: Words = None,
     seeds: Annotated[int, typer.Option(min=1, help="Repeat with that many seeds, for intervals.")] = 1,
@@ -102,7 +102,9 @@ def demo(
     demonstration.run(**read.bind(demonstration.run, given))
 
 
-@app.command(context_settings=AS_WORDS)
+@app.command(
+    context_settings=AS_WORDS, cls=verb("[RECIPE]", settings="alumnus.training.config:Config", skip=0)
+)
 def train(
     words: Words = None,
     begin_at: Annotated[
@@ -126,7 +128,7 @@ def train(
             print(run.folder)
 
 
-@app.command(context_settings=AS_WORDS)
+@app.command(context_settings=AS_WORDS, cls=verb("[NAME]"))
 def recipes(words: Words = None) -> None:
     """List the recipes that come with Alumnus, or print one: alumnus recipes experts > mine.yaml"""
     names, settings = read.split(words or [])
@@ -142,7 +144,7 @@ def recipes(words: Words = None) -> None:
         table(("recipe", "what for"), ((name, shipped.title(name)) for name in shipped.names()))
 
 
-@app.command(context_settings=AS_WORDS)
+@app.command(context_settings=AS_WORDS, cls=verb("RUN"))
 def replay(words: Words = None) -> None:
     """Do again the step at which a run met NaN or Inf: alumnus replay runs/demo"""
     (folder,), _ = read.plain(words or [], "RUN")
@@ -159,7 +161,7 @@ def replay(words: Words = None) -> None:
     )
 
 
-@app.command(context_settings=AS_WORDS)
+@app.command(context_settings=AS_WORDS, cls=verb("MODEL", settings="alumnus.evaluation.run:evaluate"))
 def evaluate(words: Words = None) -> None:
     """Score a model: alumnus evaluate runs/demo/student data=dataset/"""
     (model,), settings = read.plain(words or [], "MODEL")
@@ -172,7 +174,7 @@ def evaluate(words: Words = None) -> None:
             table(("metric", "value"), ((name, f"{value:.4f}") for name, value in results.items()))
 
 
-@app.command(context_settings=AS_WORDS)
+@app.command(context_settings=AS_WORDS, cls=verb("--suite SUITE --models MODEL... --out FOLDER"))
 def bench(words: Words = None) -> None:
     """Score models on a suite of tasks: alumnus bench --suite gvb26 --models runs/demo/student timm/resnet18 pixels --out bench/
 
@@ -193,7 +195,7 @@ def bench(words: Words = None) -> None:
             tell(summary, Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH))
 
 
-@app.command(context_settings=AS_WORDS)
+@app.command(context_settings=AS_WORDS, cls=verb("MODEL", settings="alumnus.adaptation.run:adapt"))
 def adapt(words: Words = None) -> None:
     """Fit a student to a labelled dataset: alumnus adapt runs/demo/student data=photos/ out=runs/photos method=finetune fraction=0.1"""
     (model,), settings = read.plain(words or [], "MODEL")
@@ -207,7 +209,7 @@ def adapt(words: Words = None) -> None:
     print(adapted.folder)
 
 
-@app.command(context_settings=AS_WORDS)
+@app.command(context_settings=AS_WORDS, cls=verb("MODEL...", settings="alumnus.merging:merge"))
 def merge(words: Words = None) -> None:
     """Make one student of several by their weights: alumnus merge runs/a/student runs/b/student out=runs/soup data=dataset/
 
@@ -221,7 +223,9 @@ def merge(words: Words = None) -> None:
     print(merge_weights(models, **read.bind(merge_weights, settings, skip=1)))
 
 
-@app.command(context_settings=AS_WORDS)
+@app.command(
+    context_settings=AS_WORDS, cls=verb("OLD", "NEW", settings="alumnus.adaptation.consolidate:consolidate")
+)
 def consolidate(words: Words = None) -> None:
     """Two detectors into one, without labels: alumnus consolidate runs/old runs/new data=photos/ out=runs/both"""
     (old, new), settings = read.plain(words or [], "OLD", "NEW")
@@ -230,7 +234,9 @@ def consolidate(words: Words = None) -> None:
     print(join(old, new, **read.bind(join, settings, skip=2)).folder)
 
 
-@app.command(context_settings=AS_WORDS)
+@app.command(
+    context_settings=AS_WORDS, cls=verb("MODEL", "IMAGES", settings="alumnus.adaptation.use:predict")
+)
 def predict(words: Words = None) -> None:
     """Use an adapted model on images: alumnus predict runs/photos images/ out=labels.csv"""
     (model, images), settings = read.plain(words or [], "MODEL", "IMAGES")
@@ -239,7 +245,7 @@ def predict(words: Words = None) -> None:
     print(write_predictions(model, images, **read.bind(write_predictions, settings, skip=2)))
 
 
-@app.command(context_settings=AS_WORDS)
+@app.command(context_settings=AS_WORDS, cls=verb("MODEL", "IMAGES", settings="alumnus.encoder:embed"))
 def embed(words: Words = None) -> None:
     """Turn images into vectors: alumnus embed runs/demo/student images/ out=vectors.parquet"""
     (model, images), settings = read.plain(words or [], "MODEL", "IMAGES")
@@ -252,7 +258,7 @@ def embed(words: Words = None) -> None:
             print(path)
 
 
-@app.command(context_settings=AS_WORDS)
+@app.command(context_settings=AS_WORDS, cls=verb("RUN"))
 def report(words: Words = None) -> None:
     """Write a run's report.html again: alumnus report runs/demo"""
     (folder,), settings = read.plain(words or [], "RUN")
@@ -293,7 +299,7 @@ def data_list() -> None:
     table(("name", "what"), ((name, datasets.info(name).title) for name in datasets.names()))
 
 
-@data_app.command("info", context_settings=AS_WORDS)
+@data_app.command("info", context_settings=AS_WORDS, cls=verb("NAME"))
 def data_info(words: Words = None) -> None:
     """Say where a data set comes from, its licence and its splits: alumnus data info emoji"""
     (name,), _ = read.plain(words or [], "NAME")
@@ -302,7 +308,7 @@ def data_info(words: Words = None) -> None:
     table(("field", "value"), datasets.info(name))
 
 
-@data_app.command("get", context_settings=AS_WORDS)
+@data_app.command("get", context_settings=AS_WORDS, cls=verb("NAME", settings="alumnus.datasets:get"))
 def data_get(words: Words = None) -> None:
     """Fetch a data set and draw it as a dataset folder: alumnus data get emoji out=datasets/emoji size=96"""
     (name,), settings = read.plain(words or [], "NAME")
@@ -311,7 +317,9 @@ def data_get(words: Words = None) -> None:
     print(datasets.get(name, **read.bind(datasets.get, settings, skip=1)))
 
 
-@data_app.command("check", context_settings=AS_WORDS)
+@data_app.command(
+    "check", context_settings=AS_WORDS, cls=verb("IMAGES...", settings="alumnus.curation.check:check")
+)
 def data_check(
     words: Words = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 2 if a fault is found.")] = False,
@@ -333,7 +341,9 @@ def data_check(
         raise UserError(f"{faults}. Mend them, or write a clean set: alumnus data curate")
 
 
-@data_app.command("curate", context_settings=AS_WORDS)
+@data_app.command(
+    "curate", context_settings=AS_WORDS, cls=verb("IMAGES...", settings="alumnus.curation.curate:curate")
+)
 def data_curate(words: Words = None) -> None:
     """Write a set without copies, balanced or smaller: alumnus data curate images/ out=curated/ balance=domain fraction=0.1"""
     sources, settings = read.split(words or [])
@@ -344,7 +354,9 @@ def data_curate(words: Words = None) -> None:
     print(curate(sources, **read.bind(curate, settings, skip=1)))
 
 
-@data_app.command("pack", context_settings=AS_WORDS)
+@data_app.command(
+    "pack", context_settings=AS_WORDS, cls=verb("IMAGES...", settings="alumnus.curation.pack:pack")
+)
 def data_pack(words: Words = None) -> None:
     """Decode a set once, for fast epochs: alumnus data pack images/ out=packed/ short_side=128 budget=20GB"""
     sources, settings = read.split(words or [])

@@ -8,14 +8,17 @@ from typing import Annotated
 import typer
 
 from alumnus import words as read
-from alumnus.cli_words import AS_WORDS, Words, table
+from alumnus.cli_words import AS_WORDS, Words, table, verb
 from alumnus.errors import StoreError, UserError
 from alumnus.log import console
 
 app = typer.Typer(help="Teacher outputs on disk: run each teacher once.", no_args_is_help=True)
 
 
-@app.command(context_settings=AS_WORDS)
+@app.command(
+    context_settings=AS_WORDS,
+    cls=verb("[RECIPE]", "out=STORE", settings="alumnus.store.settings:StoreSettings", skip=1),
+)
 def plan(words: Words = None) -> None:
     """Say what a store will take, measured on a few images: alumnus cache plan recipe.yaml out=store/ views.per_image=8"""
     recipe, settings = _recipe(words)
@@ -25,7 +28,10 @@ def plan(words: Words = None) -> None:
     table(cache.PLAN_COLUMNS, cache.estimate_rows(store, estimates))
 
 
-@app.command(context_settings=AS_WORDS)
+@app.command(
+    context_settings=AS_WORDS,
+    cls=verb("[RECIPE]", "out=STORE", settings="alumnus.store.settings:StoreSettings", skip=1),
+)
 def build(words: Words = None) -> None:
     """Compute what is missing: alumnus cache build recipe.yaml out=store/ precision=float16 budget=20GiB
 
@@ -42,7 +48,7 @@ def build(words: Words = None) -> None:
             print(folder.path)
 
 
-@app.command(context_settings=AS_WORDS)
+@app.command(context_settings=AS_WORDS, cls=verb("STORE"))
 def info(words: Words = None) -> None:
     """List a store's teachers, outputs and what keeping them lost: alumnus cache info store/"""
     (store,), _ = read.plain(words or [], "STORE")
@@ -51,7 +57,9 @@ def info(words: Words = None) -> None:
     table(cache.COLUMNS, cache.info(_store(store)))
 
 
-@app.command(context_settings=AS_WORDS)
+@app.command(
+    context_settings=AS_WORDS, cls=verb("STORE", "[RECIPE]", settings="alumnus.training.cache:verify", skip=3)
+)
 def verify(
     words: Words = None,
     repair: Annotated[
@@ -89,7 +97,7 @@ def verify(
         )
 
 
-@app.command(context_settings=AS_WORDS)
+@app.command(context_settings=AS_WORDS, cls=verb("STORE", "[RECIPE]"))
 def prune(
     words: Words = None,
     yes: Annotated[

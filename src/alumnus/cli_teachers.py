@@ -8,14 +8,16 @@ import typer
 from rich.console import Console
 
 from alumnus import words as read
-from alumnus.cli_words import AS_WORDS, PLAIN_WIDTH, Words, table
+from alumnus.cli_words import AS_WORDS, PLAIN_WIDTH, Words, table, verb
 from alumnus.errors import UserError
 from alumnus.log import console
 
 app = typer.Typer(help="Teachers to look up, and to audit before training.", no_args_is_help=True)
 
 
-@app.command("list", context_settings=AS_WORDS)
+@app.command(
+    "list", context_settings=AS_WORDS, cls=verb("[PATTERN]", settings="alumnus.teachers.catalogue:catalogue")
+)
 def list_(words: Words = None) -> None:
     """Search published weights by name: alumnus teachers list resnet18, or "vit_*dinov3*" limit=200"""
     patterns, settings = read.split(words or [])
@@ -35,7 +37,7 @@ def list_(words: Words = None) -> None:
     console.print(f"torchvision has {found.torchvision} that fit. All sources: {FORMS}", markup=False)
 
 
-@app.command("info", context_settings=AS_WORDS)
+@app.command("info", context_settings=AS_WORDS, cls=verb("SOURCE"))
 def info(words: Words = None) -> None:
     """Say what is known of a teacher without downloading it: alumnus teachers info timm/resnet18.a1_in1k"""
     (source,), _ = read.plain(words or [], "SOURCE")
@@ -44,7 +46,9 @@ def info(words: Words = None) -> None:
     table(("field", "value"), look_up(source))
 
 
-@app.command("audit", context_settings=AS_WORDS)
+@app.command(
+    "audit", context_settings=AS_WORDS, cls=verb("[RECIPE]", settings="alumnus.auditing.run:audit", skip=2)
+)
 def audit(words: Words = None) -> None:
     """Measure what teachers are worth before training: alumnus teachers audit recipe.yaml out=audit/
 

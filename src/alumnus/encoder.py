@@ -24,6 +24,8 @@ from alumnus.log import bar, console
 from alumnus.models.artifact import load_student, student_folder
 from alumnus.models.student import Student
 
+PARQUET = ".parquet"
+
 
 class Encoder:
     """A student ready for use.
@@ -173,13 +175,24 @@ def embed(
 ) -> Path:
     """Writes a Parquet file of vectors: columns `file_name` and `vector` (a list of E float32, unit length).
 
-    Images that cannot be read are left out and listed in `quarantine.jsonl` beside the file. Several processes that torchrun started share
-    the images, and the first one writes the file that one process alone would.
+    Images that cannot be read are left out, and listed in a file of the same name with .quarantine.jsonl behind it. Several processes that
+    torchrun started share the images, and the first one writes the file that one process alone would.
 
     Args:
         images: anything that `open_dataset` reads.
+        out: a file that ends in .parquet.
+        batch_size, workers: of the reading.
+        max_bad_fraction: more unreadable images than this part of them stop the work.
+
+    Raises:
+        ConfigError: `out` ends in something else.
+        TooManyBadImages: see `max_bad_fraction`.
     """
     out = Path(out)
+    if out.suffix != PARQUET or out.is_dir():
+        raise ConfigError(
+            f"out={out} must be a file that ends in {PARQUET}: vectors are written as nothing else, and pandas, polars and pyarrow read it"
+        )
     with joined():
         with main_first():
             encoder, dataset = load(model), open_dataset(images)
@@ -189,9 +202,8 @@ def embed(
             vectors, unreadable = encoder.encode_paths(
                 dataset.paths, batch_size=batch_size, workers=workers, advance=line.advance, together=True
             )
-        listed = out.with_name("quarantine.jsonl") if is_main() else None
-        # Vectors are always made anew: what the file holds of an earlier call does not count.
-        quarantine = Quarantine(listed, total=len(dataset), max_bad_fraction=max_bad_fraction, names=())
+        listed = out.with_name(f"{out.name}.quarantine.jsonl") if is_main() else None
+        quarantine = Quarantine(listed, total=len(dataset), max_bad_fraction=max_bad_fraction, anew=True)
         for place, reason in unreadable.items():
             quarantine.add(dataset.file_names[place], reason)
         if is_main():

@@ -61,7 +61,7 @@ def evaluate(
             as in a recipe: for teachers that lie elsewhere now, or that were Python objects.
         generalist: name of the teacher that the matrix of interference is relative to; by default the one that the method names, or as
             `score` finds it.
-        out: folder for results.json, gallery.json and quarantine.jsonl; nothing is written without it.
+        out: folder for results.json, gallery.json and evaluate.quarantine.jsonl; nothing is written without it.
         knn: whether to score nearest-neighbour classification too, where classes of the training split are tested.
 
     Raises:

@@ -35,6 +35,17 @@ def test_any_name_survives_the_file(tmp_path: Path) -> None:
     assert [row["file_name"] for row in again.rows] == names
 
 
+def test_what_is_made_anew_begins_an_empty_list(tmp_path: Path) -> None:
+    """An older file is gone at once, and too many bad images are not answered with its removal."""
+    path = tmp_path / "q.jsonl"
+    Quarantine(path, total=10, max_bad_fraction=1).add("old.jpg", "torn")
+    quarantine = Quarantine(path, total=10, max_bad_fraction=0, anew=True)
+    assert (quarantine.count, quarantine.rows, path.exists()) == (0, [], False)
+    with pytest.raises(TooManyBadImages, match=r"raise max_bad_fraction$"):
+        quarantine.add("new.jpg", "torn")
+    assert [row["file_name"] for row in quarantine.rows] == ["new.jpg"]
+
+
 def test_a_resumed_run_appends_after_a_torn_line(tmp_path: Path) -> None:
     """A line that a kill cut short is dropped; what follows is whole."""
     path = tmp_path / "q.jsonl"

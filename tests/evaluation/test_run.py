@@ -136,8 +136,13 @@ def test_bad_images_are_neither_queries_nor_index(data: Dataset, tmp_path: Path)
     assert (results.num_bad, results.num_images) == (3, 36 - 3)
     assert sum(domain.num_queries for domain in results.domains) == 33
     assert sum(domain.num_index for domain in results.domains) == 33
-    lines = [json.loads(line) for line in (tmp_path / "out" / "quarantine.jsonl").read_text().splitlines()]
+    listed = tmp_path / "out" / "evaluate.quarantine.jsonl"
+    lines = [json.loads(line) for line in listed.read_text().splitlines()]
     assert [line["file_name"] for line in lines] == broken
+    (tmp_path / "out" / "quarantine.jsonl").write_text("the run's own\n")
+    score([model("a", colours)], data, out=tmp_path / "out", workers=0, resamples=10, knn=False)
+    assert not listed.exists()  # anew: nothing is broken now
+    assert (tmp_path / "out" / "quarantine.jsonl").read_text() == "the run's own\n"
     with pytest.raises(TooManyBadImages):
         score([model("a", colours)], spoilt, workers=0, max_bad_fraction=0.01, knn=False)
 

@@ -87,13 +87,47 @@ def test_the_page_loads_nothing(evil: Path) -> None:
 
 
 def test_a_report_of_nothing_says_what_is_missing(tmp_path: Path) -> None:
-    """An empty folder gives a page that names each file and what makes it."""
+    """A run that has barely begun gives a page that names each other file and what makes it."""
+    (tmp_path / "config.yaml").write_text("out: x\n")
     text = write_report(tmp_path).read_text(encoding="utf-8")
-    for name in ("config.yaml", "metrics.jsonl", "teachers.json", "results.json", "gallery.json"):
+    for name in ("metrics.jsonl", "teachers.json", "results.json", "gallery.json"):
         assert f"<code>{name}</code>" in text
     assert Page(text).unclosed == []
     with pytest.raises(ArtifactError, match="is not a folder"):
         write_report(tmp_path / "nowhere")
+
+
+def test_no_page_is_put_into_a_folder_that_is_no_run(tmp_path: Path) -> None:
+    """A folder of photographs stays as it is, and the message says what a run is; of several runs in one it names one."""
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(b"")
+    with pytest.raises(ArtifactError, match=r"photos' is no run: .*config\.yaml.*results\.json$"):
+        write_report(tmp_path / "photos")
+    assert [path.name for path in (tmp_path / "photos").iterdir()] == ["a.jpg"]
+    (tmp_path / "students" / "one").mkdir(parents=True)
+    (tmp_path / "students" / "one" / "config.yaml").write_text("out: x\n")
+    with pytest.raises(ArtifactError, match=r"give one of them, such as .*students/one$"):
+        write_report(tmp_path)
+
+
+def test_the_student_of_a_run_stands_for_the_run(evil: Path) -> None:
+    """The page is written where that of the run is; a student elsewhere has no run."""
+    assert write_report(evil / "student").samefile(evil / "report.html")
+    assert not (evil / "student" / "report.html").exists()
+    shutil.move(evil / "student", evil.parent / "moved")
+    with pytest.raises(ArtifactError, match="is no run"):
+        write_report(evil.parent / "moved")
+
+
+def test_images_that_were_not_scored_are_told_from_those_not_trained_on(tmp_path: Path) -> None:
+    """Two lists, each with what it is of."""
+    (tmp_path / "config.yaml").write_text("out: x\n")
+    assert "None." in write_report(tmp_path).read_text()
+    for name, image in (("quarantine.jsonl", "a.jpg"), ("evaluate.quarantine.jsonl", "b.jpg")):
+        (tmp_path / name).write_text(f'{{"file_name": "{image}", "reason": "torn"}}\n')
+    text = write_report(tmp_path).read_text()
+    assert text.index("took no part in training") < text.index("a.jpg")
+    assert text.index("a.jpg") < text.index("took no part in the evaluation") < text.index("b.jpg")
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from typing import Any, NoReturn
 from alumnus.errors import ConfigError, nearest
 
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
-    "suite": {"required": True},
-    "models": {"nargs": "+", "required": True},
-    "out": {"type": Path, "required": True},
+    "suite": {},
+    "models": {"nargs": "+"},
+    "out": {"type": Path},
     "fractions": {"nargs": "+", "type": float},
     "seeds": {"type": int},
     "tasks": {"nargs": "+"},
@@ -28,6 +28,9 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "max-bad-fraction": {"type": float},
     "plan": {"action": "store_const", "const": True},
 }
+
+
+NEEDED = ("suite", "models", "out")  # asked for after unknown options: one of these may be what was misspelt
 
 
 class _Parser(argparse.ArgumentParser):
@@ -53,6 +56,9 @@ def read_options(words: Sequence[str]) -> dict[str, Any]:
         name = rest[0].partition("=")[0]
         hint = nearest(name if name.startswith("-") else f"--{name}", flags)
         raise ConfigError(f"there is no option {rest[0]!r}{hint}; allowed are {', '.join(flags)}")
+    missing = [f"--{name}" for name in NEEDED if vars(given)[name] is None]
+    if missing:
+        raise ConfigError(f"{', '.join(missing)}: needed, and not given; see `alumnus bench --help`")
     return {name: value for name, value in vars(given).items() if value is not None}
 
 

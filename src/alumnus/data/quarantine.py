@@ -1,7 +1,7 @@
 """The images that could not be read, with reasons, in `quarantine.jsonl`; too many of them stop the run.
 
 One JSON object a line, `{"file_name": ..., "reason": ...}`, in ASCII so that any file name survives. A resumed run appends to the
-file and writes no image twice; what an earlier part of it noted counts.
+file and writes no image twice; what an earlier part of it noted counts. What is always made anew begins an empty list.
 """
 
 from __future__ import annotations
@@ -22,18 +22,28 @@ class Quarantine:
         path: the JSONL file, made with the first row; None keeps rows in memory only.
         total: images in the dataset.
         max_bad_fraction: in [0, 1]; more distinct bad images than this part of `total` stop the run.
-        names: of the dataset's images; rows of the file about others do not count. All rows count by default, none with ().
+        names: of the dataset's images; rows of the file about others do not count. All rows count by default.
+        anew: an older file is removed at once.
 
     Raises:
         TooManyBadImages: the file holds more of them already.
     """
 
     def __init__(
-        self, path: Path | None, *, total: int, max_bad_fraction: float, names: Iterable[str] | None = None
+        self,
+        path: Path | None,
+        *,
+        total: int,
+        max_bad_fraction: float,
+        names: Iterable[str] | None = None,
+        anew: bool = False,
     ) -> None:
         if not 0 <= max_bad_fraction <= 1:
             raise ConfigError(f"max_bad_fraction is {max_bad_fraction}; it must lie in [0, 1]")
         self.path, self.total, self.max_bad_fraction = path, total, max_bad_fraction
+        self._continues = path is not None and not anew
+        if path is not None and anew:
+            path.unlink(missing_ok=True)
         self._reasons: dict[str, str] = {} if path is None else _read(path)
         self._bad = dict(self._reasons)  # those that count
         if names is not None and self._reasons:
@@ -68,7 +78,7 @@ class Quarantine:
             return
         file_name, reason = next(reversed(self._bad.items()))
         where = "" if self.path is None else f"; all of them are in {self.path}"
-        again = "" if self.path is None else "; if they can be read again, delete that file"
+        again = "; if they can be read again, delete that file" if self._continues else ""
         raise TooManyBadImages(
             f"{self.count} of {self.total} images could not be read, more than "
             f"max_bad_fraction={self.max_bad_fraction} allows; the last is '{printable(file_name)}': {reason}{where}. "

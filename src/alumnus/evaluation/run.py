@@ -1,7 +1,7 @@
 """Score any number of models on a dataset: `score`. Of a student folder, `alumnus.scoring` does it.
 
 Every model sees the same images, read once, and the same queries, so differences between models are paired. With `out`, leaves there
-`results.json`, `gallery.json` and `quarantine.jsonl`, from which the report is made.
+`results.json`, `gallery.json` and `evaluate.quarantine.jsonl`, from which the report is made.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from alumnus.evaluation.retrieval import Retrieval, retrieve
 from alumnus.evaluation.vectors import check_names, concatenated, encode_paths, ms_per_image
 from alumnus.log import progress
 
+QUARANTINE = "evaluate.quarantine.jsonl"
 SPARE = "spare"  # near copies of held-out classes; scoring them would flatter
 
 
@@ -67,7 +68,7 @@ def score(
         specialists: domain -> model name, for the oracle; by default the teachers trusted on that domain.
         generalist: the model that the matrix of interference is relative to; by default the only teacher trusted everywhere, the
             student's first weights, or the best teacher.
-        out: folder for results.json, gallery.json and quarantine.jsonl.
+        out: folder for results.json, gallery.json and evaluate.quarantine.jsonl.
         batch_size, workers: of the reading.
         device: of the search, see `search`.
         resamples, seed: of the bootstrap; the seed also chooses the gallery.
@@ -195,9 +196,9 @@ def _search(
 def _note_bad(
     data: Dataset, rows: Ids, bad: Mapping[int, str], out: Path | None, max_bad_fraction: float
 ) -> None:
-    path = out / "quarantine.jsonl" if out is not None and is_main() else None
-    # An evaluation continues nothing: what the file holds, of another one or of the run, does not count.
-    quarantine = Quarantine(path, total=len(data), max_bad_fraction=max_bad_fraction, names=())
+    # A name of its own: `out` may be a run, which keeps a list of its training images.
+    path = out / QUARANTINE if out is not None and is_main() else None
+    quarantine = Quarantine(path, total=len(data), max_bad_fraction=max_bad_fraction, anew=True)
     for place, reason in sorted(bad.items()):
         quarantine.add(data.file_names[rows[place]], reason)
 

@@ -46,16 +46,51 @@ def create_backbone(
     Raises:
         ConfigError: the name is unknown, or the arguments do not fit.
     """
-    architecture = name.split(".", maxsplit=1)[0]
-    if not timm.is_model(architecture):
-        hint = nearest(architecture, timm.list_models())
-        raise ConfigError(f"timm has no model {name!r}{hint}; `timm.list_models()` gives all names")
+    architecture = _known(name)
     arguments = {**size_arguments(architecture, size), **dict(model_args or {})}
     try:
         model: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=0, **arguments)
     except (TypeError, AssertionError) as error:
         raise ConfigError(f"timm/{name} cannot be built with {arguments}: {error}") from error
     return model
+
+
+def check_name(name: str, *, fetch: bool) -> None:
+    """Refuses a name that timm has not, and a tag that it has not for that name; nothing is built.
+
+    Args:
+        fetch: whether the tag's weights are wanted, or only what else timm knows of it.
+
+    Raises:
+        ConfigError: naming the nearest.
+    """
+    architecture, tag = _known(name), name.partition(".")[2]
+    if not tag:
+        return
+    try:
+        known = timm.get_pretrained_cfg(name)
+    except RuntimeError:  # timm's answer to a tag that it has not
+        known = None
+    if known is None or (fetch and not known.has_weights):
+        tags = [full.partition(".")[2] for full in timm.list_pretrained(f"{architecture}.*")]
+        raise ConfigError(
+            f"timm has no weights {tag!r} for {architecture}{nearest(tag, tags)}; it has {', '.join(tags) or 'none'}"
+        )
+
+
+def published_tag(name: str) -> str | None:
+    """Returns the tag of the weights that timm takes for a name without one, or None if it publishes none."""
+    known = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    return known.tag if known is not None and known.has_weights and known.tag else None
+
+
+def _known(name: str) -> str:
+    """The architecture of a name, if timm has it."""
+    architecture = name.partition(".")[0]
+    if not timm.is_model(architecture):
+        hint = nearest(architecture, timm.list_models())
+        raise ConfigError(f"timm has no model {name!r}{hint}; `timm.list_models()` gives all names")
+    return architecture
 
 
 def extract(backbone: nn.Module, image: Tensor, *, patches: bool = False) -> Features:

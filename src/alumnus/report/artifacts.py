@@ -69,7 +69,8 @@ class RunFolder:
     teachers: tuple[Mapping[str, str], ...] = ()
     results: Results | None = None
     gallery: tuple[Entry, ...] = ()
-    quarantine: Quarantined = field(default_factory=Quarantined)
+    quarantine: Quarantined = field(default_factory=Quarantined)  # of training
+    not_scored: Quarantined = field(default_factory=Quarantined)  # of the evaluation
     provenance: Mapping[str, str] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)  # file -> what is lacking
 
@@ -96,6 +97,7 @@ def read_run(folder: Path) -> RunFolder:
         results=read("results.json", _results, None),
         gallery=read("gallery.json", _gallery, ()),
         quarantine=read("quarantine.jsonl", _quarantine, Quarantined()),
+        not_scored=read("evaluate.quarantine.jsonl", _quarantine, Quarantined()),
         provenance=read("student/alumnus.json", _provenance, {}),
         missing=missing,
     )

@@ -44,12 +44,35 @@ class Versus:
 def write_report(run_folder: Path) -> Path:
     """Writes `report.html` into a run folder from what lies there, and returns its path; parts that are missing are named in it.
 
+    Args:
+        run_folder: what train or evaluate wrote; RUN/student stands for RUN.
+
     Raises:
-        ArtifactError: there is no such folder.
+        ArtifactError: there is no such folder, or it holds neither `config.yaml` nor `results.json`.
     """
     if not run_folder.is_dir():
         raise ArtifactError(f"'{printable(run_folder)}' is not a folder; give the out= folder of a run")
+    run_folder = _run_of(run_folder)
     return write_whole(run_folder / "report.html", render(read_run(run_folder)))
+
+
+def _run_of(folder: Path) -> Path:
+    """The folder itself, or the run that a student folder lies in; a page is never put among somebody else's files."""
+    around = folder.resolve().parent
+    if _is_run(folder):
+        return folder
+    if (folder / "alumnus.json").is_file() and _is_run(around):
+        return around
+    inner = sorted(path for path in (folder / "students").glob("*") if _is_run(path))
+    hint = f"; it holds several runs, give one of them, such as {printable(inner[0])}" if inner else ""
+    raise ArtifactError(
+        f"'{printable(folder)}' is no run: a run is the out= folder of `alumnus train`, with config.yaml, or of `alumnus evaluate`, "
+        f"with results.json{hint}"
+    )
+
+
+def _is_run(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in ("config.yaml", "results.json"))
 
 
 def render(run: RunFolder) -> str:

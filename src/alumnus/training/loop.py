@@ -31,7 +31,8 @@ from alumnus.faults import told
 from alumnus.licences import licence_kind, licence_warning
 from alumnus.log import MetricsFile, bar, console
 from alumnus.teachers.targets import TargetSource
-from alumnus.training.build import pick_device
+from alumnus.training.build import pick_device, random_start
+from alumnus.training.check import check_given, check_student
 from alumnus.training.checkpoint import TrainState, load_together, share_state
 from alumnus.training.config import Config
 from alumnus.training.data import sampler_of, training_data
@@ -87,6 +88,8 @@ def _train(configs: Sequence[Config]) -> None:
     several = f", {world_size()} processes" if world_size() > 1 else ""
     for pupil in pupils:
         pupil.begin()
+        if start == 0 and (hint := random_start(pupil.config.student)):
+            _say(pupil.run, hint)
         _say(
             pupil.run,
             f"{len(dataset):,} images of {len(np.unique(dataset.domain))} domains, {pupil.plan.summary}, "
@@ -129,8 +132,11 @@ def prepare(opened: Sequence[tuple[Config, Run]]) -> Course:
             f"accumulate={config.accumulate} asks for more micro-batches than a process has images in a step, which is {least} "
             f"(batch_size={config.batch_size}, {world_size()} processes); lower it, or raise batch_size"
         )
+    for one, _ in opened:
+        check_student(one.student)
     with main_first():
         dataset = training_data(config)
+    check_given(config, dataset)  # before teachers are downloaded, loaded and asked
     began = None if run.is_stale else read_plan(run.folder)
     teachers, modes, why = choose_speakers(
         config, dataset, device=device, began=None if began is None else began.modes

@@ -27,7 +27,10 @@ class OptimSettings(BaseModel):
         description="end of the cosine, as a share of lr; 1, and no warm-up, is a constant rate",
     )
     backbone_lr: float = Field(
-        1.0, ge=0, description="learning rate of the backbone, as a share of lr; 0 freezes it"
+        1.0,
+        ge=0,
+        description="learning rate of the backbone, as a share of lr; 0 leaves its weights, but batch norms go on counting: "
+        "freeze=backbone stops both",
     )
     frozen: float = Field(
         0.0, ge=0, le=1, description="share of the steps at the start in which the backbone stays as it is"

@@ -24,6 +24,7 @@ from alumnus.moments import Moments
 from alumnus.objective import Objective, Setup, TeacherWidth
 from alumnus.teachers.targets import Speaker
 from alumnus.training.build import build_student, provenance
+from alumnus.training.card import card
 from alumnus.training.checkpoint import Saved, TrainState, save_checkpoint
 from alumnus.training.config import Config, method_module
 from alumnus.training.data import class_counts
@@ -37,11 +38,6 @@ from alumnus.training.run import Run
 from alumnus.training.scaling import LossScale
 from alumnus.training.shards import gather_shards, shard, share_tensors
 from alumnus.training.whole import gather_outputs
-
-TWO_NETWORKS = (
-    "\nTwo networks make this student: what they say is added. alumnus.load takes both, as above; timm's "
-    '`create_model("local-dir:…", pretrained=True)` loads the first alone, without the assistant in assistant.safetensors.\n'
-)  # of the model card
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +90,8 @@ class Pupil:
             student.load_state_dict(weights)
         self.objective.finish(student)
         about = provenance(self.config, self.dataset, self._manifest)
-        save_student(student, self.run.student, provenance=about, card=_card(self.config, student))
+        text = card(self.config, student, dataset=self.dataset, teachers=self._manifest)
+        save_student(student, self.run.student, provenance=about, card=text)
         (self.run.folder / "replay.json").unlink(missing_ok=True)  # of a step that failed once
         self.run.say(f"student written to {self.run.student}")
 
@@ -227,17 +224,3 @@ def _rounded(teacher: Mapping[str, Any]) -> list[str]:
     """Float32 out of a store is what a live teacher says, bit for bit; other precisions are another run."""
     stored = teacher.get("stored", "float32")
     return [] if stored == "float32" else [stored]
-
-
-def _card(config: Config, student: Student) -> str:
-    teachers = "".join(f"- {spec.model}\n" for spec in config.teachers) or "- labels\n"
-    return (
-        "---\nlibrary_name: timm\npipeline_tag: image-feature-extraction\ntags: [alumnus, image-embedding]\n---\n"
-        f"# {config.out.name}\n\n{config.student.model}, {config.embed_dim}-D embedding at {config.size} px, "
-        f"trained by Alumnus with method={config.method.name} from:\n\n{teachers}\n"
-        '```python\nimport alumnus\n\nencoder = alumnus.load("path/to/this/folder")\n'
-        'encoder.encode(["a.jpg"])  # (1, '
-        + str(config.embed_dim)
-        + ") float32, unit length\n```\n"
-        + ("" if student.assistant is None else TWO_NETWORKS)
-    )

@@ -41,6 +41,7 @@ FILES = (
     "replay.json",
     "results.json",
     "gallery.json",
+    "evaluate.quarantine.jsonl",
     "seeds.json",
     "report.html",
     "config.yaml",  # last: a folder without it is taken for somebody else's

@@ -21,8 +21,8 @@ from alumnus.distributed import is_main, joined, wait
 from alumnus.errors import ConfigError, UserError, nearest
 from alumnus.log import console
 from alumnus.models.student import Architecture, Student
-from alumnus.teachers.targets import check_domains
 from alumnus.training.build import check_continued, first_architecture, pick_device
+from alumnus.training.check import check_given, check_student
 from alumnus.training.config import STAGE_NAME, STAGES, Config
 from alumnus.training.data import sampler_of, training_data
 from alumnus.training.freeze import freeze
@@ -192,7 +192,7 @@ def _check(stages: Sequence[Stage], anew: int, *, needs_earlier: bool) -> None:
         try:
             is_done = number < anew and all(run.is_done for run in stage.runs)
             if not is_done:
-                _check_inputs(stage.config)
+                _check_inputs(stage.config, made)
             made |= _architectures(stage, made)
         except UserError as error:
             raise ConfigError(f"stage {stage.name!r}: {error}") from error
@@ -202,22 +202,15 @@ def _check(stages: Sequence[Stage], anew: int, *, needs_earlier: bool) -> None:
             )
 
 
-def _check_inputs(config: Config) -> None:
-    """The device, the images, and teachers or labels where the method learns from them."""
+def _check_inputs(config: Config, made: Mapping[str, Architecture]) -> None:
+    """The device, students that no earlier stage makes, the images, and teachers or labels where the method learns from them."""
     pick_device(config.device)
+    for one in config.each_student:
+        if one.student.model not in made:
+            check_student(one.student)
     dataset = training_data(config)
     sampler_of(config, dataset)  # refuses data without a training image
-    for spec in config.teachers:
-        check_domains(spec.name or spec.source, spec.domains, dataset.domains)
-    method, learns_from = config.method.name, config.method.learns_from
-    if learns_from is None:
-        return
-    if "teachers" in learns_from and not config.teachers:
-        raise ConfigError(f"method={method} learns from teachers, and there is none; give `teachers`")
-    if "teachers" not in learns_from and config.teachers:
-        raise ConfigError(f"method={method} takes no teachers; set `teachers: []` in this stage")
-    if "labels" in learns_from and not (dataset.label >= 0).any():
-        raise ConfigError(f"method={method} needs labels, and no training image has one")
+    check_given(config, dataset)
 
 
 def _architectures(stage: Stage, made: Mapping[str, Architecture]) -> dict[str, Architecture]:

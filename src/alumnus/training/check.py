@@ -1,0 +1,55 @@
+"""What can be seen to be wrong before anything is downloaded, loaded or written: it costs a look at names and labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alumnus.data.dataset import Dataset
+from alumnus.errors import ConfigError
+from alumnus.models.artifact import read_about
+from alumnus.models.backbone import check_name
+from alumnus.teachers.targets import check_domains
+from alumnus.training.config import Config, StudentSpec
+
+
+def check_student(spec: StudentSpec) -> None:
+    """Refuses a network that timm has not, weights that it has not for it, and a folder that holds no student; nothing is built.
+
+    Raises:
+        ConfigError: naming the nearest.
+        ArtifactError: `alumnus:FOLDER` is no student folder.
+    """
+    prefix, colon, rest = spec.model.partition(":")
+    if prefix == "alumnus" and colon:
+        read_about(Path(rest))
+        return
+    source, slash, name = spec.model.partition("/")
+    if source != "timm" or not slash:
+        raise ConfigError(
+            f"student.model={spec.model!r} is not of the form timm/NAME or alumnus:FOLDER "
+            "(a student has to be trainable and exportable; teachers may come from more sources)"
+        )
+    check_name(name, fetch=spec.is_fetched)
+
+
+def check_given(config: Config, dataset: Dataset) -> None:
+    """Refuses teachers that are trusted on domains which the data has not, and a method without what it learns from.
+
+    Args:
+        dataset: the training images.
+
+    Raises:
+        TeacherError: naming the nearest domain.
+        ConfigError: there are no teachers or no labels, or teachers that the method does not ask.
+    """
+    for spec in config.teachers:
+        check_domains(spec.name or spec.source, spec.domains, dataset.domains)
+    method, learns_from = config.method.name, config.method.learns_from
+    if learns_from is None:
+        return
+    if "teachers" in learns_from and not config.teachers:
+        raise ConfigError(f"method={method} learns from teachers, and there is none; give `teachers`")
+    if "teachers" not in learns_from and config.teachers:
+        raise ConfigError(f"method={method} takes no teachers; remove `teachers`, or set `teachers: []` here")
+    if "labels" in learns_from and not (dataset.label >= 0).any():
+        raise ConfigError(f"method={method} needs labels, and no training image has one; see `alumnus data`")
