@@ -161,7 +161,7 @@ def replay(words: Words = None) -> None:
     )
 
 
-@app.command(context_settings=AS_WORDS, cls=verb("MODEL", settings="alumnus.evaluation.run:evaluate"))
+@app.command(context_settings=AS_WORDS, cls=verb("MODEL", settings="alumnus.scoring:evaluate"))
 def evaluate(words: Words = None) -> None:
     """Score a model: alumnus evaluate runs/demo/student data=dataset/"""
     (model,), settings = read.plain(words or [], "MODEL")
