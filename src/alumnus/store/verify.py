@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import ValidationError
 from torch import Tensor
 
 from alumnus.data.dataset import open_dataset
@@ -19,7 +20,7 @@ from alumnus.errors import AlumnusError, StoreError
 from alumnus.log import bar
 from alumnus.store.build import outputs_of
 from alumnus.store.claims import Entries
-from alumnus.store.folder import Folder, folders, shard_paths
+from alumnus.store.folder import About, Folder, folders, shard_paths
 from alumnus.store.identity import identify
 from alumnus.store.measure import give_back
 from alumnus.store.precision import Precision
@@ -32,7 +33,9 @@ from alumnus.teachers.spec import TeacherSpec
 # the last digits of float32 by 1e-6 or so; float16 rounds to 5e-4; int8 by what its shards say.
 TOLERANCE: Mapping[Precision, float] = {"float32": 1e-4, "float16": 2e-3, "int8": 1e-3}
 
-
+# Sources that are read and never run. A store may come from a stranger, and what it notes is not the user's word: a teacher of any other
+# source is loaded only if the user's own recipe names it.
+DATA_ONLY = ("timm/", "torchvision/", "hf:", "open_clip:", "onnx:", "alumnus:")
 CPU = torch.device("cpu")
 
 
@@ -123,17 +126,35 @@ def _tolerance(folder: Folder) -> float:
 def _asked_again(folder: Folder, how: Again) -> NDArray[np.float64]:
     """Returns the relative error of each output of a sample, (n,)."""
     about = folder.about
-    spec = how.specs.get(about.fingerprint)
-    if spec is None and about.spec is None:
-        raise StoreError("this teacher was a Python object; give the recipe that has it")
+    spec = how.specs.get(about.fingerprint) or _noted_spec(about)
     entries, paths = _sample(folder, how)
-    teacher = load_teacher(spec or TeacherSpec.model_validate(about.spec), device=how.device)
+    teacher = load_teacher(spec, device=how.device)
     said = outputs_of(teacher, entries, paths, about.geometry)
     kept = Stored(folder, domains=None, weight=1.0, name=teacher.name).read(said.key, said.view)
     errors = [_errors(said.features.summary, kept.summary)]
     if said.features.patches is not None and kept.patches is not None:
         errors.append(_errors(said.features.patches, kept.patches))
     return np.asarray(np.max(errors, axis=0))
+
+
+def _noted_spec(about: About) -> TeacherSpec:
+    """Returns how a teacher was loaded, as the store says, if that runs no code.
+
+    Raises:
+        StoreError: it would run code, or is no specification.
+    """
+    if about.spec is None:
+        raise StoreError("this teacher was a Python object; give the recipe that has it")
+    try:
+        spec = TeacherSpec.model_validate(about.spec)
+    except ValidationError as error:
+        raise StoreError(f"about.json does not say how its teacher is loaded ({error.errors()[0]['msg']})") from error
+    if spec.trusted or not spec.source.startswith(DATA_ONLY):
+        raise StoreError(
+            f"loading {spec.source} may run code, which is not done on a store's word; give the recipe that has it: "
+            "alumnus cache verify STORE RECIPE"
+        )
+    return spec
 
 
 def _sample(folder: Folder, how: Again) -> tuple[Entries, dict[int, str]]:
