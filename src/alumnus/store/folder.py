@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from alumnus.data.views import ViewSettings
 from alumnus.errors import StoreError
-from alumnus.store.claims import pairs
+from alumnus.store.claims import locked, pairs
 from alumnus.store.precision import BYTES, Precision
 from alumnus.store.shard import NAME, Shard
 
@@ -150,8 +150,9 @@ def open_or_make(store: Path, about: About) -> Folder:
     path = store / about.name
     path.mkdir(parents=True, exist_ok=True)
     temporary = path / f".{ABOUT}.{os.getpid()}.new"
-    temporary.write_text(json.dumps({"version": VERSION, **asdict(about)}, indent=1), encoding="utf-8")
-    os.replace(temporary, path / ABOUT)
+    with locked(path):
+        temporary.write_text(json.dumps({"version": VERSION, **asdict(about)}, indent=1), encoding="utf-8")
+        os.replace(temporary, path / ABOUT)
     return Folder(path, about)
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from alumnus.errors import StoreError
 from alumnus.log import bar
 from alumnus.moments import Moments
-from alumnus.store.claims import Entries
+from alumnus.store.claims import Entries, locked
 from alumnus.store.folder import About, Folder, Geometry
 from alumnus.teachers.targets import Speaker
 from alumnus.types import Batch, Features
@@ -97,7 +97,8 @@ class Stored(Speaker):
                 here = row[shard == one]
                 moments.update(self._shards[one].read(here).summary)
                 line.advance(len(here))
-        moments.save(kept)
+        with locked(self.folder.path):  # a prune that runs now is no danger to it
+            moments.save(kept)
         return moments
 
     def read(self, key: NDArray[np.int64], view: NDArray[np.int64]) -> Features:

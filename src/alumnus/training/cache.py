@@ -12,7 +12,7 @@ from alumnus.distributed import decided, joined, main_first, wait
 from alumnus.errors import ConfigError
 from alumnus.store.folder import Folder, folders, shard_paths
 from alumnus.store.make import Estimate, Store
-from alumnus.store.prune import leftovers, remove, unneeded
+from alumnus.store.prune import clear, leftovers, remove, unneeded
 from alumnus.store.settings import StoreSettings, show_bytes
 from alumnus.store.verify import Again, Verdict
 from alumnus.store.verify import verify as verify_store
@@ -74,19 +74,19 @@ def prune(
     teachers: Sequence[str] = (),
     really: bool = False,
 ) -> list[Path]:
-    """Returns what a recipe does not need (or the folders of the teachers named), and removes it if that is meant."""
+    """Returns what a recipe does not need (or the folders of the teachers named) and what killed builds left, and removes it if really."""
     keep = list[str]()
     if recipe is not None:
         config, settings = _config(recipe, [f"out={store}", *words])
         keep = [each.about.name for each in _store(config, settings).estimate(config.teachers)]
     found = [*unneeded(store, keep=keep, teachers=teachers)] if keep or teachers else []
-    if not keep and not teachers and not leftovers(store):
+    left = [path for path in leftovers(store) if path.parent not in found]
+    if not keep and not teachers and not left:
         unneeded(store)  # says what to give
     if really:
         remove(found)
-        for path in leftovers(store):
-            path.unlink()
-    return found
+        clear(store)
+    return [*found, *left]
 
 
 def info(store: Path) -> list[Row]:
