@@ -113,7 +113,14 @@ class Stored(Speaker):
             raise StoreError(
                 f"{self.folder.path} has no output of {self.name} for view {view[first]} of an image with the key {key[first]:016x} "
                 f"({int((number < 0).sum())} of {len(key)} asked for are missing): images changed or were added since it was "
-                "built; `alumnus cache build` computes what is missing"
+            reason = self._index.bad.get(int(key[first]))
+            if reason is not None:
+                raise StoreError(
+                    f"{self.folder.path} has no output of {self.name} for an image with the key {key[first]:016x}: it could not be decoded "
+                    f"when the store was built ({reason}). Remove that image, or save it anew, which gives it another key; "
+                    f"{self.folder.path.parent / 'quarantine.jsonl'} has the names"
+                )
+                "built, or could not be read then; `alumnus cache build` computes what is missing"
             )
         shard, row = self._index.places(number)
         summary = torch.empty(len(key), self.num_features)
