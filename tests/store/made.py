@@ -44,6 +44,7 @@ def store_of(
     views: ViewSettings = VIEWS,
     *,
     sources: Sequence[str] = (),
+    max_bad_fraction: float = 0.05,
     **settings: object,
 ) -> Store:
     """The store at `folder` for some images."""
@@ -57,6 +58,7 @@ def store_of(
         workers=0,
         memory_limit=None,
         sources=sources,
+        max_bad_fraction=max_bad_fraction,
     )
 
 

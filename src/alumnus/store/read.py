@@ -39,11 +39,13 @@ class Stored(Speaker):
         domains: tuple[str, ...] | None,
         weight: float,
         name: str,
+        licence: str | None = None,
         entries: Entries | None = None,
     ) -> None:
-        """Opens the outputs; domains, weight and name are the recipe's, for they change no output.
+        """Opens the outputs; domains, weight, name and licence are the recipe's, for they change no output.
 
         Args:
+            licence: of its weights; what the store notes by default.
             entries: (m, 2), key and view, those of the run; all that are there by default.
 
         Raises:
@@ -62,6 +64,7 @@ class Stored(Speaker):
                 "name": name,
                 "domains": None if domains is None else list(domains),
                 "weight": weight,
+                "licence": licence or about.teacher["licence"],
                 "stored": about.precision,
             },
             grid=about.grid,
@@ -110,9 +113,6 @@ class Stored(Speaker):
         number = self._index.find(key, view)
         if (number < 0).any():
             first = int(np.flatnonzero(number < 0)[0])
-            raise StoreError(
-                f"{self.folder.path} has no output of {self.name} for view {view[first]} of an image with the key {key[first]:016x} "
-                f"({int((number < 0).sum())} of {len(key)} asked for are missing): images changed or were added since it was "
             reason = self._index.bad.get(int(key[first]))
             if reason is not None:
                 raise StoreError(
@@ -120,6 +120,9 @@ class Stored(Speaker):
                     f"when the store was built ({reason}). Remove that image, or save it anew, which gives it another key; "
                     f"{self.folder.path.parent / 'quarantine.jsonl'} has the names"
                 )
+            raise StoreError(
+                f"{self.folder.path} has no output of {self.name} for view {view[first]} of an image with the key {key[first]:016x} "
+                f"({int((number < 0).sum())} of {len(key)} asked for are missing): images changed or were added since it was "
                 "built, or could not be read then; `alumnus cache build` computes what is missing"
             )
         shard, row = self._index.places(number)

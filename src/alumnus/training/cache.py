@@ -139,7 +139,7 @@ def estimate_rows(store: Store, estimates: Sequence[Estimate]) -> list[Row]:
     precision = store.choose_precision(estimates)
     rows, total, seconds = list[Row](), 0, 0.0
     for each in estimates:
-        kept = each.about.precision if each.exists else precision
+        kept = each.about.precision if each.keeps_precision else precision
         total, seconds = total + each.bytes_in(kept), seconds + each.seconds
         rows.append(
             (
@@ -178,4 +178,6 @@ def _config(recipe: Path | None, words: Sequence[str]) -> tuple[Config, StoreSet
 
 
 def _store(config: Config, settings: StoreSettings) -> Store:
-    return store_of(config, settings, training_data(config), device=pick_device(config.device))
+    """The store, to be looked at alone."""
+    device = pick_device(config.device)
+    return store_of(config, settings, training_data(config), device=device, remembers=False)
