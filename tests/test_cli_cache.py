@@ -38,7 +38,7 @@ def test_a_store_is_planned_built_shown_and_verified(
     planned = capsys.readouterr().out
     assert "resnet10t" in planned
     assert "180" in planned
-    assert not list(Path(store).glob("*/*.safetensors"))
+    assert not Path(store).exists()
     assert run(["cache", "build", str(recipe), f"out={store}", "precision=int8"]) == 0
     assert len(capsys.readouterr().out.split()) == 2
     assert run(["cache", "info", store]) == 0
@@ -77,6 +77,19 @@ def test_a_teacher_that_drifted_is_found(
     about.write_text(json.dumps(values))
     assert run(["cache", "verify", str(store), "sample=4"]) == 2
     assert "what the teacher says now" in capsys.readouterr().err
+
+
+def test_a_teacher_that_is_not_asked_is_not_verified(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 2 if its images are gone, unless nothing was to be asked."""
+    store = tmp_path / "store"
+    assert run(["cache", "build", str(recipe), f"out={store}"]) == 0
+    shutil.rmtree(tmp_path / "images")
+    assert run(["cache", "verify", str(store)]) == 2
+    assert "could not be asked" in capsys.readouterr().err
+    assert run(["cache", "verify", str(store), "sample=0"]) == 0
+    assert "sample=0" in capsys.readouterr().out
 
 
 def test_pruning_keeps_what_a_recipe_needs(

@@ -38,7 +38,15 @@ def spec_of(teacher: nn.Module, **settings: object) -> TeacherSpec:
     return TeacherSpec.model_validate({"model": teacher, "name": "counting", "size": 16, **settings})
 
 
-def store_of(folder: Path, data: Dataset | Path, views: ViewSettings = VIEWS, **settings: object) -> Store:
+def store_of(
+    folder: Path,
+    data: Dataset | Path,
+    views: ViewSettings = VIEWS,
+    *,
+    sources: Sequence[str] = (),
+    max_bad_fraction: float = 0.05,
+    **settings: object,
+) -> Store:
     """The store at `folder` for some images."""
     dataset = data if isinstance(data, Dataset) else open_dataset(data)
     return open_store(
@@ -49,7 +57,8 @@ def store_of(folder: Path, data: Dataset | Path, views: ViewSettings = VIEWS, **
         device=torch.device("cpu"),
         workers=0,
         memory_limit=None,
-        sources=[],
+        sources=sources,
+        max_bad_fraction=max_bad_fraction,
     )
 
 

@@ -18,10 +18,12 @@ from alumnus.data.loader import train_batches
 from alumnus.data.read import key_of
 from alumnus.data.sampler import Sampler
 from alumnus.data.views import ViewSettings
-from alumnus.errors import ConfigError, StoreError
+from alumnus.errors import ConfigError, StoreError, TooManyBadImages
 from alumnus.store.folder import folders
+from alumnus.store.shard import Rows, Unreadable, write_shard
 from alumnus.teachers import describe, load_teacher
 from alumnus.teachers.targets import Live, TargetSource
+from alumnus.types import Features
 from tests.store.made import VIEWS, Counting, speakers_of, spec_of, store_of
 
 CPU = torch.device("cpu")
@@ -114,6 +116,125 @@ def test_an_unreadable_image_is_noted_and_not_tried_again(tmp_path: Path, images
     assert list(folder.index.bad) == [key_of(broken)]
     assert _missing(store, images, teacher) == 0
     assert "broken.png" in (store / "quarantine.jsonl").read_text()
+
+
+def test_an_unreadable_image_that_is_added_alone_is_noted(tmp_path: Path, images: Path) -> None:
+    """The shard that notes it has no output."""
+    store, teacher = tmp_path / "store", Counting()
+    speakers_of(store_of(store, images), [spec_of(teacher)])
+    broken = next(images.rglob("0.png")).with_name("broken.png")
+    broken.write_bytes(b"no image at all, but bytes")
+    speakers_of(store_of(store, images), [spec_of(teacher)])
+    assert list(next(iter(folders(store))).index.bad) == [key_of(broken)]
+    assert _missing(store, images, teacher) == 0
+
+
+def test_an_image_that_could_not_be_read_once_is_tried_again(
+    tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its bytes are not at fault, so it is no bad image: it stays missing, which is said, and the next build computes it."""
+    store, teacher = tmp_path / "store", Counting()
+    path = next(images.rglob("0.png"))
+    first = store_of(store, images)
+    aside = path.rename(path.with_suffix(".aside"))
+    path.symlink_to(path)  # the system gives an error
+    speakers_of(first, [spec_of(teacher)])
+    folder = next(iter(folders(store)))
+    assert folder.index.bad == {}
+    assert len(folder.index) == 178
+    assert "1 images could not be read" in " ".join(capsys.readouterr().err.split())
+    assert "symbolic links in a loop" in (store / "quarantine.jsonl").read_text()
+    path.unlink()
+    aside.rename(path)
+    assert _missing(store, images, teacher) == 2
+    speakers_of(store_of(store, images), [spec_of(teacher)])
+    assert len(folder.refreshed().index) == 180
+
+
+def test_an_image_that_changes_during_a_build_is_not_bad(tmp_path: Path, images: Path) -> None:
+    """Neither where the new content is an image nor where it is none."""
+    store, teacher = tmp_path / "store", Counting()
+    first, (one, two) = store_of(store, images), sorted(images.rglob("0.png"))[:2]
+    Image.new("RGB", (40, 40), (9, 9, 9)).save(one)
+    two.write_bytes(b"no image at all, but bytes")
+    speakers_of(first, [spec_of(teacher)])
+    assert next(iter(folders(store))).index.bad == {}
+    speakers_of(store_of(store, images), [spec_of(teacher)])
+    assert list(next(iter(folders(store))).index.bad) == [key_of(two)]
+
+
+@pytest.mark.parametrize(
+    "reason", ["cannot be opened: input/output error", "needs more memory than there is"]
+)
+def test_a_note_that_is_not_of_decoding_does_not_keep_an_image_out(
+    tmp_path: Path, images: Path, reason: str
+) -> None:
+    """Early stores wrote such notes."""
+    store, teacher, path = tmp_path / "store", Counting(), next(images.rglob("0.png"))
+    aside = path.rename(tmp_path / "aside.png")
+    speakers_of(store_of(store, images), [spec_of(teacher)])
+    aside.rename(path)
+    nothing = Rows(np.empty(0, np.int64), np.empty(0, np.int64), Features(torch.empty(0, 12)))
+    folder = next(iter(folders(store)))
+    write_shard(folder.path, nothing, "float32", [Unreadable(key_of(path), reason)])
+    assert _missing(store, images, teacher) == 2
+
+
+def test_a_copy_of_an_image_is_read_where_one_is_gone(tmp_path: Path, images: Path) -> None:
+    """Whichever of the two it is."""
+    first, last = sorted(images.rglob("0.png"))[0], sorted(images.rglob("0.png"))[-1]
+    for path in (first, last):
+        shutil.copy(path, path.with_name("copy.png"))
+    store = store_of(tmp_path / "store", images)
+    first.unlink()
+    last.with_name("copy.png").unlink()
+    speakers_of(store, [spec_of(Counting())])
+    assert len(next(iter(folders(tmp_path / "store"))).index) == 180
+
+
+def test_an_image_that_cannot_be_decoded_is_refused_with_its_own_reason(tmp_path: Path, images: Path) -> None:
+    """Building again cannot help, and is not advised."""
+    broken = next(images.rglob("0.png")).with_name("broken.png")
+    broken.write_bytes(b"no image at all, but bytes")
+    (stored,) = speakers_of(store_of(tmp_path / "store", images), [spec_of(Counting())])
+    with pytest.raises(
+        StoreError, match=r"could not be decoded when the store was built.*save it anew"
+    ) as said:
+        stored.read(np.array([key_of(broken)]), np.array([0]))  # type: ignore[attr-defined]
+    assert "cache build" not in str(said.value)
+
+
+def test_bad_images_count_for_their_own_data_and_by_the_runs_own_measure(
+    tmp_path: Path, images: Path
+) -> None:
+    """Six of 90 are more than 5 % and fewer than half; faultless images of the same names are not counted among them."""
+    faultless, store = tmp_path / "faultless", tmp_path / "store"
+    shutil.copytree(images, faultless)
+    for path in faultless.rglob("*.png"):
+        Image.open(path).transpose(Image.Transpose.ROTATE_90).save(path)
+    for number, path in enumerate(sorted(images.rglob("*.png"))[:6]):
+        path.write_text(f"no image {number}")
+    with pytest.raises(TooManyBadImages):
+        speakers_of(store_of(tmp_path / "strict", images), [spec_of(Counting())])
+    speakers_of(store_of(store, images, max_bad_fraction=0.5), [spec_of(Counting())])
+    speakers_of(store_of(store, faultless), [spec_of(Counting())])
+
+
+def test_the_folder_that_lacks_least_is_taken_then_the_most_precise(tmp_path: Path, images: Path) -> None:
+    """A run that goes on asks for the precision that it began with."""
+    store, specs = tmp_path / "store", [spec_of(Counting())]
+    some = next(path for path in sorted(images.iterdir()) if path.is_dir())
+    speakers_of(store_of(store, some), specs)
+    speakers_of(store_of(store, images, precision="float16"), specs)
+    (found,) = store_of(store, images, precision="auto").estimate(specs)
+    assert (found.about.precision, found.num_missing) == ("float16", 0)
+    speakers_of(store_of(store, images), specs)
+    both = store_of(store, images, precision="auto")
+    assert both.estimate(specs)[0].about.precision == "float32"
+    (kept,) = both.estimate(specs, stored_as={"counting": "float16"})
+    assert (kept.about.precision, kept.num_missing) == ("float16", 0)
+    (gone,) = both.estimate(specs, stored_as={"counting": "int8"})
+    assert (gone.about.precision, gone.num_missing, gone.keeps_precision) == ("int8", 180, True)
 
 
 def test_a_changed_teacher_is_refused_with_both_fingerprints(tmp_path: Path, images: Path) -> None:

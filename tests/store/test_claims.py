@@ -127,3 +127,56 @@ def test_units_of_somebody_elses_images_are_left_to_them(tmp_path: Path) -> None
     work_off(tmp_path, _missing(tmp_path), compute, unit_rows=4)
     assert asked[0] == [5, 999]
     assert sorted(key for key, _ in _log(tmp_path)) == list(range(40))
+
+
+def _build_more_and_hang(folder: Path) -> None:
+    """A build of these images and others that does not end by itself."""
+    others = np.stack([np.arange(100), np.zeros(100, np.int64)], axis=1)
+
+    def hang(part: Entries) -> bool:
+        (folder / "begun").touch()
+        time.sleep(600)
+        return True
+
+    work_off(folder, lambda: others, hang, unit_rows=32)
+
+
+def _build_own(folder: Path) -> None:
+    """Units 0 and 1 of the other build's job hold images of this one, and 24 of unit 1 are the other's alone."""
+    found = list[Entries]()
+
+    def missing() -> Entries:
+        found.append(_missing(folder)())
+        if len(found) == 2:  # asked once to join a job, and once more in it
+            (folder / "joined").touch()
+        return found[-1]
+
+    def compute(part: Entries) -> bool:
+        return bool((part[:, 0] < 40).all()) and _compute(folder)(part)
+
+    work_off(folder, missing, compute, unit_rows=32)
+
+
+@pytest.mark.parametrize("killed_first", [False, True])
+def test_a_build_of_other_images_too_that_dies_is_not_waited_for(tmp_path: Path, killed_first: bool) -> None:
+    """The one that joined its job keeps that job alive itself, and computes what is left of its own in another one."""
+    fork = multiprocessing.get_context("fork")
+    larger = fork.Process(target=_build_more_and_hang, args=(tmp_path,))
+    own = fork.Process(target=_build_own, args=(tmp_path,))
+    larger.start()
+    while not (tmp_path / "begun").exists() and larger.is_alive():
+        time.sleep(0.01)
+    if killed_first:
+        larger.kill()
+        larger.join()
+    own.start()
+    if not killed_first:
+        while not (tmp_path / "joined").exists() and own.is_alive():
+            time.sleep(0.01)
+        larger.kill()
+        larger.join()
+    own.join(60)
+    hangs = own.is_alive()
+    own.kill()
+    assert not hangs
+    assert len(_missing(tmp_path)()) == 0

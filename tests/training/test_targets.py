@@ -96,6 +96,25 @@ def test_what_would_cost_more_to_store_speaks_live(tmp_path: Path, tiny_images: 
     assert set(long.modes.values()) == {"stored"}
 
 
+def test_a_run_goes_on_with_the_precision_that_it_began_with(tmp_path: Path, tiny_images: Path) -> None:
+    """Also when the store has come to hold the teacher in a higher one; and its licence is the recipe's, as for a live teacher."""
+    teacher = {"model": Counting(), "name": "counting", "size": 16, "licence": "CC-BY-NC-4.0"}
+    common = {"teachers": [teacher], "targets": "stored", "steps": 2}
+    config = _config(tmp_path / "run", tiny_images, store=tmp_path / "store", checkpoint_every=1, **common)
+    run = train(config)
+    plan = read_plan(run.folder)
+    assert plan is not None
+    assert plan.stored == {"counting": "float16"}
+    assert json.loads((run.folder / "teachers.json").read_text())[0]["licence"] == "CC-BY-NC-4.0"
+    precise = {"path": tmp_path / "store", "precision": "float32"}
+    train(_config(tmp_path / "other", tiny_images, store=precise, **common))
+    (run.student / "alumnus.json").unlink()
+    assert train(config).is_done
+    again = read_plan(run.folder)
+    assert again is not None
+    assert again.stored == plan.stored
+
+
 def test_stored_targets_need_a_store(tmp_path: Path, tiny_images: Path) -> None:
     """The message says which word is missing."""
     with pytest.raises(ConfigError, match="targets=stored needs store=FOLDER"):

@@ -9,6 +9,7 @@ Axes: n outputs, S side of the teacher's view in px.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -16,19 +17,19 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from rich.markup import escape
 from torch import Tensor
 from torch.utils.data import DataLoader
-from torch.utils.data import Dataset as TorchDataset
 
 from alumnus.data.dataset import Dataset
 from alumnus.data.loader import give_way, handed_over
+from alumnus.data.names import printable
 from alumnus.data.quarantine import Quarantine
-from alumnus.data.read import BadImage, read_keyed
-from alumnus.data.views import ViewSettings, apply_geometry, draw_view
-from alumnus.log import Bar, bar
+from alumnus.log import Bar, bar, console
 from alumnus.store.claims import Entries, work_off
+from alumnus.store.crops import Crops, Part
 from alumnus.store.folder import Folder, Geometry
-from alumnus.store.identity import UNREADABLE
+from alumnus.store.identity import Files
 from alumnus.store.shard import Rows, Unreadable, write_shard
 from alumnus.teachers.targets import trusted_domains
 from alumnus.teachers.teacher import Teacher
@@ -37,6 +38,10 @@ from alumnus.types import Features
 UNIT_BYTES = 32 << 20  # of a shard, at most
 UNIT_ROWS = (64, 2048)  # outputs to a shard: what a killed process may lose, against the number of files
 BATCH = 64  # images that a teacher sees at once
+TRIES = 2  # of an image that could not be read, for a reason that may pass
+LEAST_COSINE = (
+    0.99  # of a feature and what is kept of it; below it is said that the precision does not suit the teacher
+)
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,7 @@ def fill(
     workers: int,
     batch_size: int = BATCH,
 ) -> None:
-    """Computes what is missing of a teacher's outputs.
+    """Computes what is missing of a teacher's outputs. What cannot be read now, though it may be later, stays missing: that is said.
 
     Raises:
         TooManyBadImages: see `quarantine`.
@@ -82,27 +87,55 @@ def fill(
         StoreError: a shard is damaged, or a feature is out of the precision's range.
     """
     entries = wanted.of(teacher.domains)
-    paths = {
-        int(key): path for key, path in zip(wanted.keys, wanted.data.paths, strict=True) if key != UNREADABLE
-    }
-    names = dict(zip(wanted.keys.tolist(), wanted.data.file_names, strict=True))
-    job = _Job(folder, teacher, paths, workers, batch_size)
+    files = Files(wanted.keys, wanted.data.paths)
+    job = _Job(folder, teacher, files, workers, batch_size)
     before = missing(folder, entries)
     if not len(before):
         return
     for key, reason in folder.refreshed().index.bad.items():  # a kill may have come between shard and note
-        if key in names:
-            quarantine.add(names[key], reason)
+        if key in files:
+            quarantine.add(files.of(key)[0], reason)
+    tries, left = Counter[int](), dict[int, str]()
     with bar(f"store {teacher.name}", total=len(before)) as line:
 
+        def lacking() -> Entries:
+            found = missing(folder, entries)
+            return found[~np.isin(found[:, 0], np.array(list(left), np.int64))]
+
         def compute(part: Entries) -> bool:
-            if not all(int(key) in paths for key in part[:, 0]):
+            if not all(int(key) in files for key in part[:, 0]):
                 return False
-            for each in job.write(part, line):
-                quarantine.add(names[each.key], each.reason)
+            bad, passing = job.write(part, line)
+            tries.update(each.key for each in passing)
+            gone = [each for each in passing if tries[each.key] >= TRIES]
+            left.update(gone)
+            for each in (*bad, *gone):
+                quarantine.add(files.of(each.key)[0], each.reason)
             return True
 
-        work_off(folder.path, lambda: missing(folder, entries), compute, unit_rows=unit_rows(folder))
+        work_off(folder.path, lacking, compute, unit_rows=unit_rows(folder))
+    if left:
+        _say_what_is_left(teacher, left, files)
+    _warn_of_loss(folder.refreshed(), teacher)
+
+
+def _say_what_is_left(teacher: Teacher, left: Mapping[int, str], files: Files) -> None:
+    key, reason = next(iter(left.items()))
+    first = escape(f"'{printable(files.of(key)[0])}': {reason}")
+    console.print(
+        f"[yellow]warning[/]: store: {len(left):,} images could not be read, so that outputs of {teacher.name} stay missing; the first "
+        f"is {first}. Mend or remove them; the next build or run tries them again"
+    )
+
+
+def _warn_of_loss(folder: Folder, teacher: Teacher) -> None:
+    """Small features vanish in float16, and int8 takes one range for all rows: what was measured says it."""
+    least = min((shard.loss.cosine_min for shard in folder.shards if len(shard)), default=1.0)
+    if least < LEAST_COSINE:
+        console.print(
+            f"[yellow]warning[/]: store: {folder.about.precision} does not suit {teacher.name}: of one of its features, what is kept has a "
+            f"cosine of {least:.3f} with what it said (`alumnus cache info` has the mean); precision=float32 keeps all of it"
+        )
 
 
 def unit_rows(folder: Folder) -> int:
@@ -121,9 +154,9 @@ def trial(teacher: Teacher, wanted: Wanted, geometry: Geometry, *, batch_size: i
     rows = np.flatnonzero(wanted.keys >= 0)[:batch_size]
     if not len(rows):
         return Speed(0.0)
-    paths = {int(wanted.keys[row]): wanted.data.paths[row] for row in rows}
+    files = Files(wanted.keys[rows], [wanted.data.paths[row] for row in rows])
     entries = np.array([(int(wanted.keys[row]), 0) for row in rows], np.int64)
-    items = _Crops(entries, paths, teacher.size, geometry, batch_size)
+    items = Crops(entries, files, teacher.size, geometry, batch_size)
     seconds = []
     for _ in range(2):  # the first time, libraries choose their kernels
         start = time.perf_counter()
@@ -137,7 +170,7 @@ def trial(teacher: Teacher, wanted: Wanted, geometry: Geometry, *, batch_size: i
 def outputs_of(
     teacher: Teacher,
     entries: Entries,
-    paths: Mapping[int, str],
+    files: Files,
     geometry: Geometry,
     *,
     batch_size: int = BATCH,
@@ -146,9 +179,9 @@ def outputs_of(
 
     Args:
         entries: (n, 2), key and view, the views of an image one after another.
-        paths: of each key.
+        files: of all keys.
     """
-    items = _Crops(entries, paths, teacher.size, geometry, batch_size)
+    items = Crops(entries, files, teacher.size, geometry, batch_size)
     parts = [items[number] for number in range(len(items))]
     parts = [part for part in parts if len(part.key)]
     features = [teacher.silence(), *(_ask(teacher, part.image) for part in parts)]
@@ -161,27 +194,29 @@ def outputs_of(
 class _Job:
     folder: Folder
     teacher: Teacher
-    paths: Mapping[int, str]
+    files: Files
     workers: int
     batch_size: int
 
-    def write(self, entries: Entries, line: Bar) -> list[Unreadable]:
-        """Computes some outputs, writes them as a shard, and returns what could not be read."""
+    def write(self, entries: Entries, line: Bar) -> tuple[list[Unreadable], list[Unreadable]]:
+        """Computes some outputs, writes them as a shard, and returns what cannot be decoded and what could not be read this time."""
         keys, views = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-        found, bad = [self.teacher.silence()], list[Unreadable]()
+        found, bad, passing = [self.teacher.silence()], list[Unreadable](), list[Unreadable]()
         for crops in self._crops(entries):
             bad += crops.bad
+            passing += crops.passing
             if len(crops.key):
                 found.append(_ask(self.teacher, crops.image))
                 keys.append(crops.key)
                 views.append(crops.view)
             line.advance(crops.asked)
         rows = Rows(np.concatenate(keys), np.concatenate(views), _joined(found))
-        write_shard(self.folder.path, rows, self.folder.about.precision, bad)
-        return bad
+        if len(rows.key) or bad:
+            write_shard(self.folder.path, rows, self.folder.about.precision, bad)
+        return bad, passing
 
-    def _crops(self, entries: Entries) -> Iterator[_Part]:
-        items = _Crops(entries, self.paths, self.teacher.size, self.folder.about.geometry, self.batch_size)
+    def _crops(self, entries: Entries) -> Iterator[Part]:
+        items = Crops(entries, self.files, self.teacher.size, self.folder.about.geometry, self.batch_size)
         yield from DataLoader(
             items,
             batch_size=None,
@@ -189,65 +224,6 @@ class _Job:
             num_workers=min(self.workers, len(items)),
             worker_init_fn=give_way,
             pin_memory=self.teacher.device.type == "cuda",
-        )
-
-
-class _Part(NamedTuple):
-    key: NDArray[np.int64]  # (b,)
-    view: NDArray[np.int64]  # (b,)
-    image: Tensor  # (b, 3, S, S) uint8
-    bad: list[Unreadable]
-    asked: int  # outputs that this part was to give, the unreadable ones too
-
-
-class _Crops(TorchDataset[_Part]):
-    """Item k holds the views of the k-th images; an image is decoded once for all of its views."""
-
-    def __init__(
-        self, entries: Entries, paths: Mapping[int, str], size: int, geometry: Geometry, batch_size: int
-    ) -> None:
-        self.size, self.geometry = size, geometry
-        # scale, ratio and flip alone: photometric change is never part of what a teacher sees
-        self.views = ViewSettings(scale=geometry.scale, ratio=geometry.ratio, flip=geometry.flip)
-        starts = np.flatnonzero(np.diff(entries[:, 0], prepend=-1))
-        images = np.split(entries, starts[1:])
-        per_item = max(1, batch_size // max(len(image) for image in images))
-        chunks = [images[place : place + per_item] for place in range(0, len(images), per_item)]
-        self.chunks = [
-            [(paths[int(image[0, 0])], int(image[0, 0]), image[:, 1]) for image in chunk] for chunk in chunks
-        ]
-
-    def __len__(self) -> int:
-        return len(self.chunks)
-
-    def __getitem__(self, number: int) -> _Part:
-        keys, views, crops, bad, count = (
-            list[int](),
-            list[int](),
-            list[NDArray[np.uint8]](),
-            list[Unreadable](),
-            0,
-        )
-        for path, key, wanted in self.chunks[number]:
-            count += len(wanted)
-            try:
-                image, found = read_keyed(path)
-            except BadImage as error:
-                bad.append(Unreadable(key, error.reason))
-                continue
-            if found != key:
-                bad.append(Unreadable(key, "the file changed while the store was built"))
-                continue
-            for view in map(int, wanted):
-                drawn = draw_view(
-                    self.views, seed=self.geometry.seed, key=key, view=view, aspect=image.width / image.height
-                )
-                crops.append(apply_geometry(image, drawn, size=self.size))
-                keys.append(key)
-                views.append(view)
-        stacked = np.stack(crops) if crops else np.empty((0, 3, self.size, self.size), np.uint8)
-        return _Part(
-            np.array(keys, np.int64), np.array(views, np.int64), torch.from_numpy(stacked), bad, count
         )
 
 

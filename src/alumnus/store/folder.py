@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from alumnus.data.views import ViewSettings
 from alumnus.errors import StoreError
-from alumnus.store.claims import pairs
+from alumnus.store.claims import locked, pairs
 from alumnus.store.precision import BYTES, Precision
-from alumnus.store.shard import NAME, Shard
+from alumnus.store.shard import NAME, Shard, is_passing
 
 ABOUT = "about.json"
 VERSION = 1
@@ -109,7 +109,9 @@ class Index:
         order = np.lexsort((view, key))
         self._pairs = pairs(np.stack([key[order], view[order]], axis=1))
         self._shard, self._row = shard[order], row[order]
-        self.bad = {each.key: each.reason for shard in shards for each in shard.bad}
+        self.bad = {  # images that cannot be decoded
+            each.key: each.reason for shard in shards for each in shard.bad if not is_passing(each.reason)
+        }
 
     def __len__(self) -> int:
         """Number of different outputs."""
@@ -150,8 +152,9 @@ def open_or_make(store: Path, about: About) -> Folder:
     path = store / about.name
     path.mkdir(parents=True, exist_ok=True)
     temporary = path / f".{ABOUT}.{os.getpid()}.new"
-    temporary.write_text(json.dumps({"version": VERSION, **asdict(about)}, indent=1), encoding="utf-8")
-    os.replace(temporary, path / ABOUT)
+    with locked(path):
+        temporary.write_text(json.dumps({"version": VERSION, **asdict(about)}, indent=1), encoding="utf-8")
+        os.replace(temporary, path / ABOUT)
     return Folder(path, about)
 
 
@@ -170,8 +173,11 @@ def _read_about(path: Path) -> About:
         )
         values["grid"] = None if values["grid"] is None else tuple(values["grid"])
         values["data"] = tuple(values["data"])
-        return About(**values)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        about = About(**values)
+        if Path(about.name).name != about.name:  # what is added to it would be written elsewhere
+            raise StoreError(f"{path} is of a folder that it calls {about.name!r}, which is no name")
+        return about
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, StoreError):
             raise
         raise StoreError(f"{path} is damaged or not from a store: {error}") from error

@@ -28,8 +28,32 @@ UNREADABLE = -1
 CHUNK = 64  # files that a worker hashes at once
 
 
-def identify(data: Dataset, store: Path, *, workers: int) -> NDArray[np.int64]:
-    """Returns the key of each image (N,), -1 where its bytes cannot be read."""
+class Files:
+    """Which files have a key: copies of an image share one."""
+
+    def __init__(self, keys: NDArray[np.int64], paths: Sequence[str]) -> None:
+        """Takes the keys (N,) and paths of images; those without a key are left out."""
+        self._first: dict[int, str] = {}
+        self._copies: dict[int, list[str]] = {}
+        for key, path in zip(keys.tolist(), paths, strict=True):
+            if key != UNREADABLE and self._first.setdefault(key, path) != path:
+                self._copies.setdefault(key, []).append(path)
+
+    def __contains__(self, key: int) -> bool:
+        """Whether a file has that key."""
+        return key in self._first
+
+    def of(self, key: int) -> list[str]:
+        """Returns the paths of a key's files, in the order of the data."""
+        return [self._first[key], *self._copies.get(key, [])]
+
+
+def identify(data: Dataset, store: Path, *, workers: int, remembers: bool = True) -> NDArray[np.int64]:
+    """Returns the key of each image (N,), -1 where its bytes cannot be read.
+
+    Args:
+        remembers: write the keys down; false writes nothing.
+    """
     states = _states(data.paths)
     known = _remembered(store / FILE)
     keys = np.array(
@@ -40,7 +64,8 @@ def identify(data: Dataset, store: Path, *, workers: int) -> NDArray[np.int64]:
         rows = [int(row) for row in unknown]
         keys[unknown] = _hashed([data.paths[row] for row in rows], workers=workers)
         found = [(data.paths[row], *states[row], int(keys[row])) for row in rows if keys[row] >= 0]
-        _remember(store / FILE, found)
+        if remembers:
+            _remember(store / FILE, found)
     return keys
 
 

@@ -5,11 +5,12 @@ One teacher is in memory at a time, so any number of them fit where the largest 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from types import MappingProxyType
+from typing import Literal, TypeVar
 
 import torch
 
@@ -42,7 +43,9 @@ class Estimate:
     about: About
     num_missing: int
     num_wanted: int
-    exists: bool  # whether the store has a folder for it
+    keeps_precision: (
+        bool  # whether that of `about` is settled: the store has such a folder, or the run began with it
+    )
     seconds: float = 0.0  # to compute what is missing
     peak_bytes: int = 0  # of the process while it works; 0 where it was not measured
     batch_size: int = BATCH  # that fits the memory allowed
@@ -65,38 +68,40 @@ class Store:
         workers: int,
         memory_limit: int | None = None,
         sources: Sequence[str] = (),
+        max_bad_fraction: float = 0.05,
     ) -> None:
         self.path, self.settings, self.wanted, self.geometry = settings.path, settings, wanted, geometry
         self.device, self.workers, self.memory_limit = device, workers, memory_limit
+        self.max_bad_fraction = max_bad_fraction
         self._sources = tuple(
             str(Path(source).absolute()) if Path(source).exists() else source for source in sources
         )
 
-    def known(self, spec: TeacherSpec) -> Folder | None:
-        """Returns the folder of a teacher that is certain to be the one that made it, without loading it."""
+    def known(self, spec: TeacherSpec, entries: Entries, stored_as: Mapping[str, Precision]) -> Folder | None:
+        """Returns the folder of a teacher that is certain to be the one that made it, without loading it; of several, the best one."""
         now = origin_of(spec)
-        fitting = [
-            folder
-            for folder in folders(self.path)
-            if folder.about.geometry == self.geometry
-            and is_same(folder.about.origin, now)
-            and self.settings.precision in ("auto", folder.about.precision)
-        ]
-        return _most_precise(fitting)
+        return self._best(spec, entries, stored_as, lambda about: is_same(about.origin, now))
 
-    def estimate(self, specs: Sequence[TeacherSpec], *, refuse_changed: bool = False) -> list[Estimate]:
+    def estimate(
+        self,
+        specs: Sequence[TeacherSpec],
+        *,
+        refuse_changed: bool = False,
+        stored_as: Mapping[str, Precision] = MappingProxyType({}),
+    ) -> list[Estimate]:
         """Returns what each teacher's missing outputs will take; nothing is written.
 
         A teacher is loaded only if it is not known again or something of it is missing, and tried on one batch.
 
         Args:
             refuse_changed: refuse a teacher under whose name the store holds only outputs of other weights, settings or views.
+            stored_as: teacher's name -> precision, where only that one will do: a run goes on with the outputs that it began with.
 
         Raises:
             TeacherError: a teacher cannot be built.
             StoreError: a teacher does not fit in the memory allowed; or it changed: names both fingerprints or both geometries.
         """
-        return [self._estimate(spec, refuse_changed=refuse_changed) for spec in specs]
+        return [self._estimate(spec, stored_as, refuse_changed=refuse_changed) for spec in specs]
 
     def fill(
         self,
@@ -112,14 +117,16 @@ class Store:
 
         Raises:
             StoreError: the budget is too small, or something is damaged.
-            TooManyBadImages: more than 5 % of the images cannot be read.
+            TooManyBadImages: more than `max_bad_fraction` of the images cannot be read.
         """
         precision = precision or self.choose_precision(estimates)
-        data, is_whole = self.wanted.data, not any(estimate.num_missing for estimate in estimates)
-        # Of a store that lacks nothing, what could not be read is no matter any more.
-        names = () if is_whole else data.file_names
-        listed = self.path / "quarantine.jsonl"
-        quarantine = Quarantine(listed, total=len(data), max_bad_fraction=0.05, names=names)
+        # What the file holds already does not count: it may be of other data, and the shards say which of these images are bad.
+        quarantine = Quarantine(
+            self.path / "quarantine.jsonl",
+            total=len(self.wanted.data),
+            max_bad_fraction=self.max_bad_fraction,
+            names=(),
+        )
         made = []
         for estimate, spec in zip(estimates, specs, strict=True):
             about = _kept_as(estimate, precision)
@@ -155,33 +162,70 @@ class Store:
             f"{show_bytes(budget or 0)}. Fewer views an image, fewer teachers, output=summary or a larger budget help"
         )
 
-    def _estimate(self, spec: TeacherSpec, *, refuse_changed: bool) -> Estimate:
+    def _estimate(
+        self, spec: TeacherSpec, stored_as: Mapping[str, Precision], *, refuse_changed: bool
+    ) -> Estimate:
         check_domains(spec.name or spec.source, spec.domains, self.wanted.data.domains)
         entries = self.wanted.of(spec.domains)
-        folder = self.known(spec)
+        folder = self.known(spec, entries, stored_as)
         if folder is not None:
             about = replace(folder.about, spec=absolute(spec), data=self._sources)
-            lacking = len(missing(folder, entries))
-            if not lacking:
+            if not len(missing(folder, entries)):
                 return Estimate(about, 0, len(entries), True)
-        return self._with_teacher(spec, partial(self._estimate_loaded, spec, entries, refuse_changed))
+        return self._with_teacher(
+            spec, partial(self._estimate_loaded, spec, entries, stored_as, refuse_changed)
+        )
 
     def _estimate_loaded(
-        self, spec: TeacherSpec, entries: Entries, refuse_changed: bool, teacher: Teacher
+        self,
+        spec: TeacherSpec,
+        entries: Entries,
+        stored_as: Mapping[str, Precision],
+        refuse_changed: bool,
+        teacher: Teacher,
     ) -> Estimate:
         if refuse_changed:
             self._refuse_changed(teacher)
         about = self._about(spec, teacher)
-        existing = _most_precise([folder for folder in folders(self.path) if self._holds(folder, teacher)])
+        existing = self._best(
+            spec, entries, stored_as, lambda about: about.fingerprint == teacher.fingerprint
+        )
+        asked = self._asked(teacher.name, stored_as)
         if existing is not None:  # it keeps its name and precision, by which its folder is called
             about = replace(about, teacher=existing.about.teacher, precision=existing.about.precision)
+        elif asked != "auto":
+            about = replace(about, precision=asked)
         lacking = len(missing(existing, entries)) if existing else len(entries)
+        keeps_precision = existing is not None or asked != "auto"
         if not lacking:
-            return Estimate(about, 0, len(entries), True)
+            return Estimate(about, 0, len(entries), keeps_precision)
         batch_size, seconds, peak = self._tried(teacher)
-        return Estimate(
-            about, lacking, len(entries), existing is not None, lacking * seconds, peak, batch_size
-        )
+        return Estimate(about, lacking, len(entries), keeps_precision, lacking * seconds, peak, batch_size)
+
+    def _best(
+        self,
+        spec: TeacherSpec,
+        entries: Entries,
+        stored_as: Mapping[str, Precision],
+        is_of: Callable[[About], bool],
+    ) -> Folder | None:
+        """Returns the folder of a teacher, in the precision asked for, that lacks least; of equals the most precise."""
+        fitting = [
+            folder
+            for folder in folders(self.path)
+            if folder.about.geometry == self.geometry
+            and is_of(folder.about)
+            and self._asked(spec.name or str(folder.about.teacher["name"]), stored_as)
+            in ("auto", folder.about.precision)
+        ]
+        if len(fitting) < 2:
+            return fitting[0] if fitting else None
+        return min(fitting, key=lambda folder: (len(missing(folder, entries)), -folder.about.row_bytes))
+
+    def _asked(self, name: str, stored_as: Mapping[str, Precision]) -> Literal["auto"] | Precision:
+        """The precision that a teacher's outputs have to have: the recipe's, or that with which the run began."""
+        asked = self.settings.precision
+        return stored_as.get(name, "auto") if asked == "auto" else asked
 
     def _fill(self, folder: Folder, quarantine: Quarantine, batch_size: int, teacher: Teacher) -> None:
         if teacher.fingerprint != folder.about.fingerprint:
@@ -205,13 +249,6 @@ class Store:
             spec=absolute(spec),
             origin=origin_of(spec),
             data=self._sources,
-        )
-
-    def _holds(self, folder: Folder, teacher: Teacher) -> bool:
-        return (
-            folder.about.fingerprint == teacher.fingerprint
-            and folder.about.geometry == self.geometry
-            and self.settings.precision in ("auto", folder.about.precision)
         )
 
     def _tried(self, teacher: Teacher) -> tuple[int, float, int]:
@@ -255,8 +292,4 @@ def disk_bytes(store: Path) -> int:
 
 def _kept_as(estimate: Estimate, precision: Precision) -> About:
     """What was there keeps its precision: a teacher's outputs are never of two."""
-    return estimate.about if estimate.exists else replace(estimate.about, precision=precision)
-
-
-def _most_precise(found: Sequence[Folder]) -> Folder | None:
-    return max(found, key=lambda folder: folder.about.row_bytes, default=None)
+    return estimate.about if estimate.keeps_precision else replace(estimate.about, precision=precision)

@@ -7,7 +7,10 @@ from collections.abc import Collection
 from pathlib import Path
 
 from alumnus.errors import StoreError, nearest
+from alumnus.store.claims import is_at_work, locked
 from alumnus.store.folder import folders
+
+LEFT = (".*.new", ".moments-*", ".job-*")  # of shards and about.json, of Moments.save, of claims
 
 
 def unneeded(store: Path, *, keep: Collection[str] = (), teachers: Collection[str] = ()) -> list[Path]:
@@ -35,11 +38,41 @@ def unneeded(store: Path, *, keep: Collection[str] = (), teachers: Collection[st
 
 
 def remove(paths: Collection[Path]) -> None:
-    """Removes folders of a store."""
+    """Removes folders of a store.
+
+    Raises:
+        StoreError: a process computes outputs of one now; it and those after it stay.
+    """
     for path in paths:
-        shutil.rmtree(path)
+        with locked(path):
+            if is_at_work(path):
+                raise StoreError(
+                    f"{path} is being filled by another process, and was not removed; stop it, or wait for it"
+                )
+            shutil.rmtree(path)
 
 
 def leftovers(store: Path) -> list[Path]:
-    """Returns files that a killed process left half-written; nobody reads them."""
-    return sorted(store.glob("*/.*.new"))
+    """Returns what killed processes left half-written or claimed, in folders at which nobody is at work; nobody reads it."""
+    return [path for folder in _with_leftovers(store) for path in _of_nobody(folder)]
+
+
+def clear(store: Path) -> None:
+    """Removes the leftovers."""
+    for folder in _with_leftovers(store):
+        with locked(folder):
+            for path in [] if is_at_work(folder) else _matching(folder):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _of_nobody(folder: Path) -> list[Path]:
+    with locked(folder):
+        return [] if is_at_work(folder) else _matching(folder)
+
+
+def _with_leftovers(store: Path) -> list[Path]:
+    return sorted({path.parent for name in LEFT for path in store.glob(f"*/{name}")})
+
+
+def _matching(folder: Path) -> list[Path]:
+    return sorted(path for name in LEFT for path in folder.glob(name))

@@ -18,7 +18,7 @@ from torch import Tensor
 from alumnus.errors import StoreError
 from alumnus.log import bar
 from alumnus.moments import Moments
-from alumnus.store.claims import Entries
+from alumnus.store.claims import Entries, locked
 from alumnus.store.folder import About, Folder, Geometry
 from alumnus.teachers.targets import Speaker
 from alumnus.types import Batch, Features
@@ -39,11 +39,13 @@ class Stored(Speaker):
         domains: tuple[str, ...] | None,
         weight: float,
         name: str,
+        licence: str | None = None,
         entries: Entries | None = None,
     ) -> None:
-        """Opens the outputs; domains, weight and name are the recipe's, for they change no output.
+        """Opens the outputs; domains, weight, name and licence are the recipe's, for they change no output.
 
         Args:
+            licence: of its weights; what the store notes by default.
             entries: (m, 2), key and view, those of the run; all that are there by default.
 
         Raises:
@@ -62,6 +64,7 @@ class Stored(Speaker):
                 "name": name,
                 "domains": None if domains is None else list(domains),
                 "weight": weight,
+                "licence": licence or about.teacher["licence"],
                 "stored": about.precision,
             },
             grid=about.grid,
@@ -97,7 +100,8 @@ class Stored(Speaker):
                 here = row[shard == one]
                 moments.update(self._shards[one].read(here).summary)
                 line.advance(len(here))
-        moments.save(kept)
+        with locked(self.folder.path):  # a prune that runs now is no danger to it
+            moments.save(kept)
         return moments
 
     def read(self, key: NDArray[np.int64], view: NDArray[np.int64]) -> Features:
@@ -109,10 +113,17 @@ class Stored(Speaker):
         number = self._index.find(key, view)
         if (number < 0).any():
             first = int(np.flatnonzero(number < 0)[0])
+            reason = self._index.bad.get(int(key[first]))
+            if reason is not None:
+                raise StoreError(
+                    f"{self.folder.path} has no output of {self.name} for an image with the key {key[first]:016x}: it could not be decoded "
+                    f"when the store was built ({reason}). Remove that image, or save it anew, which gives it another key; "
+                    f"{self.folder.path.parent / 'quarantine.jsonl'} has the names"
+                )
             raise StoreError(
                 f"{self.folder.path} has no output of {self.name} for view {view[first]} of an image with the key {key[first]:016x} "
                 f"({int((number < 0).sum())} of {len(key)} asked for are missing): images changed or were added since it was "
-                "built; `alumnus cache build` computes what is missing"
+                "built, or could not be read then; `alumnus cache build` computes what is missing"
             )
         shard, row = self._index.places(number)
         summary = torch.empty(len(key), self.num_features)

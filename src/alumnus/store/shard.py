@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 import zlib
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -33,14 +35,34 @@ from alumnus.types import Features
 
 NAME = re.compile(r"([0-9a-f]{16})-([0-9a-f]{16})\.safetensors")
 HEAD = ("key", "view", "crc", "summary_scale", "summary_offset", "patches_scale", "patches_offset")
+CHANGED = "the file changed while the store was built"
+NOT_NOW = "its bytes cannot be read now"
+PASSING = (  # how the reasons begin that say nothing of an image's bytes; all but two are of data.locator and data.read
+    CHANGED,
+    NOT_NOW,
+    "cannot be opened: ",
+    "needs more memory than there is",
+    "no such file",
+    "a symbolic link to nothing",
+    "symbolic links in a loop",
+    "a directory, not an image",
+    "not a regular file",
+    "empty file (0 bytes)",
+    "no file can have this name",
+)
 MAX_HEADER = 64 << 20  # bytes; a longer one is no header of ours
 
 
 class Unreadable(NamedTuple):
-    """An image that could not be decoded when its turn came."""
+    """An image that could not be decoded (or not read) when its turn came."""
 
     key: int
     reason: str
+
+
+def is_passing(reason: str) -> bool:
+    """Whether a reason is no failure to decode, so that the image has to be tried again; early stores noted such reasons too."""
+    return reason.startswith(PASSING)
 
 
 class Rows(NamedTuple):
@@ -125,6 +147,11 @@ class Shard:
         patches = unpack(packed["patches"]) if "patches" in packed else None
         return Features(unpack(packed["summary"]), patches)
 
+    @cached_property
+    def rounding(self) -> Mapping[str, float]:
+        """How far at most, as a length, int8 moved a row of each part: half a step in each channel. 0 for the other precisions."""
+        return {name: _half_steps(part) for name, part in self._packed.items()}
+
 
 REPAIR = (
     "`alumnus cache verify STORE --repair` removes damaged shards, and the next build computes them again"
@@ -138,11 +165,19 @@ def is_intact(path: Path) -> bool:
         return named is not None and hashlib.file_digest(file, "sha256").hexdigest()[:16] == named[2]
 
 
+def _half_steps(part: Packed) -> float:
+    if part.values.dtype != torch.int8 or not len(part.values):
+        return 0.0
+    channels = part.values.reshape(-1, len(part.scale))
+    moves = (channels != 0).any(0)  # a channel that is constant has no step
+    return math.sqrt(part.values[0].numel() / len(part.scale)) * float(part.scale[moves].double().norm()) / 2
+
+
 def _checksums(parts: Sequence[Tensor]) -> Tensor:
     """CRC-32 of each row over all its parts, (n,) int64."""
     crc = [0] * len(parts[0])
     for part in parts:
-        rows = np.ascontiguousarray(part.numpy()).reshape(len(part), -1).view(np.uint8)
+        rows = np.ascontiguousarray(part.numpy()).reshape(len(part), math.prod(part.shape[1:])).view(np.uint8)
         crc = [zlib.crc32(row.data, before) for row, before in zip(rows, crc, strict=True)]
     return torch.tensor(crc, dtype=torch.int64)
 

@@ -5,13 +5,15 @@ Axes: n outputs of the sample.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import ValidationError
 from torch import Tensor
 
 from alumnus.data.dataset import open_dataset
@@ -19,8 +21,8 @@ from alumnus.errors import AlumnusError, StoreError
 from alumnus.log import bar
 from alumnus.store.build import outputs_of
 from alumnus.store.claims import Entries
-from alumnus.store.folder import Folder, folders, shard_paths
-from alumnus.store.identity import identify
+from alumnus.store.folder import About, Folder, folders, shard_paths
+from alumnus.store.identity import Files, identify
 from alumnus.store.measure import give_back
 from alumnus.store.precision import Precision
 from alumnus.store.read import Stored
@@ -29,10 +31,13 @@ from alumnus.teachers import load_teacher
 from alumnus.teachers.spec import TeacherSpec
 
 # How far a teacher asked again may be from what was kept, relative to the length of the feature: other kernels, threads and batches move
-# the last digits of float32 by 1e-6 or so; float16 rounds to 5e-4; int8 by what its shards say.
+# the last digits of float32 by 1e-6 or so; float16 rounds to 5e-4; int8 by half a step of each channel, which is added for each row.
 TOLERANCE: Mapping[Precision, float] = {"float32": 1e-4, "float16": 2e-3, "int8": 1e-3}
-
-
+SMALLEST_HALF = 6e-8  # between neighbours of float16 near zero, for each number
+SLACK = 1.01  # on int8's half steps, which are worked out in float32
+# Sources that are read and never run. A store may come from a stranger, and what it notes is not the user's word: a teacher of any other
+# source is loaded only if the user's own recipe names it.
+DATA_ONLY = ("timm/", "torchvision/", "hf:", "open_clip:", "onnx:", "alumnus:")
 CPU = torch.device("cpu")
 
 
@@ -46,12 +51,14 @@ class Verdict:
     asked_again: int  # outputs of the sample
     drifted: int  # of them, those that the teacher no longer says
     largest_error: float  # |kept - said| / |said|
-    note: str = ""  # why the teacher could not be asked
+    note: str = ""  # why the teacher was not asked
+    could_ask: bool = True  # or was not to: sample=0, or there is nothing to ask about
+    is_repaired: bool = False  # damaged shards were removed
 
     @property
     def is_right(self) -> bool:
-        """Whether nothing was found."""
-        return not self.damaged and not self.drifted
+        """Whether nothing was found that is still there, and the teacher was asked if it was to be."""
+        return (self.is_repaired or not self.damaged) and not self.drifted and self.could_ask
 
 
 @dataclass(frozen=True)
@@ -86,22 +93,30 @@ def verify(store: Path, how: Again, *, repair: bool = False) -> list[Verdict]:
 def _verdict(folder: Folder, how: Again, *, repair: bool) -> Verdict:
     paths = shard_paths(folder.path)
     damaged = _damaged(folder, paths)
-    names = tuple(path.name for path in damaged)
     if repair:
         for path in damaged:
             path.unlink()
-    elif damaged:
-        return Verdict(folder.path.name, len(paths), names, 0, 0, 0.0, "not asked again: files are damaged")
+    names = tuple(path.name for path in damaged)
+    found = Verdict(folder.path.name, len(paths), names, 0, 0, 0.0, is_repaired=repair)
+    if damaged and not repair:
+        return replace(found, note="not asked again: files are damaged", could_ask=False)
     if not how.sample:
-        return Verdict(folder.path.name, len(paths), names, 0, 0, 0.0)
+        return replace(found, note="not asked again: sample=0")
     try:
-        errors = _asked_again(folder.refreshed(), how)
+        now = folder.refreshed()
+        if not any(map(len, now.shards)):
+            return replace(found, note="not asked again: it holds no outputs")
+        errors, drifted = _asked_again(now, how)
     except AlumnusError as error:
-        return Verdict(folder.path.name, len(paths), names, 0, 0, 0.0, f"not asked again: {error}")
+        return replace(found, note=f"not asked again: {error}", could_ask=False)
     finally:
         give_back(how.device)
-    drifted = int((errors > _tolerance(folder.refreshed())).sum())
-    return Verdict(folder.path.name, len(paths), names, len(errors), drifted, float(errors.max(initial=0.0)))
+    return replace(
+        found,
+        asked_again=len(errors),
+        drifted=int(drifted.sum()),
+        largest_error=float(errors.max(initial=0.0)),
+    )
 
 
 def _damaged(folder: Folder, paths: Sequence[Path]) -> list[Path]:
@@ -114,48 +129,79 @@ def _damaged(folder: Folder, paths: Sequence[Path]) -> list[Path]:
     return found
 
 
-def _tolerance(folder: Folder) -> float:
-    kept = max((shard.loss.error for shard in folder.shards), default=0.0)
-    precision = folder.about.precision
-    return TOLERANCE[precision] + (kept if precision == "int8" else 0.0)
-
-
-def _asked_again(folder: Folder, how: Again) -> NDArray[np.float64]:
-    """Returns the relative error of each output of a sample, (n,)."""
+def _asked_again(folder: Folder, how: Again) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Returns the relative error of each output of a sample, and whether it is more than keeping it explains, (n,) each."""
     about = folder.about
-    spec = how.specs.get(about.fingerprint)
-    if spec is None and about.spec is None:
-        raise StoreError("this teacher was a Python object; give the recipe that has it")
-    entries, paths = _sample(folder, how)
-    teacher = load_teacher(spec or TeacherSpec.model_validate(about.spec), device=how.device)
-    said = outputs_of(teacher, entries, paths, about.geometry)
+    spec = how.specs.get(about.fingerprint) or _noted_spec(about)
+    entries, files = _sample(folder, how)
+    teacher = load_teacher(spec, device=how.device)
+    said = outputs_of(teacher, entries, files, about.geometry)
+    if not len(said.key):
+        raise StoreError("none of the images of the sample can be read")
     kept = Stored(folder, domains=None, weight=1.0, name=teacher.name).read(said.key, said.view)
-    errors = [_errors(said.features.summary, kept.summary)]
+    shard, _ = folder.index.places(folder.index.find(said.key, said.view))
+    parts = {"summary": (said.features.summary, kept.summary)}
     if said.features.patches is not None and kept.patches is not None:
-        errors.append(_errors(said.features.patches, kept.patches))
-    return np.asarray(np.max(errors, axis=0))
+        parts["patches"] = (said.features.patches, kept.patches)
+    error, drifted = np.zeros(len(shard)), np.zeros(len(shard), bool)
+    for name, (true, found) in parts.items():
+        rounding = np.array([each.rounding[name] for each in folder.shards])[shard]
+        moved, length = _length(found - true), _length(true)
+        error = np.maximum(error, moved / length.clip(min=np.finfo(np.float64).tiny))
+        drifted |= moved > _allowed(about.precision, length, rounding, width=true[0].numel())
+    return error, drifted
 
 
-def _sample(folder: Folder, how: Again) -> tuple[Entries, dict[int, str]]:
-    """Returns outputs (n, 2), views of an image one after another, whose images are there, and the paths of all images."""
+def _allowed(
+    precision: Precision, length: NDArray[np.float64], rounding: NDArray[np.float64], *, width: int
+) -> NDArray[np.float64]:
+    """How far each row (n,) may be from what the teacher says now: as a length, as `length` and `rounding` are."""
+    least = SMALLEST_HALF * math.sqrt(width) if precision == "float16" else 0.0
+    return np.asarray(TOLERANCE[precision] * length + least + SLACK * rounding)
+
+
+def _noted_spec(about: About) -> TeacherSpec:
+    """Returns how a teacher was loaded, as the store says, if that runs no code.
+
+    Raises:
+        StoreError: it would run code, or is no specification.
+    """
+    if about.spec is None:
+        raise StoreError(
+            f"this teacher was a Python object; give the recipe that has it (fingerprint {about.fingerprint[:16]})"
+        )
+    try:
+        spec = TeacherSpec.model_validate(about.spec)
+    except ValidationError as error:
+        raise StoreError(
+            f"about.json does not say how its teacher is loaded ({error.errors()[0]['msg']})"
+        ) from error
+    if spec.trusted or not spec.source.startswith(DATA_ONLY):
+        raise StoreError(
+            f"loading {spec.source} may run code, which is not done on a store's word; give the recipe that has it (fingerprint "
+            f"{about.fingerprint[:16]}): alumnus cache verify STORE RECIPE"
+        )
+    return spec
+
+
+def _sample(folder: Folder, how: Again) -> tuple[Entries, Files]:
+    """Returns outputs (n, 2), views of an image one after another, whose images are there, and the files of all images."""
     sources = how.data or folder.about.data
     if not sources:
         raise StoreError("where its images were is not known; give data=")
     images = open_dataset(list(sources))
     keys = identify(images, folder.path.parent, workers=how.workers)
-    paths = dict(zip(keys.tolist(), images.paths, strict=True))
+    files = Files(keys, images.paths)
     key = np.concatenate([np.empty(0, np.int64), *(shard.key for shard in folder.shards)])
     view = np.concatenate([np.empty(0, np.int64), *(shard.view for shard in folder.shards)])
-    here = np.flatnonzero([int(one) in paths for one in key])
+    here = np.flatnonzero([int(one) in files for one in key])
     if not len(here):
         raise StoreError(f"none of its images are in {', '.join(sources)}")
     chosen = np.random.default_rng(how.seed).choice(here, min(how.sample, len(here)), replace=False)
     entries = np.stack([key[chosen], view[chosen]], axis=1)
-    return entries[np.lexsort((entries[:, 1], entries[:, 0]))], paths
+    return entries[np.lexsort((entries[:, 1], entries[:, 0]))], files
 
 
-def _errors(said: Tensor, kept: Tensor) -> NDArray[np.float64]:
-    """Relative error of each row, over all that it holds."""
-    said, kept = said.flatten(1).double(), kept.flatten(1).double()
-    length = said.norm(dim=1).clamp(min=torch.finfo(torch.float64).tiny)
-    return np.asarray(((kept - said).norm(dim=1) / length).numpy())
+def _length(x: Tensor) -> NDArray[np.float64]:
+    """Of each row (n,), over all that it holds."""
+    return np.asarray(x.flatten(1).double().norm(dim=1).numpy())

@@ -12,7 +12,7 @@ from alumnus.distributed import decided, joined, main_first, wait
 from alumnus.errors import ConfigError
 from alumnus.store.folder import Folder, folders, shard_paths
 from alumnus.store.make import Estimate, Store
-from alumnus.store.prune import leftovers, remove, unneeded
+from alumnus.store.prune import clear, leftovers, remove, unneeded
 from alumnus.store.settings import StoreSettings, show_bytes
 from alumnus.store.verify import Again, Verdict
 from alumnus.store.verify import verify as verify_store
@@ -74,19 +74,19 @@ def prune(
     teachers: Sequence[str] = (),
     really: bool = False,
 ) -> list[Path]:
-    """Returns what a recipe does not need (or the folders of the teachers named), and removes it if that is meant."""
+    """Returns what a recipe does not need (or the folders of the teachers named) and what killed builds left, and removes it if really."""
     keep = list[str]()
     if recipe is not None:
         config, settings = _config(recipe, [f"out={store}", *words])
         keep = [each.about.name for each in _store(config, settings).estimate(config.teachers)]
     found = [*unneeded(store, keep=keep, teachers=teachers)] if keep or teachers else []
-    if not keep and not teachers and not leftovers(store):
+    left = [path for path in leftovers(store) if path.parent not in found]
+    if not keep and not teachers and not left:
         unneeded(store)  # says what to give
     if really:
         remove(found)
-        for path in leftovers(store):
-            path.unlink()
-    return found
+        clear(store)
+    return [*found, *left]
 
 
 def info(store: Path) -> list[Row]:
@@ -139,7 +139,7 @@ def estimate_rows(store: Store, estimates: Sequence[Estimate]) -> list[Row]:
     precision = store.choose_precision(estimates)
     rows, total, seconds = list[Row](), 0, 0.0
     for each in estimates:
-        kept = each.about.precision if each.exists else precision
+        kept = each.about.precision if each.keeps_precision else precision
         total, seconds = total + each.bytes_in(kept), seconds + each.seconds
         rows.append(
             (
@@ -178,4 +178,6 @@ def _config(recipe: Path | None, words: Sequence[str]) -> tuple[Config, StoreSet
 
 
 def _store(config: Config, settings: StoreSettings) -> Store:
-    return store_of(config, settings, training_data(config), device=pick_device(config.device))
+    """The store, to be looked at alone."""
+    device = pick_device(config.device)
+    return store_of(config, settings, training_data(config), device=device, remembers=False)

@@ -138,9 +138,7 @@ def prepare(opened: Sequence[tuple[Config, Run]]) -> Course:
         dataset = training_data(config)
     check_given(config, dataset)  # before teachers are downloaded, loaded and asked
     began = None if run.is_stale else read_plan(run.folder)
-    teachers, modes, why = choose_speakers(
-        config, dataset, device=device, began=None if began is None else began.modes
-    )
+    teachers, modes, why = choose_speakers(config, dataset, device=device, began=began)
     _warn_of_licences([teacher.about for teacher in teachers])
     source = TargetSource(teachers, domains=dataset.domains, device=device)
     moments = moments_of(config, run, dataset, teachers, source)

@@ -25,6 +25,7 @@ import torch
 from alumnus.distributed import decided
 from alumnus.errors import ConfigError
 from alumnus.models.student import Student
+from alumnus.store.precision import Precision
 from alumnus.store.settings import show_bytes
 from alumnus.training.files import replace_text
 
@@ -46,6 +47,9 @@ class Plan:
     precision: StudentPrecision
     modes: Mapping[str, Mode]  # teacher -> how it speaks
     why: Mapping[str, str] = field(default_factory=dict)  # teacher, or "precision" -> reason
+    stored: Mapping[str, Precision] = field(
+        default_factory=dict
+    )  # stored teacher -> how its outputs are kept
 
     @property
     def summary(self) -> str:

@@ -143,7 +143,12 @@ def make_pupil(
         dataset=dataset,
         teachers=teachers,
         moments=moments,
-        plan=Plan(precision, modes, {**why, **measured}),
+        plan=Plan(
+            precision,
+            modes,
+            {**why, **measured},
+            {each.name: each.about["stored"] for each in teachers if "stored" in each.about},
+        ),
         student=student,
         objective=objective,
         state=TrainState(student, objective, optimizer, ema, sampler, scaling),

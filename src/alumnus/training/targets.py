@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 
@@ -24,18 +24,18 @@ from alumnus.teachers.spec import TeacherSpec
 from alumnus.teachers.targets import Live, Speaker, trusted_domains
 from alumnus.teachers.teacher import Teacher
 from alumnus.training.config import Config
-from alumnus.training.plan import Mode, Need, arrange
+from alumnus.training.plan import Mode, Need, Plan, arrange
 
 CPU = torch.device("cpu")
 
 
 def choose_speakers(
-    config: Config, dataset: Dataset, *, device: torch.device, began: Mapping[str, Mode] | None
+    config: Config, dataset: Dataset, *, device: torch.device, began: Plan | None
 ) -> tuple[list[Speaker], dict[str, Mode], dict[str, str]]:
     """Returns the teachers, in the order of the recipe, how each speaks, and why.
 
     Args:
-        began: how they spoke when the run began, if it is resumed.
+        began: the run's plan, if it is resumed: they speak as they did when it began, in the precision that was stored.
     """
     if config.store is None or config.targets == "live" or not config.teachers:
         if config.targets == "stored":
@@ -44,14 +44,15 @@ def choose_speakers(
         return speakers, modes, {}
     store = store_of(config, config.store, dataset, device=device)
     with main_first():
-        estimates = store.estimate(config.teachers, refuse_changed=True)
+        stored_as = {} if began is None else began.stored
+        estimates = store.estimate(config.teachers, refuse_changed=True, stored_as=stored_as)
     wait()  # nobody adds to the store while another process looks at what is missing
     names = [_name(estimate, spec) for estimate, spec in zip(estimates, config.teachers, strict=True)]
     draws = [_draws(config, dataset, spec) for spec in config.teachers]
     stored = decided(
         lambda: [
-            began[name] == "stored"
-            if began and name in began
+            began.modes[name] == "stored"
+            if began is not None and name in began.modes
             else config.targets == "stored" or each.num_missing <= drawn
             for name, each, drawn in zip(names, estimates, draws, strict=True)
         ]
@@ -128,8 +129,19 @@ def stored_speakers(
     ]
 
 
-def store_of(config: Config, settings: StoreSettings, dataset: Dataset, *, device: torch.device) -> Store:
-    """Returns the store for a run's images and views."""
+def store_of(
+    config: Config,
+    settings: StoreSettings,
+    dataset: Dataset,
+    *,
+    device: torch.device,
+    remembers: bool = True,
+) -> Store:
+    """Returns the store for a run's images and views.
+
+    Args:
+        remembers: note in the store what the key of each image is; false writes nothing.
+    """
     return open_store(
         settings,
         dataset,
@@ -139,6 +151,8 @@ def store_of(config: Config, settings: StoreSettings, dataset: Dataset, *, devic
         workers=config.num_workers,
         memory_limit=config.memory_limit,
         sources=config.paths,
+        max_bad_fraction=config.max_bad_fraction,
+        remembers=remembers,
     )
 
 
@@ -152,8 +166,13 @@ def open_store(
     workers: int,
     memory_limit: int | None,
     sources: Sequence[str],
+    max_bad_fraction: float = 0.05,
+    remembers: bool = True,
 ) -> Store:
     """Returns the store for some images and views.
+
+    Args:
+        remembers: see `store_of`.
 
     Raises:
         ConfigError: views never repeat, so they cannot be stored.
@@ -164,7 +183,7 @@ def open_store(
             "views.per_image, for example to 8 (each costs one output an image and teacher)"
         )
     with main_first():
-        keys = identify(dataset, settings.path, workers=workers)
+        keys = identify(dataset, settings.path, workers=workers, remembers=remembers)
     wanted = Wanted(dataset, keys, views.per_image)
     return Store(
         settings,
@@ -174,6 +193,7 @@ def open_store(
         workers=workers,
         memory_limit=memory_limit,
         sources=sources,
+        max_bad_fraction=max_bad_fraction,
     )
 
 
@@ -182,7 +202,7 @@ def tell(store: Store, estimates: Sequence[Estimate]) -> None:
     precision = store.choose_precision(estimates)
     for each in estimates:
         if each.num_missing:
-            kept = each.about.precision if each.exists else precision
+            kept = each.about.precision if each.keeps_precision else precision
             console.print(
                 f"store: {each.about.teacher['name']}: {each.num_missing:,} of {each.num_wanted:,} outputs to compute, "
                 f"{show_bytes(each.bytes_in(kept))} in {kept}, about {each.seconds:.0f} s"
@@ -213,4 +233,11 @@ def _name(estimate: Estimate, spec: TeacherSpec) -> str:
 
 def _stored(folder: Folder, spec: TeacherSpec, entries: Entries) -> Stored:
     name = spec.name or str(folder.about.teacher["name"])
-    return Stored(folder, domains=spec.domains, weight=spec.weight, name=name, entries=entries)
+    return Stored(
+        folder,
+        domains=spec.domains,
+        weight=spec.weight,
+        name=name,
+        licence=spec.licence,
+        entries=entries,
+    )
