@@ -48,6 +48,18 @@ def test_a_store_is_planned_built_shown_and_verified(
     assert [line.split()[1:5] for line in verified] == [["1", "0", "8", "0"]] * 2
 
 
+@pytest.mark.parametrize(
+    "given", [{"student": "timm/test_resnet"}, {"students": ["timm/test_resnet", "timm/test_vit"]}]
+)
+def test_a_recipe_for_training_does_for_a_store(
+    given: dict[str, object], recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With one student or several, which have no part in it."""
+    recipe.write_text(yaml.safe_dump({**yaml.safe_load(recipe.read_text()), **given}))
+    assert run(["cache", "plan", str(recipe), f"out={tmp_path / 'store'}"]) == 0
+    assert "resnet10t" in capsys.readouterr().out
+
+
 def test_a_flipped_byte_is_found_and_repaired(
     recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from alumnus import words as read
 from alumnus.cli_words import AS_WORDS, PLAIN_WIDTH, Words, table, verb
-from alumnus.errors import UserError
+from alumnus.errors import ConfigError, UserError
 from alumnus.log import console
 
 app = typer.Typer(help="Teachers to look up, and to audit before training.", no_args_is_help=True)
@@ -39,11 +39,23 @@ def list_(words: Words = None) -> None:
 
 @app.command("info", context_settings=AS_WORDS, cls=verb("SOURCE"))
 def info(words: Words = None) -> None:
-    """Say what is known of a teacher without downloading it: alumnus teachers info timm/resnet18.a1_in1k"""
-    (source,), _ = read.plain(words or [], "SOURCE")
-    from alumnus.teachers.catalogue import info as look_up
+    """Say what is known of a teacher without downloading it: alumnus teachers info timm/resnet18.a1_in1k
 
-    table(("field", "value"), look_up(source))
+    Words of a recipe's entry are taken, and needed where a source does not say all itself: alumnus teachers info python:mine:build size=64
+    """
+    (source,), settings = read.plain(words or [], "SOURCE")
+    from pydantic import ValidationError
+
+    from alumnus.teachers.catalogue import info as look_up
+    from alumnus.teachers.spec import TeacherSpec
+    from alumnus.training.messages import explain
+    from alumnus.training.recipe import read_values
+
+    try:
+        spec = TeacherSpec.model_validate({"model": source, **read_values(None, settings)})
+    except ValidationError as error:
+        raise ConfigError(explain(error, TeacherSpec)) from error
+    table(("field", "value"), look_up(spec))
 
 
 @app.command(

@@ -213,6 +213,19 @@ def test_nothing_readable_is_an_error(tmp_path: Path) -> None:
         audit(data=folder, teachers=TEACHERS[:1], workers=0)
 
 
+@pytest.mark.parametrize(
+    "given", [{"student": "timm/test_resnet"}, {"students": ["timm/test_resnet", "timm/test_vit"]}]
+)
+def test_a_recipe_for_training_can_be_audited(
+    given: dict[str, object], planted: Path, tmp_path: Path
+) -> None:
+    """With one student or several, which have no part in it."""
+    entry = {"model": "python:tests.auditing.test_run:make_ground", "name": "ground", "size": SIDE}
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump({"data": str(planted), "teachers": [entry], "out": "run", **given}))
+    assert [each.name for each in audit(recipe, limit=4, workers=0).teachers] == ["ground"]
+
+
 def make_ground() -> object:
     """What `python:…:make_ground` finds."""
     return ground

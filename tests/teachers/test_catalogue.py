@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 import timm
 
+from alumnus.cli import run
 from alumnus.errors import TeacherError
 from alumnus.models.artifact import save_student
 from alumnus.models.cost import cost
 from alumnus.models.student import Architecture, Student
 from alumnus.teachers.catalogue import catalogue, info
+from alumnus.teachers.spec import TeacherSpec
 
 
 def test_a_part_of_a_name_finds_it() -> None:
@@ -72,6 +74,26 @@ def test_info_of_a_student_folder(tmp_path: Path) -> None:
     found = dict(info(f"alumnus:{tmp_path / 'student'}"))
     assert found["size"] == "32"
     assert "licence" in found
+
+
+def test_info_of_what_needs_settings() -> None:
+    """A recipe's entry says the size, or that weights shall be random; what is lacking is named."""
+    found = dict(
+        info(TeacherSpec(model="python:tests.store.made:Counting", size=16, arguments={"weight": 2.0}))
+    )
+    assert (found["size"], found["num_features"]) == ("16", "12")
+    assert dict(info(TeacherSpec(model="timm/test_resnet", weights="random", size=64)))["size"] == "64"
+    with pytest.raises(TeacherError, match="give size"):
+        info("python:tests.store.made:Counting")
+
+
+def test_the_verb_info_takes_the_words_of_an_entry(capsys: pytest.CaptureFixture[str]) -> None:
+    """Settings inside settings too; an unknown one is named."""
+    source = "python:tests.store.made:Counting"
+    assert run(["teachers", "info", source, "size=16", "arguments.weight=2.0"]) == 0
+    assert "num_features" in capsys.readouterr().out
+    assert run(["teachers", "info", source, "sise=16"]) == 2
+    assert "did you mean 'size'" in capsys.readouterr().err
 
 
 def test_info_of_an_architecture_without_a_tag() -> None:

@@ -155,7 +155,10 @@ def test_a_pooler_that_was_never_learnt_is_not_used(tmp_path: Path) -> None:
     model, image = _save("vit", VISION, tmp_path, auto="AutoModelForImageClassification"), _image()
     with torch.no_grad():
         expected = model.vit(_normalised(image)).last_hidden_state[:, 0]
-    _close(_load(tmp_path)(image).summary, expected)
+    teacher = _load(tmp_path)
+    _close(teacher(image).summary, expected)
+    torch.rand(1)
+    assert _load(tmp_path).fingerprint == teacher.fingerprint
 
 
 def test_weights_that_are_missing_are_an_error(tmp_path: Path) -> None:
@@ -259,6 +262,30 @@ def test_other_weights_have_another_fingerprint(tmp_path: Path) -> None:
     before = _load(tmp_path).fingerprint
     assert _load(tmp_path).fingerprint == before
     _save("vit", VISION, tmp_path)
+    assert _load(tmp_path).fingerprint != before
+
+
+@pytest.mark.parametrize(("setting", "value"), [("hidden_act", "quick_gelu"), ("num_attention_heads", 4)])
+def test_another_configuration_has_another_fingerprint(setting: str, value: object, tmp_path: Path) -> None:
+    """Of the same weights: they are then another network. Where it is from does not matter."""
+    _save("vit", VISION, tmp_path)
+    before = _load(tmp_path).fingerprint
+    file = tmp_path / "config.json"
+    values = json.loads(file.read_text())
+    file.write_text(json.dumps(values | {"transformers_version": "0", "_name_or_path": "elsewhere"}))
+    assert _load(tmp_path).fingerprint == before
+    file.write_text(json.dumps(values | {setting: value}))
+    assert _load(tmp_path).fingerprint != before
+
+
+def test_the_order_of_the_colours_is_in_the_fingerprint(tmp_path: Path) -> None:
+    """It is said in a file of its own."""
+    side = {"height": 32, "width": 32}
+    made = transformers.MobileViTImageProcessor(size={"shortest_edge": 32}, crop_size=side)
+    _save("vit", VISION, tmp_path, processor=made)
+    before = _load(tmp_path).fingerprint
+    file = next(tmp_path.glob("*processor_config.json"))
+    file.write_text(json.dumps({**json.loads(file.read_text()), "do_flip_channel_order": False}))
     assert _load(tmp_path).fingerprint != before
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from torch.nn import functional
 
 from alumnus.errors import TeacherError
 from alumnus.teachers import load_teacher
+from alumnus.teachers.origin import is_same, origin_of
 from alumnus.teachers.spec import TeacherSpec
 from alumnus.teachers.teacher import Teacher
 
@@ -155,6 +157,20 @@ def test_the_fingerprint_sees_weights_beside_the_file(tmp_path: Path) -> None:
     data = np.fromfile(tmp_path / "w.data", np.float32)
     (data * 2).tofile(tmp_path / "w.data")
     assert _load(path).fingerprint != before
+
+
+def test_weights_beside_the_file_are_among_what_it_is_known_by(tmp_path: Path) -> None:
+    """Without opening it: their size and time; where they are gone, or it is no graph, it is not known."""
+    path = _write(tmp_path / "m.onnx", beside=True)
+    spec = TeacherSpec(model=f"onnx:{path}")
+    first = origin_of(spec)
+    assert is_same(first, origin_of(spec))
+    os.utime(tmp_path / "w.data", ns=(1, 1))
+    assert not is_same(first, origin_of(spec))
+    (tmp_path / "w.data").unlink()
+    assert origin_of(spec) is None
+    path.write_bytes(b"no graph")
+    assert origin_of(spec) is None
 
 
 def test_parameters_are_counted(tmp_path: Path) -> None:

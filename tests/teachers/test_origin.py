@@ -33,14 +33,14 @@ def test_everything_else_matters(change: dict[str, object]) -> None:
 
 def test_a_file_of_another_size_or_time_is_another_teacher(tmp_path: Path) -> None:
     """And one that is gone is not known at all."""
-    file = tmp_path / "net.onnx"
+    file = tmp_path / "net.pt2"
     file.write_bytes(b"abc")
-    first = origin_of(_spec(model=f"onnx:{file}"))
-    assert is_same(first, origin_of(_spec(model=f"onnx:{file}")))
+    first = origin_of(_spec(model=f"export:{file}"))
+    assert is_same(first, origin_of(_spec(model=f"export:{file}")))
     os.utime(file, ns=(1, 1))
-    assert not is_same(first, origin_of(_spec(model=f"onnx:{file}")))
+    assert not is_same(first, origin_of(_spec(model=f"export:{file}")))
     file.unlink()
-    assert origin_of(_spec(model=f"onnx:{file}")) is None
+    assert origin_of(_spec(model=f"export:{file}")) is None
 
 
 def test_folders_are_known_by_their_tensors_and_descriptions(tmp_path: Path) -> None:

@@ -17,7 +17,9 @@ from alumnus.errors import ConfigError
 from alumnus.log import read_metrics
 from alumnus.models.student import Architecture, Student
 from alumnus.moments import Moments
+from alumnus.store.measure import in_use
 from alumnus.training.config import Config
+from alumnus.training.limit import over_limit, step_need
 from alumnus.training.loop import train
 from alumnus.training.plan import Need, arrange, fastest_precision, read_plan
 from alumnus.training.recipe import load_config
@@ -151,6 +153,47 @@ def test_a_memory_limit_refuses_live_teachers_that_do_not_fit(tmp_path: Path, ti
     with pytest.raises(ConfigError, match=r"1 live teachers need .* store=FOLDER"):
         train(_config(tmp_path / "run", tiny_images, teachers=[RANDOM], memory_limit="100MB"))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_memory_limit_counts_the_student(tmp_path: Path, tiny_images: Path) -> None:
+    """Also where all targets are stored: gradients, moments and activations of a step, before anything of the run is written."""
+    cpu, store = torch.device("cpu"), {"path": tmp_path / "store", "fill": True}
+    common: dict[str, object] = {
+        "student": "timm/resnet18",
+        "teachers": [{"model": Counting(), "name": "c", "size": 16}],
+        "store": store,
+        "targets": "stored",
+        "size": 64,
+    }
+    limit = in_use(cpu) + (
+        150 << 20
+    )  # its weights and their average take 90 MB, three times that is still to come
+    with pytest.raises(ConfigError, match=r"held before the first step.*larger accumulate.*larger limit"):
+        train(_config(tmp_path / "run", tiny_images, memory_limit=limit, **common))
+    assert not (tmp_path / "run" / "plan.json").exists()
+    large = train(_config(tmp_path / "large", tiny_images, memory_limit="64GiB", **common))
+    assert large.is_done
+
+
+def test_a_students_step_is_measured_without_changing_it() -> None:
+    """By hand: three numbers a parameter beside the weights; activations grow with the images."""
+    student, objective = Student(Architecture("resnet10t", 32, 8)), nn.Linear(2, 2)
+    before = {name: value.clone() for name, value in student.state_dict().items()}
+    state = torch.get_rng_state()
+    need = step_need(student, objective, images=4, size=32, low=None)
+    total = sum(each.numel() for each in [*student.parameters(), *objective.parameters()])
+    assert need.kept == 3 * 4 * total
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(value, before[name]) for name, value in student.state_dict().items())
+    assert all(each.grad is None for each in student.parameters())
+    assert step_need(student, objective, images=64, size=128, low=None).passing > 100 << 20
+
+
+def test_a_step_over_the_limit_is_told() -> None:
+    """What a method does beside one pass is known only then."""
+    assert over_limit(None, torch.device("cpu")) is None
+    assert over_limit(1 << 50, torch.device("cpu")) is None
+    assert "memory_limit is 1.0 MiB" in str(over_limit(1 << 20, torch.device("cpu")))
 
 
 def test_the_precision_trial_leaves_the_student_and_the_random_numbers_alone() -> None:

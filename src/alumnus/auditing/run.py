@@ -40,7 +40,7 @@ from alumnus.teachers.targets import Live, TargetSource
 from alumnus.teachers.teacher import SMALLEST_BATCH, Teacher
 from alumnus.training.build import pick_device
 from alumnus.training.config import Config
-from alumnus.training.recipe import load_config
+from alumnus.training.recipe import load_without_student
 
 TIMED_BATCH = 8  # images: teachers work in batches when they teach, and 8 of them fit everywhere
 LIMIT = 1000  # images of a domain: R@1 to three points or so
@@ -131,7 +131,7 @@ def _config(recipe: str | Path | None, words: Sequence[str], **given: Any) -> Co
     given = {name: value for name, value in given.items() if value is not None}
     if isinstance(given.get("teachers"), str):
         given["teachers"] = [given["teachers"]]
-    config = load_config(recipe, words, out=Path("audit"), student="timm/none", **given)
+    config = load_without_student(recipe, words, **given)
     if not config.teachers:
         raise ConfigError("teachers: there is none to audit; give a recipe, or teachers=[timm/NAME, …]")
     return config

@@ -58,18 +58,25 @@ def catalogue(pattern: str = "", *, limit: int = LIMIT) -> Listing:
     return Listing([_listed(each) for each in names[:limit]], len(names), len(others))
 
 
-def info(source: str) -> list[tuple[str, str]]:
+def info(source: str | TeacherSpec) -> list[tuple[str, str]]:
     """Returns field and value of what is known of a source; only local ones (files, folders, Python) are loaded.
 
+    Args:
+        source: a model, or a recipe's entry; with settings of its own, such as weights, models of timm and torchvision are loaded too.
+
     Raises:
-        TeacherError: there is no such teacher.
+        TeacherError: there is no such teacher, or it lacks a setting such as size.
     """
+    spec = TeacherSpec(model=source) if isinstance(source, str) else source
+    source = spec.source
+    if spec.model_fields_set > {"model"} and source.startswith(PREFIXES):
+        return _local_info(spec)
     if source.startswith("timm/"):
         return _timm_info(source.removeprefix("timm/"))
     if source.startswith("torchvision/"):
         return _torchvision_info(source.removeprefix("torchvision/"))
     if source.startswith(PREFIXES):
-        return _local_info(source)
+        return _local_info(spec)
     if timm.is_model(source.partition(".")[0]):
         raise TeacherError(
             f"teacher {source!r} has no known source; did you mean 'timm/{source}'? allowed: {FORMS}"
@@ -157,8 +164,8 @@ def _torchvision_info(name: str) -> list[tuple[str, str]]:
     ]
 
 
-def _local_info(source: str) -> list[tuple[str, str]]:
-    teacher = load_teacher(TeacherSpec(model=source), device=torch.device("cpu"))
+def _local_info(spec: TeacherSpec) -> list[tuple[str, str]]:
+    teacher = load_teacher(spec, device=torch.device("cpu"))
     shown = {
         name: value
         for name, value in describe(teacher).items()

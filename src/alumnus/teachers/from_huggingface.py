@@ -68,7 +68,8 @@ def load(name: str, spec: TeacherSpec) -> Loaded:
     _check_size(values, size, spec)
     more = {"interpolate_pos_encoding": True} if size != native and _resamples(model) else {}
     read = _reader(values, size, preprocessing, spec, arguments=more, uses_pooler=not lacks_pooler)
-    network = TorchNetwork(model, read)
+    # The configuration stands in the model's attributes; what the order of the colours and the pooler are like, in none of them.
+    network = TorchNetwork(model, read, origin=[f"flips {preprocessing.flips}, lacks pooler {lacks_pooler}"])
     return Loaded(
         network,
         name=short_name(Path(name).name),
@@ -148,7 +149,9 @@ def _build(
             torch.manual_seed(0)
             model, missing = _empty(kind, name, config), set[str]()
     else:
-        model, missing = _download(kind, name, config)
+        with torch.random.fork_rng(devices=[]):  # a pooler that the file lacks is drawn, the same every time
+            torch.manual_seed(0)
+            model, missing = _download(kind, name, config)
     if isinstance(model, _TwoTowers):
         missing = {key for key in missing if not _is_text(key)}
         for part in [part for part, _ in model.named_children() if _is_text(part)]:

@@ -25,6 +25,7 @@ from alumnus.teachers.spec import TeacherSpec, check_output, refuse, short_name
 from alumnus.types import Features
 
 if TYPE_CHECKING:
+    import onnx
     import onnxruntime
 
 NUMBERS: dict[str, type[np.floating[Any]]] = {
@@ -131,15 +132,37 @@ def _read_input(path: Path, session: onnxruntime.InferenceSession) -> Input:
     return Input(name, NUMBERS[kind], read_image(shape, source=f"teacher onnx:{path}"))
 
 
+def files_of(path: Path) -> list[Path]:
+    """Returns the file of a graph and those of the weights that it keeps beside it.
+
+    Raises:
+        TeacherError: it is no graph.
+        MissingExtra: onnx is not installed.
+    """
+    return [path, *_beside(path, _read_graph(path))]
+
+
 def _read_weights(path: Path) -> tuple[str, int]:
     """Returns a hash of everything that decides the network, and the number of its parameters."""
+    graph = _read_graph(path)
+    digest = hashlib.sha256(path.read_bytes())
+    for file in _beside(path, graph):
+        digest.update(file.read_bytes())
+    return digest.hexdigest(), sum(math.prod(weight.dims) for weight in graph.initializer)
+
+
+def _read_graph(path: Path) -> onnx.GraphProto:
+    """Returns the graph; weights beside the file are not read."""
     try:
         import onnx
     except ImportError as error:
         raise MissingExtra("onnx", extra="onnx") from error
-    digest = hashlib.sha256(path.read_bytes())
-    graph = onnx.load(str(path), load_external_data=False).graph
-    beside = {entry.value for w in graph.initializer for entry in w.external_data if entry.key == "location"}
-    for name in sorted(beside):
-        digest.update((path.parent / name).read_bytes())
-    return digest.hexdigest(), sum(math.prod(weight.dims) for weight in graph.initializer)
+    try:
+        return onnx.load(str(path), load_external_data=False).graph
+    except Exception as error:  # that of protobuf, which is none of our dependencies
+        raise TeacherError(f"teacher onnx:{path} cannot be read: {type(error).__name__}: {error}") from error
+
+
+def _beside(path: Path, graph: onnx.GraphProto) -> list[Path]:
+    names = {entry.value for w in graph.initializer for entry in w.external_data if entry.key == "location"}
+    return [path.parent / name for name in sorted(names)]

@@ -14,7 +14,7 @@ import hashlib
 import importlib
 import inspect
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from alumnus.errors import TeacherError, nearest
 from alumnus.models.cost import num_parameters
 from alumnus.models.weights import fingerprint
+from alumnus.teachers.identity import behind
 from alumnus.teachers.network import Loaded, Network, pool
 from alumnus.teachers.spec import TeacherSpec, check_output, describe_object, refuse, short_name
 from alumnus.types import Features
@@ -89,17 +90,26 @@ def as_callable(made: object, spec: TeacherSpec) -> Callable[..., object]:
 
 
 def from_object(function: Callable[..., object], spec: TeacherSpec, *, code: str | None = None) -> Loaded:
-    """Returns a callable as a network; modules that it refers to are put in eval mode.
+    """Returns a callable as a network; modules that it refers to, itself or through others, are put in eval mode.
 
     Args:
-        code: what stands for its code in the fingerprint; its own source text by default.
+        code: what stands for its code in the fingerprint; by default the text of what can be reached from it.
+
+    Raises:
+        TeacherError: a setting has no effect or is missing, or nothing is found by which a change of the callable could be noticed.
     """
     refuse(spec, "weights", because="a Python object brings its own")
     check_output(spec, OUTPUTS)
     if spec.size is None:
         raise TeacherError(f"teacher {spec.source} does not say what images it wants; give size, in px")
-    modules = _modules_behind(function)
-    origin = [describe_object(function), _code(function) if code is None else code]
+    found = behind(function, reads_code=code is None)
+    modules = found.modules
+    if not found.is_known and code is None:
+        raise TeacherError(
+            f"teacher {spec.source}: behind it are neither Python code nor torch modules, so that nothing would tell when it changes; "
+            "give a Python function that calls it, and change something in that function's text whenever what it calls changes"
+        )
+    origin = [describe_object(function), found.text, *([] if code is None else [code])]
     origin += [json.dumps(spec.arguments, sort_keys=True)] if spec.arguments else []
     return Loaded(
         PythonNetwork(function, modules, origin=origin, needs_patches=spec.output == "patches"),
@@ -127,6 +137,8 @@ class PythonNetwork(Network):
         """
         self._function, self._modules, self._needs_patches = function, modules, needs_patches
         self._origin = tuple(origin)
+        for module in modules:
+            module.eval()
 
     def __call__(self, image: Tensor) -> Features:
         """Returns what the callable says, as features."""
@@ -148,7 +160,7 @@ class PythonNetwork(Network):
             module.to(device)
 
     def identity(self) -> str:
-        """Returns a hash of the code, its arguments and the weights behind it; other state of a callable is not seen."""
+        """Returns a hash of the code, settings, arguments and weights behind it; see identity.py for what is not seen."""
         parts = [*self._origin, *(fingerprint(module) for module in self._modules)]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
@@ -172,31 +184,3 @@ def _as_patches(output: object) -> Tensor | None:
     if output is None or (isinstance(output, Tensor) and output.ndim == 3):
         return output
     return _as_features(output).patches
-
-
-def _modules_behind(function: Callable[..., object]) -> list[nn.Module]:
-    """The callable itself, the object of a bound method, attributes of an object, names that a function uses."""
-    if isinstance(function, nn.Module):
-        return [function]
-    if inspect.ismethod(function):
-        return (
-            _modules_behind(function.__self__)
-            if callable(function.__self__)
-            else _modules_in(vars(function.__self__))
-        )
-    if inspect.isfunction(function):
-        used = inspect.getclosurevars(function)
-        return _modules_in({**used.globals, **used.nonlocals})
-    return _modules_in(vars(function)) if "__dict__" in dir(function) else []
-
-
-def _modules_in(names: Mapping[str, object]) -> list[nn.Module]:
-    return [value for _, value in sorted(names.items()) if isinstance(value, nn.Module)]
-
-
-def _code(function: Callable[..., object]) -> str:
-    """The source text, where there is one (not in a notebook's lambda or a C function)."""
-    try:
-        return inspect.getsource(function if inspect.isroutine(function) else type(function))
-    except (OSError, TypeError):
-        return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from alumnus.models.cost import num_parameters
 from alumnus.models.weights import fingerprint
+from alumnus.teachers.identity import structure
 from alumnus.teachers.spec import Channels
 from alumnus.types import Features
 
@@ -46,7 +48,7 @@ class Network(ABC):
 
     @abstractmethod
     def identity(self) -> str:
-        """Returns a text that changes when the network's function does: a hash of its weights, or of its file."""
+        """Returns a text that changes when the network's function does: a hash of its weights and structure, or of its file."""
 
 
 class Loaded(NamedTuple):
@@ -70,9 +72,17 @@ class TorchNetwork(Network):
         read: Callable[[nn.Module, Tensor], Features],
         *,
         levels: Callable[[nn.Module, Tensor], tuple[Tensor, ...]] | None = None,
+        origin: Sequence[str] = (),
     ) -> None:
+        """Takes the module, in eval mode.
+
+        Args:
+            read: what makes features of it.
+            levels: what makes grids of its stages.
+            origin: texts that decide what it says, beside its weights and settings.
+        """
         self.module = module.eval().requires_grad_(False).to(memory_format=torch.channels_last)
-        self._read, self._levels = read, levels
+        self._read, self._levels, self._origin = read, levels, tuple(origin)
 
     def __call__(self, image: Tensor) -> Features:
         """Returns what `read` makes of the module's output."""
@@ -93,8 +103,9 @@ class TorchNetwork(Network):
         self.module.to(device)
 
     def identity(self) -> str:
-        """Returns a hash of the weights."""
-        return fingerprint(self.module)
+        """Returns a hash of the weights, of all layers with their settings, and of the origin."""
+        parts = [*self._origin, structure(self.module), fingerprint(self.module)]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     @property
     def num_parameters(self) -> int:

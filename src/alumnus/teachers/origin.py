@@ -22,6 +22,7 @@ LIBRARIES = ("alumnus", "torch", "torchvision", "timm", "transformers", "open_cl
 BY_NAME = ("timm/", "torchvision/")  # published weights of a name and a version do not change
 BY_FILE = ("onnx:", "torchscript:", "export:")
 BY_FOLDER = ("alumnus:", "hf:")
+SCHEME = 2  # of fingerprints: raised when the same teacher gets another one, so that what was noted before is asked again
 IRRELEVANT = frozenset({"name", "domains", "weight", "licence"})  # change no output
 
 
@@ -37,7 +38,7 @@ def origin_of(spec: TeacherSpec) -> dict[str, Any] | None:
         states = {str(path): [path.stat().st_size, path.stat().st_mtime_ns] for path in files}
     except OSError:
         return None
-    return {"spec": words, "files": states, "versions": _versions()}
+    return {"scheme": SCHEME, "spec": words, "files": states, "versions": _versions()}
 
 
 def is_same(noted: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> bool:
@@ -65,6 +66,8 @@ def _files(spec: TeacherSpec) -> list[Path] | None:
         weights = [] if spec.weights in (None, "random") else [resolve_file(str(spec.weights))]
         if prefix in BY_NAME:
             return weights
+        if prefix == "onnx:":
+            return _graph_files(resolve_file(rest))
         if prefix in BY_FILE:
             return [resolve_file(rest)]
     except AlumnusError:
@@ -75,6 +78,13 @@ def _files(spec: TeacherSpec) -> list[Path] | None:
     if not folder.is_dir():
         return None  # a name on a hub, whose content may change
     return [path for path in sorted(folder.iterdir()) if path.suffix in (".safetensors", ".json")]
+
+
+def _graph_files(path: Path) -> list[Path] | None:
+    """The file of a graph and those of its weights beside it; None if it cannot be read here."""
+    from alumnus.teachers.from_onnx import files_of
+
+    return files_of(path) if path.is_file() else None
 
 
 def absolute(spec: TeacherSpec) -> dict[str, Any] | None:

@@ -99,7 +99,9 @@ class TeacherSpec(BaseModel):
 
 def describe_object(thing: object) -> str:
     """Returns `module.name` of a function or class, or of an object's class."""
-    named = thing if isinstance(thing, type) or "__qualname__" in dir(thing) else type(thing)
+    named = (
+        thing if isinstance(thing, type) or {"__module__", "__qualname__"} <= {*dir(thing)} else type(thing)
+    )
     return f"{named.__module__}.{named.__qualname__}"  # type: ignore[attr-defined]
 
 

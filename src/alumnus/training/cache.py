@@ -21,7 +21,7 @@ from alumnus.training.build import pick_device
 from alumnus.training.config import Config
 from alumnus.training.data import training_data
 from alumnus.training.messages import explain
-from alumnus.training.recipe import load_config
+from alumnus.training.recipe import load_without_student
 from alumnus.training.targets import store_of, tell
 
 OWN = ("out", "precision", "budget")  # words of these verbs; all others are the recipe's
@@ -162,8 +162,7 @@ PLAN_COLUMNS = ("teacher", "outputs", "missing", "kept as", "size", "time here",
 def _config(recipe: Path | None, words: Sequence[str]) -> tuple[Config, StoreSettings]:
     own = dict(word.split("=", 1) for word in words if word.partition("=")[0] in OWN)
     rest = [word for word in words if word.partition("=")[0] not in OWN]
-    # The student and the run's folder have no part in a store, and need not be given.
-    config = load_config(recipe, ["student=timm/none", *rest], out=Path())
+    config = load_without_student(recipe, rest)
     if not config.teachers:
         raise ConfigError("there is no teacher to store; give a recipe with `teachers`")
     path = own.pop("out", None)

@@ -37,12 +37,13 @@ from alumnus.training.checkpoint import TrainState, load_together, share_state
 from alumnus.training.config import Config
 from alumnus.training.data import sampler_of, training_data
 from alumnus.training.failure import failure_kept, not_finite
+from alumnus.training.limit import check_limit, over_limit
 from alumnus.training.lock import held
 from alumnus.training.memory import keep_freed_memory
 from alumnus.training.moments import moments_of
 from alumnus.training.optim import set_lr
 from alumnus.training.plan import read_plan
-from alumnus.training.pupil import Pupil, make_pupil, step_seed
+from alumnus.training.pupil import LOW, Pupil, make_pupil, step_seed
 from alumnus.training.run import Run, open_run
 from alumnus.training.scaling import MAX_SKIPPED
 from alumnus.training.shards import clip_gradients, gradient_norm
@@ -51,7 +52,6 @@ from alumnus.training.targets import choose_speakers
 from alumnus.training.whole import whole
 from alumnus.types import Batch, Targets, Terms
 
-LOW = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 SKIPPED = "skipped"  # of the log, in float16: share of the steps whose gradient was beyond it
 
 
@@ -154,6 +154,15 @@ def prepare(opened: Sequence[tuple[Config, Run]]) -> Course:
         )
         for config, run in opened
     ]
+    needs = [pupil.need for pupil in pupils if pupil.need is not None]
+    if config.memory_limit is not None and needs:
+        check_limit(
+            needs,
+            memory_limit=config.memory_limit,
+            batch_size=config.batch_size,
+            num_live=sum(mode != "stored" for mode in modes.values()),
+            device=device,
+        )
     begun = [pupil.saved for pupil in pupils if not pupil.run.is_stale]
     start = load_together(begun) if len(begun) == len(pupils) else 0
     for pupil in pupils:
@@ -222,6 +231,8 @@ def _fit(
                     found.append(learn(pupil, batch, targets, step=step))
             # Before a checkpoint is written, which has the sampler's state. One that looks at losses has one student.
             observe(sampler, batch, found[0])
+            if step == start and (said := over_limit(config.memory_limit, device)):
+                _say(pupils[0].run, said)
             for pupil, terms, log in zip_longest(pupils, found, metrics):
                 _note(pupil, terms, log, step=step, images=len(batch.row))
             if (step + 1) % config.log_every == 0:

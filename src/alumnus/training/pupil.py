@@ -30,6 +30,7 @@ from alumnus.training.config import Config, method_module
 from alumnus.training.data import class_counts
 from alumnus.training.decisive import decisive
 from alumnus.training.freeze import FrozenStart, freeze, set_training
+from alumnus.training.limit import StepNeed, step_need
 from alumnus.training.meter import Meter
 from alumnus.training.moments import save_moments
 from alumnus.training.optim import Ema, make_optimizer
@@ -38,6 +39,8 @@ from alumnus.training.run import Run
 from alumnus.training.scaling import LossScale
 from alumnus.training.shards import gather_shards, shard, share_tensors
 from alumnus.training.whole import gather_outputs
+
+LOW = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +58,7 @@ class Pupil:
     state: TrainState  # of both, and of the optimiser
     fingerprint: str  # of all that decides what is learnt
     start: FrozenStart
+    need: StepNeed | None  # of memory, where that is limited
     meter: Meter = field(default_factory=Meter)
 
     @property
@@ -122,6 +126,7 @@ def make_pupil(
     freeze(student, config.freeze or ())
     precision, measured = _precision(config, student, None if run.is_stale else read_plan(run.folder))
     student.micro_batches = config.accumulate
+    need = _need(config, student, objective, precision)
     if world_size() > 1:
         synchronise(student, device=device)
     if world_size() > 1 and config.shard:
@@ -154,6 +159,7 @@ def make_pupil(
         state=TrainState(student, objective, optimizer, ema, sampler, scaling),
         fingerprint=fingerprint,
         start=FrozenStart(student, share=config.optim.frozen),
+        need=need,
     )
 
 
@@ -177,6 +183,17 @@ def _precision(
     measure = partial(fastest_precision, student, batch_size=images, device=device)
     chosen, why = decided(measure)
     return chosen, {"precision": why}
+
+
+def _need(
+    config: Config, student: Student, objective: Objective, precision: StudentPrecision
+) -> StepNeed | None:
+    """Returns what a step takes, if memory is limited; of a student that is still to be sharded nothing is known."""
+    if config.memory_limit is None or (config.shard and world_size() > 1):
+        return None
+    size = max(config.size, *config.views.sizes) if config.views.sizes else config.size
+    images = share_of(config.batch_size)
+    return step_need(student, objective, images=images, size=size, low=LOW.get(precision))
 
 
 def _objective(

@@ -35,6 +35,26 @@ def load_config(recipe: str | Path | None = None, words: Sequence[str] = (), /, 
         ConfigError: one line for each wrong setting, with its path, what is allowed and the nearest name.
     """
     values = read_values(recipe, words, **settings)
+    _refuse_stages(values)
+    return validated(values)
+
+
+def load_without_student(
+    recipe: str | Path | None = None, words: Sequence[str] = (), /, **settings: object
+) -> Config:
+    """Returns a configuration of which only data, views and teachers are used: it may lack students and the run's folder.
+
+    Raises:
+        ConfigError: see `load_config`; students that are given are checked, too.
+    """
+    values = read_values(recipe, words, **settings)
+    _refuse_stages(values)
+    if not values.get("student") and not values.get("students"):
+        values["student"] = "timm/none"
+    return validated(values | {"out": Path()})
+
+
+def _refuse_stages(values: Mapping[str, Any]) -> None:
     if STAGES in values:
         raise ConfigError(
             f"a recipe with stages ({', '.join(_stage_names(values[STAGES]))}) is for `alumnus train`; elsewhere one run is needed. Each "
@@ -42,7 +62,6 @@ def load_config(recipe: str | Path | None = None, words: Sequence[str] = (), /, 
             "Before that, a recipe without stages with the same teachers, data, views and seed does; what a `store` lacks, `alumnus train` "
             "computes itself before each stage"
         )
-    return validated(values)
 
 
 def read_values(
