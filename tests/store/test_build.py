@@ -325,11 +325,11 @@ torch.set_num_threads(1)
 from tests.store.made import Counting, speakers_of, spec_of, store_of
 from alumnus.store import build
 
-def slowly(self, image, forward=Counting.forward):
+def slowly(teacher, image, ask=build._ask):
     time.sleep(0.05)
-    return forward(self, image)
+    return ask(teacher, image)
 
-Counting.forward = slowly
+build._ask = slowly
 build.UNIT_ROWS = (8, 8)
 speakers_of(store_of(Path(sys.argv[1]), Path(sys.argv[2])), [spec_of(Counting())])
 """

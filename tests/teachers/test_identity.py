@@ -260,6 +260,32 @@ def test_what_a_call_changes_is_no_setting() -> None:
     assert _load(net).fingerprint != teacher.fingerprint
 
 
+class _CountsWithout(_Counts):
+    """The same under a decorator."""
+
+    @torch.no_grad()
+    def forward(self, image: Tensor) -> Tensor:
+        """Its features."""
+        self.calls += 1
+        result: Tensor = self.conv(image)
+        return result
+
+
+class _CountsUnread(_Counts):
+    """The same without a source."""
+
+    exec("def forward(self, image):\n    self.calls += 1\n    return self.conv(image)")
+
+
+@pytest.mark.parametrize("kind", [_CountsWithout, _CountsUnread])
+def test_what_a_decorated_or_unread_call_changes_is_no_setting(kind: type[nn.Module]) -> None:
+    """It is found behind the decorator, and in the bytecode."""
+    net = kind()
+    teacher = _load(net)
+    teacher(torch.rand(3, 3, 8, 8))
+    assert _load(net).fingerprint == teacher.fingerprint
+
+
 def test_training_mode_devices_and_folders_do_not_count() -> None:
     """They are not what a network does."""
     net = _Counts()

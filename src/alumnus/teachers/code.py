@@ -99,21 +99,33 @@ def changed_by_calls(kind: type, *entries: str) -> frozenset[str]:
         entries: methods that are called, beside CALLED.
     """
     methods = {name: value for base in reversed(kind.__mro__) for name, value in vars(base).items()}
-    waiting, done = [*CALLED, *entries], set[str]()
     changed = {name for name, value in methods.items() if isinstance(value, cached_property)}
+    waiting, done = [methods[name] for name in (*CALLED, *entries) if name in methods], set[object]()
     while waiting:
-        name = waiting.pop()
-        function = methods.get(name)
-        if name in done or not isinstance(function, FunctionType):
+        function = waiting.pop()
+        if not isinstance(function, FunctionType) or function in done:
             continue
-        done.add(name)
-        if str(function.__globals__.get("__name__")).partition(".")[0] == "torch":
-            continue  # nn.Module's own call changes nothing that is looked at
-        tree = _parsed(function)
-        if tree is not None:
-            changed.update(_assigned(tree))
-            waiting += [node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+        done.add(function)
+        waiting += [*closure_of(function).values(), *(function.__defaults__ or ())]  # what a decorator wraps
+        if (
+            str(function.__globals__.get("__name__")).partition(".")[0] != "torch"
+        ):  # whose own calls change nothing of interest
+            assigned, read = _attributes_in(function)
+            changed |= assigned
+            waiting += [methods[name] for name in read if name in methods]
     return frozenset(changed)
+
+
+def _attributes_in(function: FunctionType) -> tuple[set[str], set[str]]:
+    """Names of the attributes that a function changes, and of those that it reads; without a source, as far as its bytecode shows."""
+    tree = _parsed(function) if has_text(function) else None
+    if tree is not None:
+        return {*_assigned(tree)}, {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    steps = [step for code in _codes(function.__code__) for step in dis.get_instructions(code)]
+    return (
+        {str(step.argval) for step in steps if step.opname in {"STORE_ATTR", "DELETE_ATTR"}},
+        {str(step.argval) for step in steps if step.opname in {"LOAD_ATTR", "LOAD_METHOD"}},
+    )
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:
