@@ -158,7 +158,7 @@ def explain_absence(
         ]
         return (
             f"the store's outputs of {name} are of a teacher with the fingerprint {other.fingerprint[:16]}, this one has "
-            f"{fingerprint[:16]}: its weights, size, normalisation, precision or output changed (there: {', '.join(changed)})"
+            f"{fingerprint[:16]}: its weights, structure, size, normalisation, precision or output changed (there: {', '.join(changed)})"
         )
     views = next((about for about in same if about.fingerprint == fingerprint), None)
     if views is not None:
