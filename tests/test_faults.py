@@ -152,13 +152,13 @@ class Acting(nn.Module):
 
     def __init__(self, at: int, act: Callable[[], object]) -> None:
         super().__init__()
-        self.at, self.act = at, act
+        self.at, self.act = at, [act]
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, 3, S, S) -> (B, 12)."""
         self.at -= 1
         if self.at == 0:
-            self.act()
+            self.act.pop()()  # what a call changes is none of the teacher's settings
         return nn.functional.adaptive_avg_pool2d(image, 2).flatten(1)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -96,27 +97,29 @@ def test_a_second_run_makes_only_what_is_missing(tmp_path: Path, suite: dict[str
     assert (out / "summary.json").read_bytes() == table
 
 
-class Stopping:
-    """Mean colours; Ctrl-C comes when it sees the twenty pictures of the second task."""
+ARMED = threading.Event()  # what is in it is no setting of the model below
 
-    is_armed = True
+
+class Stopping:
+    """Mean colours; while armed, Ctrl-C comes when it sees the twenty pictures of the second task."""
 
     def __call__(self, image: Tensor) -> Tensor:
         """(n, 3)."""
-        if Stopping.is_armed and len(image) == 20:
+        if ARMED.is_set() and len(image) == 20:
             raise KeyboardInterrupt
         return image.mean((2, 3))
 
 
 def test_a_kill_keeps_the_cells_that_are_done(tmp_path: Path, suite: dict[str, object]) -> None:
     """What stops the process stops the run, and the next one goes on."""
+    ARMED.set()
     model = {"model": Stopping(), "size": 16, "name": "stopping"}
     tasks = _tasks(suite)[:2]
     with pytest.raises(KeyboardInterrupt):
         measure(tmp_path, {**suite, "tasks": tasks}, models=["pixels", model])
     before = written(tmp_path / "out")
     assert {Path(name).parts[1] for name in before} == {"colours"}
-    Stopping.is_armed = False
+    ARMED.clear()
     measure(tmp_path, {**suite, "tasks": tasks}, models=["pixels", model])
     assert {Path(name).parts[1] for name in changed(before, written(tmp_path / "out"))} == {"found"}
 

@@ -337,3 +337,27 @@ def test_no_address_or_folder_is_in_the_text() -> None:
     assert " at 0x" not in text
     assert str(Path(timm.__file__).parent) not in text
     assert str(Path(__file__).parent) not in text
+
+
+class _Counted(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = 0
+
+    def forward(self, image: Tensor) -> Tensor:
+        self.seen += len(image)
+        return image.mean((2, 3))
+
+
+class _Above(_Counted):
+    def forward(self, image: Tensor) -> Tensor:
+        return super().forward(image) * len(os.environ["PATH"])
+
+
+def test_a_counter_of_the_method_that_is_replaced_is_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A subclass calls its base's forward; and what the environment holds is no setting either."""
+    teacher = _Above()
+    before = behind(teacher).text
+    teacher(torch.zeros(2, 3, 4, 4))
+    monkeypatch.setenv("ANYTHING", "else")
+    assert behind(teacher).text == before

@@ -147,22 +147,21 @@ def test_ctrl_c_in_python_saves_the_step_that_it_came_in(
 class Signalling(Colours):
     """Colours that sends its whole process group a signal at some call, as a terminal and many a batch system do."""
 
-    def __init__(self, number: int, at: int) -> None:
+    def __init__(self, at: int) -> None:
         super().__init__()
-        self.number, self.at = number, at
+        self.at = at
 
     def forward(self, image: Tensor) -> Tensor:
         """As Colours."""
         self.at -= 1
         if self.at == 0:
-            os.killpg(0, self.number)
+            os.killpg(0, int(os.environ["TEST_SIGNAL"].split(":")[0]))
         return super().forward(image)
 
 
 def signalling() -> nn.Module:
     """A teacher that a recipe can name; the environment says what it does, for that is no part of a run."""
-    number, at = os.environ.get("TEST_SIGNAL", "0:0").split(":")
-    return Signalling(int(number), int(at))
+    return Signalling(int(os.environ.get("TEST_SIGNAL", "0:0").split(":")[1]))
 
 
 def _recipe(path: Path, data: Path) -> Path:

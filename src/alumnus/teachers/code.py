@@ -10,6 +10,7 @@ import sys
 import sysconfig
 import textwrap
 import tokenize
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -87,7 +88,9 @@ def globals_of(function: FunctionType) -> dict[str, object]:
     found = dict[str, object]()
     for code in _codes(function.__code__):
         for name, value in _read_by(code, function.__globals__):
-            if name not in own:
+            if name not in own and not name.startswith(
+                "@"
+            ):  # what a tool put there, as pytest does for its assertions
                 found[name] = value
     return found
 
@@ -98,9 +101,12 @@ def changed_by_calls(kind: type, *entries: str) -> frozenset[str]:
     Args:
         entries: methods that are called, beside CALLED.
     """
-    methods = {name: value for base in reversed(kind.__mro__) for name, value in vars(base).items()}
-    changed = {name for name, value in methods.items() if isinstance(value, cached_property)}
-    waiting, done = [methods[name] for name in (*CALLED, *entries) if name in methods], set[object]()
+    methods = defaultdict[str, list[object]](list)  # of all bases: a method may call the one that it replaces
+    for base in kind.__mro__:
+        for name, value in vars(base).items():
+            methods[name].append(value)
+    changed = {name for name, found in methods.items() if isinstance(found[0], cached_property)}
+    waiting, done = [each for name in (*CALLED, *entries) for each in methods.get(name, ())], set[object]()
     while waiting:
         function = waiting.pop()
         if not isinstance(function, FunctionType) or function in done:
@@ -112,7 +118,7 @@ def changed_by_calls(kind: type, *entries: str) -> frozenset[str]:
         ):  # whose own calls change nothing of interest
             assigned, read = _attributes_in(function)
             changed |= assigned
-            waiting += [methods[name] for name in read if name in methods]
+            waiting += [each for name in read for each in methods.get(name, ())]
     return frozenset(changed)
 
 
@@ -153,7 +159,10 @@ def _read_by(code: CodeType, names: Mapping[str, object]) -> Iterator[tuple[str,
         if step.opname in {"LOAD_GLOBAL", "LOAD_NAME"} and step.argval in names:
             path, value = str(step.argval), names[step.argval]
         elif step.opname in {"LOAD_ATTR", "LOAD_METHOD"} and isinstance(value, ModuleType):
-            path, value = f"{path}.{step.argval}", vars(value).get(step.argval)
+            is_theirs = (
+                origin_of_module(value.__name__) == "library"
+            )  # such as os.environ, whose content is no setting
+            path, value = f"{path}.{step.argval}", None if is_theirs else vars(value).get(step.argval)
         elif step.opname in {"CACHE", "PUSH_NULL"}:
             continue
         else:

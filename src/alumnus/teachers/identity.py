@@ -222,8 +222,12 @@ class _Walk:
         self._meet(function)
         self.has_code = True
         origin, is_read = origin_of(function), self._reads_code and origin_of(function) != "library"
-        said = [f"{function.__module__}.{function.__qualname__}"]
-        said += [text_of(function)] if is_read else []
+        # A file's code is the same when it is imported and when it is the program.
+        said = (
+            [function.__qualname__, text_of(function)]
+            if is_read
+            else [f"{function.__module__}.{function.__qualname__}"]
+        )
         said += [
             self.of(given) for given in (function.__defaults__, function.__kwdefaults__) if given and is_read
         ]
