@@ -10,8 +10,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from alumnus.data.read import BadImage, read_keyed
 from alumnus.errors import StoreError
-from alumnus.store.shard import Rows, Shard, Unreadable, is_intact, write_shard
+from alumnus.store.shard import Rows, Shard, Unreadable, is_intact, is_passing, write_shard
 from alumnus.types import Features
 
 
@@ -21,6 +22,31 @@ def _rows(count: int = 5, *, patches: bool = True) -> Rows:
         view=np.arange(count) % 2,
         features=Features(torch.randn(count, 3), torch.randn(count, 4, 2) if patches else None),
     )
+
+
+def test_reasons_are_told_apart_by_the_words_that_reading_says_them_in(tmp_path: Path) -> None:
+    """What is no file, or none now, passes; bytes that cannot be decoded do not."""
+    for name in ("folder.png", "loop.png", "nothing.png", "empty.png", "torn.png"):
+        path = tmp_path / name
+        match name:
+            case "folder.png":
+                path.mkdir()
+            case "loop.png":
+                path.symlink_to(path)
+            case "nothing.png":
+                path.symlink_to(tmp_path / "gone.png")
+            case "empty.png":
+                path.touch()
+            case _:
+                path.write_bytes(b"\x89PNG\r\n\x1a\n torn")
+    asked = [str(path) for path in tmp_path.iterdir()] + [str(tmp_path / "absent.png"), "a\0b.png"]
+    passing = {}
+    for one in asked:
+        with pytest.raises(BadImage) as caught:
+            read_keyed(one)
+        passing[Path(one).name] = is_passing(caught.value.reason)
+    assert passing.pop("torn.png") is False
+    assert passing == dict.fromkeys(passing, True)
 
 
 def test_rows_come_back_in_the_order_asked_for(tmp_path: Path) -> None:
