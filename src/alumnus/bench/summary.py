@@ -207,14 +207,14 @@ def to_markdown(summary: Summary) -> str:
         parts += [f"## {markdown(comparison.one)} against {markdown(comparison.other)}\n"]
         parts += [_round_markdown(comparison, place) for place in comparison.rounds]
     if summary.unreadable:
-        parts.append(f"{markdown(left_out(summary))}\n")
+        parts.append(f"{markdown(unreadable_words(summary))}\n")
     if summary.failed:
         lines = "".join(f"- {markdown(cell)}: {markdown(error)}\n" for cell, error in summary.failed.items())
         parts.append(f"## Failed\n\n{lines}")
     return "\n".join(parts)
 
 
-def left_out(summary: Summary) -> str:
+def unreadable_words(summary: Summary) -> str:
     """Returns in words how many images could not be read, of the tasks that have such."""
     counts = ", ".join(f"{count:,} of {task}" for task, count in summary.unreadable.items())
     return f"Images that could not be read, and are left out: {counts}."

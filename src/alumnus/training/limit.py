@@ -89,9 +89,11 @@ def check_limit(
 
 def over_limit(memory_limit: int | None, device: torch.device) -> str | None:
     """Returns what to say after a step that took more than the limit; None if it did not."""
+    if memory_limit is None:
+        return None
     # On a CPU the memory of a step stays with the process, see memory.py.
     used = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else in_use(device)
-    if memory_limit is None or used <= memory_limit:
+    if used <= memory_limit:
         return None
     return (
         f"warning: the first step took {show_bytes(used)}, memory_limit is {show_bytes(memory_limit)}; a larger accumulate, a smaller "
