@@ -140,3 +140,13 @@ def test_a_student_folder_goes_on(tmp_path: Path) -> None:
     """It is looked at, not loaded."""
     made = Student(Architecture(model="test_efficientnet", size=32, embed_dim=8))
     check_student(StudentSpec(model=f"alumnus:{save_student(made, tmp_path / 'student')}"))
+
+
+def test_a_run_goes_on_with_its_student(tmp_path: Path, tiny_images: Path) -> None:
+    """As a run folder is a teacher: what is inside is meant."""
+    made = Student(Architecture(model="test_efficientnet", size=32, embed_dim=8))
+    save_student(made, tmp_path / "run" / "student")
+    asked = {"model": f"alumnus:{tmp_path / 'run'}"}
+    check_student(StudentSpec(**asked))
+    found = build_student(_config(tmp_path, tiny_images, student=asked, embed_dim=8, size=32))
+    assert all((found.state_dict()[name] == value).all() for name, value in made.state_dict().items())

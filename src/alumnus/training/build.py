@@ -14,7 +14,7 @@ import torch
 from alumnus.data.dataset import Dataset
 from alumnus.distributed import is_launched, local_rank
 from alumnus.errors import ConfigError
-from alumnus.models.artifact import load_student
+from alumnus.models.artifact import load_student, student_folder
 from alumnus.models.backbone import create_backbone, input_statistics, published_tag, size_arguments, takes
 from alumnus.models.split import split_network
 from alumnus.models.student import Architecture, Student
@@ -67,7 +67,7 @@ def _built(config: Config) -> Student:
     spec = config.student
     prefix, colon, rest = spec.model.partition(":")
     if prefix == "alumnus" and colon:
-        return _continued(Path(rest), config)
+        return _continued(student_folder(rest), config)
     check_student(spec)
     return _fresh(spec, config)
 

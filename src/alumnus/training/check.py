@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from alumnus.data.dataset import Dataset
 from alumnus.errors import ConfigError
-from alumnus.models.artifact import read_about
+from alumnus.models.artifact import read_about, student_folder
 from alumnus.models.backbone import check_name
 from alumnus.teachers.targets import check_domains
 from alumnus.training.config import Config, StudentSpec
@@ -17,11 +15,11 @@ def check_student(spec: StudentSpec) -> None:
 
     Raises:
         ConfigError: naming the nearest.
-        ArtifactError: `alumnus:FOLDER` is no student folder.
+        ArtifactError: `alumnus:FOLDER` is no student folder and no run that has one.
     """
     prefix, colon, rest = spec.model.partition(":")
     if prefix == "alumnus" and colon:
-        read_about(Path(rest))
+        read_about(student_folder(rest))
         return
     source, slash, name = spec.model.partition("/")
     if source != "timm" or not slash:

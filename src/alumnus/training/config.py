@@ -64,7 +64,7 @@ class StudentSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str = Field(
-        description="timm/NAME (with a tag such as .a1_in1k timm's weights are fetched) or alumnus:FOLDER"
+        description="timm/NAME (with a tag such as .a1_in1k timm's weights are fetched) or alumnus:FOLDER of a student or its run"
     )
     name: str | None = Field(
         None,
