@@ -92,11 +92,9 @@ def test_one_classifier_is_plain_distillation() -> None:
 
 @pytest.mark.parametrize("weighting", ["constant", "running", "uncertainty"])
 def test_the_order_of_teachers_does_not_matter(weighting: str) -> None:
-    """The same loss with the teachers listed the other way round."""
+    """The same first weights, and the same loss, with the teachers listed the other way round."""
     one = _objective(generalist="imagenet", weighting=weighting)
     other = _objective(dict(reversed(TEACHERS.items())), generalist="imagenet", weighting=weighting)
-    own = {name: tensor for name, tensor in one.state_dict().items() if "weighting" not in name}
-    other.load_state_dict(own, strict=False)
     a = one(make_student(), make_batch(), make_targets(TEACHERS), 0.0).loss
     b = other(make_student(), make_batch(), reordered(make_targets(TEACHERS)), 0.0).loss
     assert a.item() == pytest.approx(b.item(), rel=1e-6)

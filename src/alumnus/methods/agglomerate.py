@@ -48,9 +48,9 @@ from alumnus.losses import (
     squared_angle,
 )
 from alumnus.models.adaptors import Adaptor, AdaptorKind, AdaptorShape, PatchAdaptorKind, to_grid
-from alumnus.models.heads import module_key, projector
+from alumnus.models.heads import module_key, per_teacher, projector
 from alumnus.models.student import Student, StudentOutput
-from alumnus.objective import MethodSettings, Objective, Setup, TeacherWidth
+from alumnus.objective import MethodSettings, Objective, Setup
 from alumnus.teachers.normalize import Normalise, inverse_map, normaliser
 from alumnus.types import Batch, Target, Targets, Terms
 from alumnus.weighting import Weighting, WeightingKind, keep_hardest
@@ -157,24 +157,25 @@ class Agglomerate(Objective):
         self.distance = DISTANCES[settings.summary_loss]
         self.patch_distance = DISTANCES[settings.patch_loss]
         teachers, stage_dims = setup.teachers, setup.taps.stage_dims or ()
-        self.normalisers = _modules(
+        widths = {name: teacher.num_features for name, teacher in teachers.items()}
+        self.normalisers = per_teacher(
             teachers,
-            lambda name, t: normaliser(
-                settings.normalise, t.num_features, t.moments, teacher=f"the teacher {name!r}"
+            lambda name: normaliser(
+                settings.normalise, widths[name], teachers[name].moments, teacher=f"the teacher {name!r}"
             ),
         )
         steps = stage_dims if settings.adaptor == "ladder" else ()
-        self.adaptors = _modules(
+        self.adaptors = per_teacher(
             teachers,
-            lambda _, t: Adaptor(AdaptorShape(settings.adaptor, setup.num_features, t.num_features, steps)),
+            lambda name: Adaptor(AdaptorShape(settings.adaptor, setup.num_features, widths[name], steps)),
         )
-        self.projectors = _modules(
-            teachers, lambda _, t: projector(setup.embed_dim, t.num_features, kind="linear")
+        self.projectors = per_teacher(
+            teachers, lambda name: projector(setup.embed_dim, widths[name], kind="linear")
         )
         own = setup.taps.grid
         dense = {name: t.grid for name, t in teachers.items() if t.grid and settings.patches is not None}
         self.patch_normalisers, self.patch_adaptors = nn.ModuleDict(), nn.ModuleDict()
-        for name, (_, dim) in dense.items():
+        for name, (_, dim) in sorted(dense.items()):  # as in per_teacher
             assert settings.patches is not None
             assert own is not None
             kind: Normalise = "none" if settings.normalise == "none" else "running"
@@ -295,12 +296,6 @@ class Agglomerate(Objective):
         draw = torch.rand(losses.shape, generator=generator).to(losses.device)
         kept = keep_hardest(losses.detach(), speaks, draw, drop=drop)
         return (kept * losses).sum(dim=1) * (len(losses) / kept.sum())
-
-
-def _modules(
-    teachers: Mapping[str, TeacherWidth], make: Callable[[str, TeacherWidth], nn.Module]
-) -> nn.ModuleDict:
-    return nn.ModuleDict({module_key(name): make(name, teacher) for name, teacher in teachers.items()})
 
 
 def _spread(values: Tensor, places: Tensor, *, like: Tensor) -> Tensor:

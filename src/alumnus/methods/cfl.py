@@ -32,14 +32,14 @@ from typing import Literal, NamedTuple
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from alumnus.classes import groups_of, refuse_weights, side_by_side
 from alumnus.errors import ConfigError
 from alumnus.losses import cosine_distance, soft_target_divergence, squared_mmd
 from alumnus.models.common_space import CommonSpace
-from alumnus.models.heads import module_key
+from alumnus.models.heads import module_key, per_teacher
 from alumnus.models.student import Student, StudentOutput
 from alumnus.objective import MethodSettings, Objective, Setup, TeacherWidth
 from alumnus.teachers.normalize import normaliser
@@ -162,9 +162,7 @@ class CommonFeatures(Objective):
         self.common = default if settings.common is None else settings.common
         self.reconstruction = default if settings.reconstruction is None else settings.reconstruction
         dims = {name: _dim(teacher, is_map=self.is_map) for name, teacher in featured.items()}
-        self.normalisers = nn.ModuleDict(
-            {module_key(name): normaliser(settings.normalise, dim) for name, dim in dims.items()}
-        )
+        self.normalisers = per_teacher(dims, lambda name: normaliser(settings.normalise, dims[name]))
         student_dim = _student_dim(settings, setup)
         self.space = CommonSpace(
             student_dim,

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from alumnus.errors import ConfigError
 from alumnus.losses import feature_distance
-from alumnus.models.heads import ProjectorKind, module_key, projector
+from alumnus.models.heads import ProjectorKind, module_key, per_teacher, projector
 from alumnus.models.student import Student
 from alumnus.objective import MethodSettings, Objective, Setup
 from alumnus.teachers.normalize import Normalise, normaliser
@@ -69,13 +69,14 @@ class Plain(Objective):
         widths = {name: teacher.num_features for name, teacher in setup.teachers.items()}
         self.weights = {name: teacher.weight for name, teacher in setup.teachers.items()}
         self.is_running = settings.normalise == "running"
-        self.normalisers = nn.ModuleDict(
-            {
-                module_key(name): normaliser(
-                    settings.normalise, teacher.num_features, teacher.moments, teacher=f"the teacher {name!r}"
-                )
-                for name, teacher in setup.teachers.items()
-            }
+        self.normalisers = per_teacher(
+            setup.teachers,
+            lambda name: normaliser(
+                settings.normalise,
+                widths[name],
+                setup.teachers[name].moments,
+                teacher=f"the teacher {name!r}",
+            ),
         )
         self.from_embedding = _projectors(setup.embed_dim, widths, kind=settings.projector)
         self.from_summary = (
@@ -119,6 +120,4 @@ class Plain(Objective):
 
 
 def _projectors(in_dim: int, widths: Mapping[str, int], *, kind: ProjectorKind) -> nn.ModuleDict:
-    return nn.ModuleDict(
-        {module_key(name): projector(in_dim, width, kind=kind) for name, width in widths.items()}
-    )
+    return per_teacher(widths, lambda name: projector(in_dim, widths[name], kind=kind))

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from alumnus.classes import LOGITS
 from alumnus.errors import ConfigError, nearest
 from alumnus.losses import feature_distance, softened_kl
-from alumnus.models.heads import ProjectorKind, module_key, projector
+from alumnus.models.heads import ProjectorKind, module_key, per_teacher, projector
 from alumnus.models.student import Student
 from alumnus.objective import MethodSettings, Objective, Setup, TeacherWidth
 from alumnus.teachers.normalize import Normalise, normaliser
@@ -118,14 +118,14 @@ class RepresentationConsolidation(Objective):
         self.temperature, self.is_joint = settings.temperature, settings.embedding == "joint"
         self.of_logits = {name for name, teacher in setup.teachers.items() if teacher.output == LOGITS}
         self.is_running = settings.normalise == "running"
-        self.normalisers = nn.ModuleDict(
-            {
-                module_key(name): normaliser(
-                    settings.normalise, teacher.num_features, teacher.moments, teacher=f"the teacher {name!r}"
-                )
-                for name, teacher in setup.teachers.items()
-                if name not in self.of_logits
-            }
+        self.normalisers = per_teacher(
+            setup.teachers.keys() - self.of_logits,
+            lambda name: normaliser(
+                settings.normalise,
+                setup.teachers[name].num_features,
+                setup.teachers[name].moments,
+                teacher=f"the teacher {name!r}",
+            ),
         )
         self.heads = self._heads(setup.num_features, setup, kind=settings.projector)
         self.embedding_heads = self._heads(setup.embed_dim, setup, kind=settings.projector)
@@ -161,14 +161,12 @@ class RepresentationConsolidation(Objective):
 
     def _heads(self, in_dim: int, setup: Setup, *, kind: ProjectorKind) -> nn.ModuleDict:
         """Logits are made by one affine layer, as a classifier's are."""
-        return nn.ModuleDict(
-            {
-                module_key(name): nn.Linear(in_dim, teacher.num_features)
-                if name in self.of_logits
-                else projector(in_dim, teacher.num_features, kind=kind)
-                for name, teacher in setup.teachers.items()
-            }
-        )
+
+        def head(name: str) -> nn.Module:
+            width = setup.teachers[name].num_features
+            return nn.Linear(in_dim, width) if name in self.of_logits else projector(in_dim, width, kind=kind)
+
+        return per_teacher(setup.teachers, head)
 
     @torch.no_grad()
     def _wanted(self, name: str, said: Tensor) -> Tensor:

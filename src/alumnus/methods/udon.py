@@ -163,14 +163,15 @@ class Udon(Objective):
         self.domains, counts = list(setup.num_classes), list(setup.num_classes.values())
         self.num_classes = counts
         has_heads = settings.source == "heads"
-        widths = [teacher.num_features for teacher in setup.teachers.values()]
+        names = sorted(setup.teachers)  # so that first weights do not depend on the order of the recipe
+        widths = [setup.teachers[name].num_features for name in names]
         teacher_dim = settings.teacher_dim if has_heads else widths[0]
         layers = (setup.num_features, *settings.teacher_hidden, teacher_dim)
         self.teacher_heads = nn.ModuleList(affine_layers(layers) for _ in counts if has_heads)
         self.kept = tuple(name for name, count in setup.num_classes.items() if count and settings.keep_heads)
         self.teacher_classifiers = _classifiers(teacher_dim, counts, imprints=settings.imprint)
         self.student_classifiers = _classifiers(setup.embed_dim, counts, imprints=settings.imprint)
-        self.generalists = list(setup.teachers) if has_heads else []
+        self.generalists = names if has_heads else []
         self.shares = {name: teacher.weight for name, teacher in setup.teachers.items()}
         self.projectors = nn.ModuleList(
             projector(setup.num_features, width, kind="linear") for width in widths if has_heads

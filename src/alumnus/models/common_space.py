@@ -14,7 +14,7 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional
 
-from alumnus.models.heads import module_key
+from alumnus.models.heads import module_key, per_teacher
 
 Kind = Literal["vector", "map"]
 
@@ -29,12 +29,8 @@ class CommonSpace(nn.Module):
         align = _align_vector if kind == "vector" else _align_map
         decode = _decode_vector if kind == "vector" else _decode_map
         self.align_student = align(student_dim, hidden_dim)
-        self.align = nn.ModuleDict(
-            {module_key(name): align(dim, hidden_dim) for name, dim in teacher_dims.items()}
-        )
-        self.decode = nn.ModuleDict(
-            {module_key(name): decode(hidden_dim, dim) for name, dim in teacher_dims.items()}
-        )
+        self.align = per_teacher(teacher_dims, lambda name: align(teacher_dims[name], hidden_dim))
+        self.decode = per_teacher(teacher_dims, lambda name: decode(hidden_dim, teacher_dims[name]))
         self.extract: nn.Module = (
             nn.Sequential(nn.Linear(hidden_dim, hidden_dim), nn.ReLU(), nn.Linear(hidden_dim, hidden_dim))
             if kind == "vector"

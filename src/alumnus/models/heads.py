@@ -6,7 +6,7 @@ Axes: B images, D width of the feature, E width of the embedding, C classes.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, pairwise
 from typing import Literal, NamedTuple
 
@@ -40,6 +40,11 @@ def projector(in_dim: int, out_dim: int, *, kind: ProjectorKind, hidden_dim: int
 def module_key(name: str) -> str:
     """Returns the key of a teacher's module in a ModuleDict, which has names of its own, such as `keys`."""
     return f"teacher_{name}"
+
+
+def per_teacher(names: Iterable[str], make: Callable[[str], nn.Module]) -> nn.ModuleDict:
+    """Returns a module for each teacher, made in the order of names: first weights do not depend on the order of a recipe."""
+    return nn.ModuleDict({module_key(name): make(name) for name in sorted(names)})
 
 
 def _isometry(in_dim: int, out_dim: int) -> nn.Linear:
