@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from alumnus.classes import groups_of, refuse_weights, side_by_side
+from alumnus.classes import ClassifierSettings, groups_of, refuse_weights, side_by_side
 from alumnus.errors import ConfigError
 from alumnus.objective import Setup, TeacherWidth
 from alumnus.types import Features, Target
@@ -22,19 +22,23 @@ SETUP = Setup(
 )
 
 
+def _named(*logits: str) -> ClassifierSettings:
+    return ClassifierSettings(name="m", logits=logits)
+
+
 def test_classifiers_are_those_that_say_so_or_are_named() -> None:
     """In the order of the recipe, whatever the order of the names."""
-    assert groups_of(SETUP, []) == {"digits": 3}
-    assert list(groups_of(SETUP, ["clothes"]).items()) == [("digits", 3), ("clothes", 2)]
+    assert groups_of(SETUP, _named()) == {"digits": 3}
+    assert list(groups_of(SETUP, _named("clothes")).items()) == [("digits", 3), ("clothes", 2)]
 
 
 def test_names_and_widths_are_checked() -> None:
     """A name that no teacher has, and a classifier of one class."""
     with pytest.raises(ConfigError, match=r"'cloths', which is no teacher.*did you mean 'clothes'"):
-        groups_of(SETUP, ["cloths"])
+        groups_of(SETUP, _named("cloths"))
     one = Setup(8, 4, {"one": TeacherWidth(1, 1.0, output="logits")}, {})
     with pytest.raises(ConfigError, match="'one' gives one logit"):
-        groups_of(one, [])
+        groups_of(one, _named())
 
 
 def test_logits_stand_side_by_side_where_they_are_known() -> None:

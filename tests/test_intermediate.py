@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from alumnus.classes import ClassifierSettings
 from alumnus.errors import ConfigError
 from alumnus.intermediate import FinalDistillation, StudentLayers, roles_of
 from alumnus.losses import feature_distance
@@ -16,6 +17,8 @@ from tests.methods.examples import make_batch, make_setup, make_student, make_ta
 
 LAYER = TeacherWidth(5, 1.0, output="layer:x", grid=(16, 5))
 PATCHES = TeacherWidth(5, 1.0, output="patches", grid=(16, 5))
+GRAPH = TeacherWidth(3, 1.0, output="probs")
+ANY = ClassifierSettings(name="m")
 LOGITS, SUMMARY = TeacherWidth(3, 1.0, output="logits"), TeacherWidth(4, 1.0)
 
 
@@ -25,8 +28,17 @@ def _setup(teachers: dict[str, TeacherWidth]) -> Setup:
 
 def test_the_end_is_the_teacher_without_a_grid_or_the_last_with_one() -> None:
     """Wherever it stands in the recipe."""
-    assert roles_of(_setup({"end": LOGITS, "a": LAYER, "b": LAYER}), method="m") == (("a", "b"), "end")
-    assert roles_of(_setup({"a": LAYER, "b": PATCHES}), method="m") == (("a", "b"), "b")
+    assert roles_of(_setup({"end": LOGITS, "a": LAYER, "b": LAYER}), ANY) == (("a", "b"), "end", True)
+    assert roles_of(_setup({"a": LAYER, "b": PATCHES}), ANY) == (("a", "b"), "b", False)
+
+
+def test_the_end_of_a_graph_is_logits_if_it_is_named() -> None:
+    """A graph has names of its own for what it gives; a layer cannot be named."""
+    setup, named = _setup({"end": GRAPH, "a": LAYER}), ClassifierSettings(name="m", logits=("end",))
+    assert not roles_of(setup, ANY).is_logits
+    assert roles_of(setup, named).is_logits
+    with pytest.raises(ConfigError, match="names 'a', and only the end, 'end', may give logits"):
+        roles_of(setup, ClassifierSettings(name="m", logits=("a",)))
 
 
 @pytest.mark.parametrize(
@@ -36,12 +48,17 @@ def test_the_end_is_the_teacher_without_a_grid_or_the_last_with_one() -> None:
         ({"end": LOGITS}, "no teacher gives one; set output=layer:NAME"),
         ({"a": LAYER}, "a is a layer inside; give the same model once more"),
         ({"a": LAYER, "b": SUMMARY, "c": LOGITS}, "b, c give no grid"),
+        (
+            {"a": TeacherWidth(5, 1.0, output="patches", grid=(17, 5))},
+            "'a' gives 17 patches, which are no square",
+        ),
+        ({"a": LAYER, "end": TeacherWidth(3, 2.0)}, "'end': weight=2 has no effect"),
     ],
 )
 def test_other_teachers_are_refused(teachers: dict[str, TeacherWidth], message: str) -> None:
     """Each with what to change."""
     with pytest.raises(ConfigError, match=message):
-        roles_of(_setup(teachers), method="m")
+        roles_of(_setup(teachers), ANY)
 
 
 def test_layers_are_numbered_from_both_sides() -> None:
@@ -66,7 +83,7 @@ def test_of_logits_it_is_kd() -> None:
     """With the same heads, term by term."""
     student, teachers = make_student(), {"end": LOGITS}
     setup = make_setup(teachers, student)
-    final = FinalDistillation(setup, "end", temperature=3.0)
+    final = FinalDistillation(setup, "end", temperature=3.0, is_logits=True)
     kd = KnowledgeDistillation(setup, num_classes=3, temperature=3.0)
     assert isinstance(final.head, nn.Linear)
     assert isinstance(final.embedding_head, nn.Linear)
@@ -80,7 +97,7 @@ def test_of_logits_it_is_kd() -> None:
 def test_of_a_summary_it_is_the_distance_of_plain() -> None:
     """To standardised targets, whose statistics move in training alone; of no image it is nothing."""
     student, teachers = make_student(), {"end": SUMMARY}
-    final = FinalDistillation(make_setup(teachers, student), "end", temperature=1.0)
+    final = FinalDistillation(make_setup(teachers, student), "end", temperature=1.0, is_logits=False)
     targets, output = make_targets(teachers), student(make_batch().image)
     found = final.train()(output, targets)
     said = targets["end"].features.summary

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from alumnus.training.loop import train
 from alumnus.training.recipe import load_config
 from tests.given import given
 
+PAGES = Path(__file__).parents[1] / "docs/methods"
+
 
 @pytest.mark.parametrize("name", method_names())
 def test_a_method_is_a_documented_file_with_settings_that_have_defaults(name: str) -> None:
@@ -22,6 +25,16 @@ def test_a_method_is_a_documented_file_with_settings_that_have_defaults(name: st
     assert "Gradients stop" in module.__doc__
     assert issubclass(module.Settings, MethodSettings)
     assert module.Settings(name=name).name == name
+
+
+@pytest.mark.parametrize("name", method_names())
+def test_a_methods_page_lists_its_settings(name: str) -> None:
+    """Each in a table of the page, and none that there is not."""
+    page = (PAGES / f"{name}.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    listed = {word for row in rows for word in re.findall(r"`([a-z_]+)`", row)}
+    missing = method_module(name).Settings.model_fields.keys() - {"name"} - listed
+    assert not missing, f"{name}.md has no row of {missing}"
 
 
 @pytest.mark.parametrize("name", method_names())

@@ -5,17 +5,31 @@ Axes: B images of a batch, n of them that a teacher speaks about, C classes of a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from alumnus.errors import ConfigError, nearest
-from alumnus.objective import Setup
+from alumnus.objective import MethodSettings, Setup
 from alumnus.types import Targets
 
 LOGITS = "logits"
+
+
+class ClassifierSettings(MethodSettings):
+    """The setting of methods that learn from logits."""
+
+    logits: tuple[str, ...] = Field(
+        (),
+        description="teachers that give logits under another name of `output`, as those of a graph (onnx:) have",
+    )
+
+    def takes_as_logits(self, name: str, output: str) -> bool:
+        """Those of the output's name, and those that are named."""
+        return output == LOGITS or name in self.logits
 
 
 class SideBySide(NamedTuple):
@@ -25,16 +39,13 @@ class SideBySide(NamedTuple):
     known: Tensor  # (B, C) bool
 
 
-def groups_of(setup: Setup, named: Sequence[str]) -> dict[str, int]:
+def groups_of(setup: Setup, settings: ClassifierSettings) -> dict[str, int]:
     """Returns the teachers that give logits, in their order, and how many classes each has.
-
-    Args:
-        named: teachers that give logits under another name of `output`.
 
     Raises:
         ConfigError: one that is named is no teacher, or one has a single class.
     """
-    for name in named:
+    for name in settings.logits:
         if name not in setup.teachers:
             raise ConfigError(
                 f"method.logits names {name!r}, which is no teacher{nearest(name, setup.teachers)}; there are {', '.join(setup.teachers)}"
@@ -42,7 +53,7 @@ def groups_of(setup: Setup, named: Sequence[str]) -> dict[str, int]:
     groups = {
         name: teacher.num_features
         for name, teacher in setup.teachers.items()
-        if teacher.output == LOGITS or name in named
+        if settings.takes_as_logits(name, teacher.output)
     }
     for name, count in groups.items():
         if count < 2:
@@ -70,13 +81,13 @@ def side_by_side(targets: Targets, groups: Mapping[str, int], *, like: Tensor) -
     return SideBySide(logits, known)
 
 
-def refuse_weights(setup: Setup, groups: Mapping[str, int], *, because: str) -> None:
-    """Refuses weights of classifiers where they would have no effect.
+def refuse_weights(setup: Setup, names: Iterable[str], *, because: str) -> None:
+    """Refuses weights of teachers where they would have no effect.
 
     Raises:
         ConfigError: naming the first teacher with one.
     """
-    for name in groups:
+    for name in names:
         if setup.teachers[name].weight != 1:
             raise ConfigError(
                 f"teacher {name!r}: weight={setup.teachers[name].weight:g} has no effect, because {because}; remove it"

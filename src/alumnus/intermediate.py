@@ -15,10 +15,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from alumnus.classes import LOGITS
+from alumnus.classes import ClassifierSettings, refuse_weights
 from alumnus.errors import ConfigError
 from alumnus.losses import feature_distance, softened_kl
-from alumnus.models.adaptors import to_grid
+from alumnus.models.adaptors import check_square, to_grid
 from alumnus.models.heads import projector
 from alumnus.models.student import Student, StudentOutput
 from alumnus.objective import Setup
@@ -33,14 +33,17 @@ class Roles(NamedTuple):
 
     layers: tuple[str, ...]  # those that give a grid, in their order
     final: str  # the one whose summary or logits the student learns at its end
+    is_logits: bool  # which of the two
 
 
-def roles_of(setup: Setup, *, method: str) -> Roles:
+def roles_of(setup: Setup, settings: ClassifierSettings) -> Roles:
     """Returns the teachers of layers, and the one of the end: that without a grid, or the last of the others.
 
     Raises:
-        ConfigError: there is no layer, no end, or more than one end.
+        ConfigError: there is no layer, no end, or more than one end; a layer is no square grid; a weight is given; or one
+            that is no end is said to give logits.
     """
+    method = settings.name
     layers = tuple(name for name, teacher in setup.teachers.items() if teacher.grid is not None)
     ends = [name for name in setup.teachers if name not in layers]
     if not layers:
@@ -58,7 +61,16 @@ def roles_of(setup: Setup, *, method: str) -> Roles:
             f"method={method} needs the teacher's end too, and {last} is a layer inside; give the same model once more, under another "
             "name, with output=logits or output=summary"
         )
-    return Roles(layers, ends[0] if ends else last)
+    final = ends[0] if ends else last
+    for name in settings.logits:
+        if name != final:
+            raise ConfigError(f"method.logits names {name!r}, and only the end, {final!r}, may give logits")
+    for name in layers:
+        check_square(name, setup.teachers[name].grid)
+    refuse_weights(
+        setup, setup.teachers, because=f"the terms of method={method} are weighed by its own settings"
+    )
+    return Roles(layers, final, settings.takes_as_logits(final, setup.teachers[final].output))
 
 
 class StudentLayers:
@@ -115,11 +127,10 @@ class FinalDistillation(nn.Module):
     The heads are for training alone; gradients stop at the targets.
     """
 
-    def __init__(self, setup: Setup, teacher: str, *, temperature: float) -> None:
+    def __init__(self, setup: Setup, teacher: str, *, temperature: float, is_logits: bool) -> None:
         super().__init__()
         width = setup.teachers[teacher].num_features
-        self.teacher, self.temperature = teacher, temperature
-        self.is_logits = setup.teachers[teacher].output == LOGITS
+        self.teacher, self.temperature, self.is_logits = teacher, temperature, is_logits
         self.embedding_head = (
             nn.Linear(setup.embed_dim, width)
             if self.is_logits

@@ -35,6 +35,14 @@ class MethodSettings(BaseModel):
         """Whether `build` needs the moments of the teachers' features, which takes a pass over them."""
         return False
 
+    def takes_as_logits(self, name: str, output: str) -> bool:
+        """Returns whether what a teacher says is taken as logits, which no moments are needed of; as features by default.
+
+        Args:
+            output: the teacher's, as the recipe says it.
+        """
+        return False
+
     @property
     def needs_taps(self) -> bool:
         """Whether `build` needs to know the student's grid and earlier stages, which takes a forward pass."""

@@ -83,11 +83,21 @@ def test_one_teacher_with_linear_adaptors_is_plain() -> None:
         assert torch.allclose(mine.grad, its.grad, atol=1e-6)
 
 
-def test_summary_and_patch_losses_equal_a_naive_reference() -> None:
+@pytest.mark.parametrize(
+    ("loss", "cosine", "smooth"),
+    [("both", 0.5, 0.5), ("cosine", 1, 0), ("smooth_l1", 0, 1), ("radio", 0.9, 0.1)],
+)
+def test_summary_and_patch_losses_equal_a_naive_reference(loss: str, cosine: float, smooth: float) -> None:
     """A teacher's loss is the mean of both kinds; its grid is averaged over the student's cells, or interpolated to them."""
+
+    def distance(a: Tensor, b: Tensor) -> Tensor:
+        apart = 1 - functional.cosine_similarity(a, b, dim=0)
+        return cosine * apart + smooth * functional.smooth_l1_loss(a, b)
+
     student = make_student(size=64)
     batch = make_batch(size=64)
-    objective, targets = _objective(GRIDS, student, patches="linear"), make_targets(GRIDS)
+    targets = make_targets(GRIDS)
+    objective = _objective(GRIDS, student, patches="linear", patch_loss=loss)
     terms = objective(student, batch, targets, 0.0)
     own = student(batch.image, patches=True).features.patches
     assert own is not None
@@ -102,7 +112,7 @@ def test_summary_and_patch_losses_equal_a_naive_reference() -> None:
         else:
             wanted = flat.repeat(1, 4, 1)
         adaptor = objective.get_submodule(f"patch_adaptors.teacher_{name}")
-        losses = [_unit(adaptor(own[i, n]), wanted[i, n]) for i in range(len(own)) for n in range(4)]
+        losses = [distance(adaptor(own[i, n]), wanted[i, n]) for i in range(len(own)) for n in range(4)]
         mean = torch.stack(losses).mean().item()
         assert terms.report[f"loss/{name}/patches"].item() == pytest.approx(mean, rel=1e-5)
     report = {name: value.item() for name, value in terms.report.items()}
@@ -278,6 +288,8 @@ def test_unsuitable_recipes_are_refused() -> None:
         _objective(patches="mlp")
     with pytest.raises(ConfigError, match="normalise=none"):
         _objective(weighting="angle")
+    with pytest.raises(ConfigError, match="patch_loss=radio has no effect without patches"):
+        _objective(patch_loss="radio")
     with pytest.raises(ConfigError, match="'odd' gives 6 patches"):
         _objective({"odd": TeacherWidth(3, 1.0, grid=(6, 3))}, patches="mlp")
     blind = Setup(8, 8, GRIDS, {"a": 0}, Taps())

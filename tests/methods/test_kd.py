@@ -34,6 +34,16 @@ def test_loss_equals_torchs_own_kl() -> None:
     )
 
 
+def test_the_teacher_gets_no_gradient_and_all_else_does() -> None:
+    """Targets are constants; both heads and the student learn."""
+    student, targets = make_student(), make_targets(TEACHER)
+    objective = build(Settings(), make_setup(TEACHER, student))
+    targets["cars"].features.summary.requires_grad_()
+    objective(student, make_batch(), targets, 0.0).loss.backward()
+    assert targets["cars"].features.summary.grad is None
+    assert all(p.grad is not None for p in (*objective.parameters(), *student.parameters()))
+
+
 def test_images_on_which_the_teacher_is_not_trusted_are_left_out() -> None:
     """They cost nothing, also when there is no other."""
     student = make_student()
@@ -54,3 +64,5 @@ def test_unsuitable_recipes_are_refused() -> None:
             build(Settings(), make_setup(teachers, student))
     with pytest.raises(ConfigError, match="output=summary; set output=logits"):
         build(Settings(), make_setup({"cars": TeacherWidth(5, 1.0)}, student))
+    graph = {"cars": TeacherWidth(5, 1.0, output="probs")}
+    assert isinstance(build(Settings(logits=("cars",)), make_setup(graph, student)), KnowledgeDistillation)

@@ -90,6 +90,15 @@ def test_one_classifier_is_plain_distillation() -> None:
         assert torch.allclose(mine.grad, its.grad, atol=1e-6)
 
 
+def test_a_graph_that_is_named_gives_logits() -> None:
+    """Its output has a name of its own; unnamed it is learnt as a feature."""
+    graph = {**TEACHERS, "keys": TeacherWidth(7, 3.0, output="probs")}
+    named, said = _objective(graph, logits=("keys",)), _objective()
+    a, b = (each(make_student(), make_batch(), make_targets(TEACHERS), 0.0).loss for each in (named, said))
+    assert a.item() == b.item()
+    assert _objective(graph).of_logits == {"cars", "imagenet"}
+
+
 @pytest.mark.parametrize("weighting", ["constant", "running", "uncertainty"])
 def test_the_order_of_teachers_does_not_matter(weighting: str) -> None:
     """The same first weights, and the same loss, with the teachers listed the other way round."""
@@ -147,5 +156,7 @@ def test_unsuitable_recipes_are_refused() -> None:
         ConfigError, match=r"none of the teachers; did you mean 'imagenet'\?; there are cars, keys"
     ):
         _objective(generalist="imagent")
+    with pytest.raises(ConfigError, match=r"generalist_share=0\.9 has no effect without a generalist"):
+        _objective(generalist_share=0.9)
     with pytest.raises(ConfigError, match="method=agglomerate"):
         _objective(weighting="angle")

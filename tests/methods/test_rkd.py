@@ -167,6 +167,24 @@ def test_labels_are_the_task() -> None:
     assert "loss/labels" not in objective(student, batch, make_targets(TEACHER), ASSISTANT).report
 
 
+def test_cosines_are_of_float32_in_low_precision() -> None:
+    """Under bfloat16 autocast the cross-entropy is the one of the embedding, which is float32."""
+    student = _student()
+    objective = _objective(student, classes=3)
+    batch = _batch()._replace(label=torch.tensor([0, 2, 1, 1, 2, 0]))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = objective(student, batch, make_targets(TEACHER), BOTH).report["loss/labels"]
+        embedding = student(batch.image).embedding
+    assert objective.classifier is not None
+    logits = (
+        16
+        * embedding
+        @ (objective.classifier.weight / objective.classifier.weight.norm(dim=1, keepdim=True)).T
+    )
+    wanted = -torch.log_softmax(logits, 1)[torch.arange(6), batch.label].mean()
+    assert found.item() == pytest.approx(wanted.item(), rel=1e-5)
+
+
 def test_images_on_which_the_teacher_is_not_trusted_are_left_out() -> None:
     """They cost nothing, also when there is no other."""
     student = _student()
@@ -216,6 +234,9 @@ def test_unsuitable_recipes_are_refused() -> None:
         build(Settings(mimic="both"), Setup(12, 8, without, {}, has_assistant=True))
     with pytest.raises(ConfigError, match="the student ends in none"):
         build(Settings(mimic="both"), Setup(12, 8, TEACHER, {}, has_assistant=True))
+    odd = {"cars": TeacherWidth(5, 1.0, grid=(17, 5))}
+    with pytest.raises(ConfigError, match="'cars' gives 17 patches, which are no square"):
+        build(Settings(mimic="both"), Setup(12, 8, odd, {}, _student().taps(), has_assistant=True))
     for phases in ([0.5, 0.5, 0.5], [0, 0.5, 0.5], [1.5, -0.5, 0]):
         with pytest.raises(ValueError, match="three shares of the steps that make 1"):
             Settings(phases=phases)

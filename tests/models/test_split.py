@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from alumnus.errors import ConfigError
+from alumnus.models.backbone import create_backbone
 from alumnus.models.cost import multiply_adds
 from alumnus.models.split import split_network
 from alumnus.models.student import Architecture, Student
@@ -57,6 +58,15 @@ def test_the_ratio_is_the_assistants_share() -> None:
         previous = found.assistant.multiply_adds
 
 
+@pytest.mark.parametrize("model", ["resnet50_gn", "resnext50_32x4d"])
+def test_channels_that_do_not_divide_into_groups_are_passed_over(model: str) -> None:
+    """Of convolutions or of norms: a narrow assistant of such a network is one that can be built."""
+    found = split_network(model, size=32, ratio=0.05)
+    for branch in (found.first, found.assistant):
+        create_backbone(branch.model, size=32, model_args=branch.model_args)
+    assert found.multiply_adds <= found.cap
+
+
 def test_a_lower_cap_is_kept() -> None:
     """And one that nothing fits under is refused, with what would."""
     whole = split_network("test_vit", size=32, ratio=0.5)
@@ -70,7 +80,9 @@ def test_what_cannot_be_narrowed_is_refused() -> None:
     """Other families, the narrowest of one, and an assistant that is more than half."""
     with pytest.raises(ConfigError, match=r"test_convnext .ConvNeXt. cannot be split by width; ResNets"):
         split_network("test_convnext", size=32, ratio=0.3)
-    with pytest.raises(ConfigError, match="mobilenetv3_small_050 is the narrowest of its family"):
+    with pytest.raises(
+        ConfigError, match="mobilenetv3_small_050 is the narrowest of its family that can be built"
+    ):
         split_network("mobilenetv3_small_050", size=32, ratio=0.3)
     with pytest.raises(ConfigError, match=r"split\.ratio=0\.6"):
         split_network("resnet18", size=32, ratio=0.6)

@@ -241,6 +241,18 @@ def test_an_automatic_precision_is_kept_when_a_run_is_resumed(tmp_path: Path, ti
     assert json.loads((run.folder / "plan.json").read_text())["precision"] == plan["precision"]
 
 
+def test_of_logits_no_moments_are_gathered(tmp_path: Path, tiny_images: Path) -> None:
+    """A classifier beside a teacher of features, whose normaliser alone is fitted."""
+    classifier = {"model": Counting(), "name": "classes", "size": 16, "output": "logits"}
+    teachers = [{"model": Counting(), "name": "features", "size": 16}, classifier]
+    run = train(
+        _config(
+            tmp_path / "run", tiny_images, teachers=teachers, method={"name": "repcon", "normalise": "phi_s"}
+        )
+    )
+    assert [path.stem for path in (run.folder / "moments").iterdir()] == ["features"]
+
+
 def test_fitted_normalisers_are_the_same_live_and_stored_and_after_a_stop(
     tmp_path: Path, tiny_images: Path
 ) -> None:

@@ -39,7 +39,9 @@ def check_generalist(given: str | None, names: Sequence[str]) -> None:
 def choose_baseline(
     models: Sequence[Scored], scored: Sequence[ModelScores], *, given: str | None = None
 ) -> Baseline | None:
-    """Returns the generalist; where there is none, the student's first weights; without those the best teacher. None without teachers.
+    """Returns the generalist: of several teachers the only one that is trusted everywhere.
+
+    Where there is none, the student's first weights; without those the best teacher; without teachers None.
 
     Args:
         models: as they were scored, with the domains on which they are trusted.

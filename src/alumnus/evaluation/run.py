@@ -66,8 +66,8 @@ def score(
         concatenate: add all teachers side by side, if there are two or more, and that at the student's width, see `reduction`.
         oracle: add the specialist oracle, if there are teachers.
         specialists: domain -> model name, for the oracle; by default the teachers trusted on that domain.
-        generalist: the model that the matrix of interference is relative to; by default the only teacher trusted everywhere, the
-            student's first weights, or the best teacher.
+        generalist: the model that the matrix of interference is relative to; by default, of several teachers, the only one trusted
+            everywhere, the student's first weights, or the best teacher.
         out: folder for results.json, gallery.json and evaluate.quarantine.jsonl.
         batch_size, workers: of the reading.
         device: of the search, see `search`.

@@ -19,7 +19,8 @@ number of what is kept in the whole batch (UNIC).
 Differences from the papers: the embedding that is searched has a projector for each teacher, as in `plain`, because it has to be trained
 too. Where UNIC and DUNE give class tokens and patches an adaptor at every block, the ladder takes the mean of a stage's grid for the
 class token. SigLino's relations are taken after the adaptor; we know its split at the median and its one-sided penalty, not its
-constants. Several resolutions, and the shift-equivariant loss of C-RADIOv4, are not here. Teachers without a grid teach summaries alone.
+constants. Several resolutions are a setting of the run (`views.sizes`); the shift-equivariant loss of C-RADIOv4 is not here. Teachers
+without a grid teach summaries alone.
 
 With `keep_adaptors` the adaptors A_k become part of the student: in the end the normaliser is undone in their last layer, and
 `encode(images, space=TEACHER)` says what that teacher would.
@@ -47,7 +48,14 @@ from alumnus.losses import (
     smooth_l1,
     squared_angle,
 )
-from alumnus.models.adaptors import Adaptor, AdaptorKind, AdaptorShape, PatchAdaptorKind, to_grid
+from alumnus.models.adaptors import (
+    Adaptor,
+    AdaptorKind,
+    AdaptorShape,
+    PatchAdaptorKind,
+    check_square,
+    to_grid,
+)
 from alumnus.models.heads import module_key, per_teacher, projector
 from alumnus.models.student import Student, StudentOutput
 from alumnus.objective import MethodSettings, Objective, Setup
@@ -117,6 +125,10 @@ def build(settings: Settings, setup: Setup) -> Objective:
     """Returns the objective for the teachers of the run."""
     if not setup.teachers:
         raise ConfigError("method=agglomerate learns from teachers, and there is none; give `teachers`")
+    if settings.patches is None and settings.patch_loss != "both":
+        raise ConfigError(
+            f"patch_loss={settings.patch_loss} has no effect without patches; set method.patches=mlp, say, or leave it out"
+        )
     if settings.weighting == "angle" and settings.normalise != "none":
         raise ConfigError(
             "weighting=angle balances how far a teacher's vectors spread from their mean direction, and normalised ones have no mean: "
@@ -140,11 +152,8 @@ def _check_grids(setup: Setup) -> None:
             "patches are to be learnt, and no teacher gives any; set output=patches on one that has a grid (a store of it, too, has to be "
             "built with output=patches), or leave `patches` out"
         )
-    for name, (count, _) in grids.items():
-        if isqrt(count) ** 2 != count:
-            raise ConfigError(
-                f"the teacher {name!r} gives {count} patches, which are no square grid; use its summary"
-            )
+    for name, grid in grids.items():
+        check_square(name, grid)
 
 
 class Agglomerate(Objective):

@@ -25,17 +25,18 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor
 
+from alumnus.classes import ClassifierSettings
 from alumnus.errors import ConfigError, nearest
 from alumnus.intermediate import FinalDistillation, StudentLayers, roles_of
 from alumnus.losses import attention_distance
 from alumnus.models.student import Student
-from alumnus.objective import MethodSettings, Objective, Setup
+from alumnus.objective import Objective, Setup
 from alumnus.types import Batch, Target, Targets, Terms
 
 NAME = "attention_transfer"
 
 
-class Settings(MethodSettings):
+class Settings(ClassifierSettings):
     """Settings of `attention_transfer`."""
 
     name: Literal["attention_transfer"] = "attention_transfer"
@@ -69,7 +70,7 @@ def build(settings: Settings, setup: Setup) -> Objective:
     Raises:
         ConfigError: there is no grid, a grid of one cell, or no such layer.
     """
-    roles = roles_of(setup, method=NAME)
+    roles = roles_of(setup, settings)
     layers = StudentLayers(setup, method=NAME)
     if layers.grid.height * layers.grid.width == 1:
         raise ConfigError(
@@ -91,7 +92,7 @@ def build(settings: Settings, setup: Setup) -> Objective:
         name: layers.number(settings.layers.get(name, place - count))
         for place, name in enumerate(roles.layers)
     }
-    final = FinalDistillation(setup, roles.final, temperature=settings.temperature)
+    final = FinalDistillation(setup, roles.final, temperature=settings.temperature, is_logits=roles.is_logits)
     return AttentionTransfer(layers, pairs, final, beta=settings.beta)
 
 

@@ -35,13 +35,14 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from alumnus.classes import groups_of, refuse_weights, side_by_side
+from alumnus.classes import ClassifierSettings, groups_of, refuse_weights, side_by_side
 from alumnus.errors import ConfigError
 from alumnus.losses import cosine_distance, soft_target_divergence, squared_mmd
+from alumnus.models.adaptors import check_square
 from alumnus.models.common_space import CommonSpace
 from alumnus.models.heads import module_key, per_teacher
 from alumnus.models.student import Student, StudentOutput
-from alumnus.objective import MethodSettings, Objective, Setup, TeacherWidth
+from alumnus.objective import Objective, Setup, TeacherWidth
 from alumnus.teachers.normalize import normaliser
 from alumnus.types import Batch, Features, Targets, Terms
 
@@ -49,7 +50,7 @@ PUBLISHED = (0.001, 0.01, 0.05, 0.1, 0.2, 1.0, 2.0)  # widths of the kernels in 
 FEW, MANY = 10.0, 20.0  # weights of `common` and `rec` in KamalEngine's examples of two and of four teachers
 
 
-class Settings(MethodSettings):
+class Settings(ClassifierSettings):
     """Settings of `cfl`."""
 
     name: Literal["cfl"] = "cfl"
@@ -80,10 +81,6 @@ class Settings(MethodSettings):
     paired: float = Field(
         0.0, ge=0, description="weight of 1 - cos between student and teacher, image by image; ours"
     )
-    logits: tuple[str, ...] = Field(
-        (),
-        description="teachers that give logits under another name of `output`, as those of a graph (onnx:) have",
-    )
 
     @property
     def uses_features(self) -> bool:
@@ -107,7 +104,7 @@ def build(settings: Settings, setup: Setup) -> Objective:
     Raises:
         ConfigError: there are fewer than two teachers, none gives features or none logits, or maps are asked for and somebody has none.
     """
-    groups = groups_of(setup, settings.logits)
+    groups = groups_of(setup, settings)
     featured = {name: teacher for name, teacher in setup.teachers.items() if name not in groups}
     if max(len(groups), len(featured)) < 2:
         raise ConfigError(
@@ -290,10 +287,7 @@ def _check_maps(setup: Setup, featured: dict[str, TeacherWidth]) -> None:
             raise ConfigError(
                 f"method.features=patches needs a grid of every teacher, and {name!r} has output={teacher.output}; give it output=patches"
             )
-        if math.isqrt(teacher.grid[0]) ** 2 != teacher.grid[0]:
-            raise ConfigError(
-                f"teacher {name!r} gives {teacher.grid[0]} patches, which are no square grid; use method.features=summary"
-            )
+        check_square(name, teacher.grid)
     if setup.taps.grid is None:
         raise ConfigError(
             "method.features=patches: the student ends in no grid of patches; use method.features=summary"

@@ -25,16 +25,16 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from alumnus.classes import SideBySide, groups_of, refuse_weights, side_by_side
+from alumnus.classes import ClassifierSettings, SideBySide, groups_of, refuse_weights, side_by_side
 from alumnus.errors import ConfigError
 from alumnus.models.student import Student
-from alumnus.objective import MethodSettings, Objective, Setup
+from alumnus.objective import Objective, Setup
 from alumnus.types import Batch, Targets, Terms
 
 Centre = Literal["group", "all", "none"]
 
 
-class Settings(MethodSettings):
+class Settings(ClassifierSettings):
     """Settings of `dmc`."""
 
     name: Literal["dmc"] = "dmc"
@@ -44,10 +44,6 @@ class Settings(MethodSettings):
     )
     spread: bool = Field(
         False, description="divide each classifier's centred logits by their running root mean square"
-    )
-    logits: tuple[str, ...] = Field(
-        (),
-        description="teachers that give logits under another name of `output`, as those of a graph (onnx:) have",
     )
 
     @property
@@ -66,7 +62,7 @@ def build(settings: Settings, setup: Setup) -> Objective:
         raise ConfigError(
             "method=dmc learns from classifiers, and there is no teacher; give `teachers` with output=logits"
         )
-    groups = groups_of(setup, settings.logits)
+    groups = groups_of(setup, settings)
     for name, teacher in setup.teachers.items():
         if name not in groups:
             raise ConfigError(

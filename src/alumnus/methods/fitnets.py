@@ -29,17 +29,18 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor
 
+from alumnus.classes import ClassifierSettings
 from alumnus.errors import ConfigError
 from alumnus.intermediate import FinalDistillation, StudentLayers, roles_of
 from alumnus.models.heads import projector
 from alumnus.models.student import Student
-from alumnus.objective import MethodSettings, Objective, Setup
+from alumnus.objective import Objective, Setup
 from alumnus.types import Batch, Target, Targets, Terms
 
 NAME = "fitnets"
 
 
-class Settings(MethodSettings):
+class Settings(ClassifierSettings):
     """Settings of `fitnets`."""
 
     name: Literal["fitnets"] = "fitnets"
@@ -67,7 +68,7 @@ def build(settings: Settings, setup: Setup) -> Objective:
     Raises:
         ConfigError: there is no grid or more than one, or no such layer.
     """
-    roles = roles_of(setup, method=NAME)
+    roles = roles_of(setup, settings)
     if len(roles.layers) > 1:
         raise ConfigError(
             f"method={NAME} takes one hint, and {', '.join(roles.layers)} give grids; method=attention_transfer takes several layers"
@@ -76,7 +77,7 @@ def build(settings: Settings, setup: Setup) -> Objective:
     guided = layers.number((len(layers) - 1) // 2 if settings.layer is None else settings.layer)
     grid = setup.teachers[roles.layers[0]].grid
     assert grid is not None
-    final = FinalDistillation(setup, roles.final, temperature=settings.temperature)
+    final = FinalDistillation(setup, roles.final, temperature=settings.temperature, is_logits=roles.is_logits)
     return FitNets(layers, roles.layers[0], guided, final, hint_dim=grid[1], share=settings.hint)
 
 

@@ -8,7 +8,7 @@ t are the teacher's logits, h an affine layer on the backbone's summary, thrown 
 cross-entropy with labels where there are some, but what a teacher's classes are to those of the data is not known here.
 
 Difference from the paper: the 64-D embedding, which the paper has not, has a head of its own with the same targets, and the loss is the
-mean of the two. With one teacher, `repcon` with `embedding=joint` is this, term by term.
+mean of the two. With one teacher, `repcon` with `embedding=joint` and the same temperature is this, term by term.
 
 Gradients stop at the targets.
 """
@@ -20,15 +20,15 @@ from typing import Literal
 from pydantic import Field
 from torch import nn
 
-from alumnus.classes import LOGITS
+from alumnus.classes import ClassifierSettings, groups_of
 from alumnus.errors import ConfigError
 from alumnus.losses import softened_kl
 from alumnus.models.student import Student
-from alumnus.objective import MethodSettings, Objective, Setup
+from alumnus.objective import Objective, Setup
 from alumnus.types import Batch, Targets, Terms
 
 
-class Settings(MethodSettings):
+class Settings(ClassifierSettings):
     """Settings of `kd`."""
 
     name: Literal["kd"] = "kd"
@@ -48,10 +48,10 @@ def build(settings: Settings, setup: Setup) -> Objective:
             f"method=kd learns from one teacher, the recipe has {names}; method=repcon takes several"
         )
     ((name, teacher),) = setup.teachers.items()
-    if teacher.output != LOGITS:
+    if name not in groups_of(setup, settings):
         raise ConfigError(
-            f"method=kd needs the logits of {name}, the recipe asks it for output={teacher.output}; set output=logits, or take "
-            "method=plain for features"
+            f"method=kd needs the logits of {name}, the recipe asks it for output={teacher.output}; set output=logits, or "
+            f"method.logits=[{name}] if that is what its output holds, or take method=plain for features"
         )
     return KnowledgeDistillation(setup, num_classes=teacher.num_features, temperature=settings.temperature)
 

@@ -28,18 +28,18 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from alumnus.classes import LOGITS
+from alumnus.classes import ClassifierSettings, groups_of
 from alumnus.errors import ConfigError, nearest
 from alumnus.losses import feature_distance, softened_kl
 from alumnus.models.heads import ProjectorKind, module_key, per_teacher, projector
 from alumnus.models.student import Student
-from alumnus.objective import MethodSettings, Objective, Setup, TeacherWidth
+from alumnus.objective import Objective, Setup, TeacherWidth
 from alumnus.teachers.normalize import Normalise, normaliser
 from alumnus.types import Batch, Targets, Terms
 from alumnus.weighting import Weighting, WeightingKind
 
 
-class Settings(MethodSettings):
+class Settings(ClassifierSettings):
     """Settings of `repcon`."""
 
     name: Literal["repcon"] = "repcon"
@@ -47,7 +47,7 @@ class Settings(MethodSettings):
         None, description="name of the teacher that weighs as much as all others together; none by default"
     )
     generalist_share: float = Field(0.5, gt=0, lt=1, description="of the generalist in the loss")
-    temperature: float = Field(2.0, gt=0, description="of the softmax, for teachers with output=logits")
+    temperature: float = Field(2.0, gt=0, description="of the softmax, for teachers of logits")
     projector: ProjectorKind = Field("linear", description="head of a teacher of features")
     normalise: Normalise = Field(
         "running", description="of features, as in plain (see docs/normalise.md); logits stay as they are"
@@ -84,6 +84,11 @@ def build(settings: Settings, setup: Setup) -> Objective:
             f"generalist={settings.generalist!r} is none of the teachers{nearest(settings.generalist, setup.teachers)}; "
             f"there are {', '.join(setup.teachers)}"
         )
+    if settings.generalist is None and settings.generalist_share != 0.5:
+        raise ConfigError(
+            f"generalist_share={settings.generalist_share:g} has no effect without a generalist; name the one among the teachers, or leave "
+            "it out"
+        )
     if settings.weighting == "angle":
         raise ConfigError(
             "weighting=angle balances directions of unchanged features, and method=repcon compares probabilities and standardised "
@@ -116,7 +121,7 @@ class RepresentationConsolidation(Objective):
     def __init__(self, settings: Settings, setup: Setup) -> None:
         super().__init__()
         self.temperature, self.is_joint = settings.temperature, settings.embedding == "joint"
-        self.of_logits = {name for name, teacher in setup.teachers.items() if teacher.output == LOGITS}
+        self.of_logits = set(groups_of(setup, settings))
         self.is_running = settings.normalise == "running"
         self.normalisers = per_teacher(
             setup.teachers.keys() - self.of_logits,

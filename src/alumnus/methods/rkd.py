@@ -12,8 +12,8 @@ T is the teacher's summary, standardised by running statistics of the first phas
 s of S and s + a of both (a linear layer each brings them to one width), and an affine map P, S = P(s) and A = P(s + a) - P(s). The sum is
 what predicts: the student's embedding, classifier and summary are those of s + a. d is |T - S|^2 / D (`l2`), attention transfer
 (Zagoruyko and Komodakis 2017, arXiv 1612.03928) on the last grids (`attention`; the teacher's is brought to the student's), or their
-sum (`both`). task is a cosine classifier's cross-entropy on the embedding (NormFace, arXiv 1704.06369, over the classes of all domains)
-where images have labels.
+sum (`both`); with `attention` d is that sum too, so that P learns, and the gradient of the squares ends at P. task is a cosine
+classifier's cross-entropy on the embedding (NormFace, arXiv 1704.06369, over the classes of all domains) where images have labels.
 
 Differences from the paper, whose settings and rule of separation we do not know: all layers are narrowed alike; the residual is that of
 the last feature alone; maps P are kept at training only, the joins go with the student. The embedding, which the paper has not, has a map
@@ -39,7 +39,7 @@ from torch.nn import functional
 
 from alumnus.errors import ConfigError
 from alumnus.losses import attention_distance, normalised_softmax
-from alumnus.models.adaptors import to_grid
+from alumnus.models.adaptors import check_square, to_grid
 from alumnus.models.assistant import Learning
 from alumnus.models.heads import CosineClassifier, projector
 from alumnus.models.student import Student, StudentOutput
@@ -122,6 +122,8 @@ def build(settings: Settings, setup: Setup) -> Objective:
         raise ConfigError(
             f"mimic={settings.mimic} compares grids of patches, and {without}; mimic=l2 needs none"
         )
+    if settings.mimic != "l2":
+        check_square(name, teacher.grid)
     return ResidualDistillation(settings, setup)
 
 
@@ -227,8 +229,10 @@ class ResidualDistillation(Objective):
         assert self.classifier is not None
         before = torch.tensor(self.first_class, device=places.device)[batch.domain[places]]
         label = batch.label[places] + before
-        cosine = self.classifier(embedding)  # (n, C)
-        loss = normalised_softmax(cosine.float(), label, scale=self.settings.scale)
+        # Cosines of bfloat16 have steps of 0.004, and the scale makes them 16 times as large.
+        with torch.autocast(embedding.device.type, enabled=False):
+            cosine = self.classifier(embedding.float())  # (n, C)
+            loss = normalised_softmax(cosine, label, scale=self.settings.scale)
         return loss, (cosine.argmax(-1) == label).float().mean()
 
     def _in_space(self, summary: Tensor) -> Tensor:

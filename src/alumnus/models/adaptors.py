@@ -22,6 +22,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional
 
+from alumnus.errors import ConfigError
 from alumnus.models.heads import ProjectorKind, projector
 
 AdaptorKind = Literal["linear", "mlp", "ladder"]
@@ -71,6 +72,19 @@ class Adaptor(nn.Module):
             weight, bias = layer.weight.double(), layer.bias.double()
             layer.weight.copy_(linear.double() @ weight)
             layer.bias.copy_(linear.double() @ bias + (shift.double() if number == 0 else 0))
+
+
+def check_square(name: str, grid: tuple[int, int] | None) -> None:
+    """Refuses a teacher whose patches, (N, D), are not those of a square grid.
+
+    Raises:
+        ConfigError: with their number.
+    """
+    if grid is not None and math.isqrt(grid[0]) ** 2 != grid[0]:
+        raise ConfigError(
+            f"the teacher {name!r} gives {grid[0]} patches, which are no square grid: a teacher leaves out what is no patch, such as a "
+            "class token; its summary can be used whatever the grid is"
+        )
 
 
 def to_grid(patches: Tensor, *, height: int, width: int) -> Tensor:

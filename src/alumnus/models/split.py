@@ -14,6 +14,7 @@ Which widths there are depends on the family:
 from __future__ import annotations
 
 import re
+import warnings
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
@@ -22,6 +23,7 @@ import timm
 import torch
 from timm.models.resnet import ResNet
 from timm.models.vision_transformer import VisionTransformer
+from torch import nn
 
 from alumnus.errors import ConfigError
 from alumnus.models.assistant import AssistantShape
@@ -129,6 +131,8 @@ def _narrower(model: str, size: int, model_args: dict[str, Any]) -> list[tuple[s
         found = [(name, model_args) for name in sorted(known) if name < model]
     elif isinstance(network, ResNet):
         found = [(model, {**model_args, "channels": channels}) for channels in _channels(network)]
+        if _is_grouped(network):
+            found = [each for each in found if _can_be_built(*each, size=size)]
     elif isinstance(network, VisionTransformer):
         heads = int(vars(network.get_submodule("blocks.0.attn"))["num_heads"])
         dims = range(heads * HEAD_DIM, network.embed_dim, heads * HEAD_DIM)
@@ -139,8 +143,29 @@ def _narrower(model: str, size: int, model_args: dict[str, Any]) -> list[tuple[s
             f"(vit_tiny_patch16_224) and {', '.join(f'{name}_NNN' for name in NAMED)} can"
         )
     if not found:
-        raise ConfigError(f"{model} is the narrowest of its family and cannot be split; take a wider one")
+        raise ConfigError(
+            f"{model} is the narrowest of its family that can be built, and cannot be split; take a wider one"
+        )
     return found
+
+
+def _is_grouped(network: nn.Module) -> bool:
+    """Whether not every number of channels suits it."""
+    modules = list(network.modules())
+    return any(
+        isinstance(each, nn.GroupNorm) or (isinstance(each, nn.Conv2d) and each.groups > 1)
+        for each in modules
+    )
+
+
+def _can_be_built(model: str, model_args: dict[str, Any], *, size: int) -> bool:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a layer without a channel is built, with a warning
+        try:
+            _measured(model, size, model_args)
+        except (ValueError, IndexError, RuntimeError, UserWarning):
+            return False  # what torch says of channels that do not divide into groups
+    return True
 
 
 def _channels(network: ResNet) -> list[list[int]]:

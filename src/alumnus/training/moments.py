@@ -37,6 +37,8 @@ def moments_of(
         return {}
     found, live = dict[str, Moments](), list[Speaker]()
     for speaker in speakers:
+        if config.method.takes_as_logits(speaker.name, str(speaker.about.get("output", "summary"))):
+            continue
         kept = run.folder / MOMENTS / f"{speaker.name}.safetensors"
         if not run.is_stale and decided(kept.is_file):
             found[speaker.name] = _of_main(partial(Moments.load, kept))
