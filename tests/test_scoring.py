@@ -152,6 +152,20 @@ def test_a_python_object_is_given_again(
     assert "colours is not who taught this student: its fingerprint is another" in capsys.readouterr().err
 
 
+def test_first_weights_that_are_others_now_are_left_out(
+    images: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The folder that the run began with was written anew: what it holds says nothing of this student."""
+    save_student(Student(SMALL), tmp_path / "before")
+    run = _train(tmp_path / "run", images, student=f"alumnus:{tmp_path / 'before'}", teachers=[_colours()])
+    assert "initial" in [model.kind for model in _scored(run, images, teachers=[_colours()]).models]
+    shutil.rmtree(tmp_path / "before")
+    save_student(Student(SMALL), tmp_path / "before")
+    results = _scored(run, images, teachers=[_colours()])
+    assert "initial" not in [model.kind for model in results.models]
+    assert "holds other ones than when the run began" in capsys.readouterr().err
+
+
 def test_first_weights_that_are_gone_are_left_out(
     images: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -22,12 +22,14 @@ from alumnus.evaluation.run import score
 from alumnus.log import console
 from alumnus.models.artifact import read_about, student_folder
 from alumnus.models.student import Student
+from alumnus.models.weights import fingerprint
 from alumnus.teachers import load_teacher
 from alumnus.teachers.spec import Given, TeacherSpec
 from alumnus.teachers.teacher import Teacher
 from alumnus.training.build import build_student
 from alumnus.training.config import Config
 from alumnus.training.recipe import load_config
+from alumnus.training.run import Run
 
 
 def evaluate(
@@ -120,6 +122,13 @@ def _first_weights(config: Config, device: torch.device) -> list[StudentEncode]:
         student = build_student(config)
     except UserError as error:
         console.print(f"the student's first weights are left out: {error}", markup=False)
+        return []
+    began = read_about(Run(config.out).student)["provenance"].get("first_weights")
+    if began not in (None, fingerprint(student)):
+        console.print(
+            f"the student's first weights are left out: {config.student.model} holds other ones than when the run began",
+            markup=False,
+        )
         return []
     return [StudentEncode(student.to(device).eval(), name="student's first weights", kind="initial")]
 

@@ -24,6 +24,7 @@ class Quarantine:
         max_bad_fraction: in [0, 1]; more distinct bad images than this part of `total` stop the run.
         names: of the dataset's images; rows of the file about others do not count. All rows count by default.
         anew: an older file is removed at once.
+        what_next: what to do about too many, for the message.
 
     Raises:
         TooManyBadImages: the file holds more of them already.
@@ -37,10 +38,12 @@ class Quarantine:
         max_bad_fraction: float,
         names: Iterable[str] | None = None,
         anew: bool = False,
+        what_next: str = "Mend or remove them, or raise max_bad_fraction",
     ) -> None:
         if not 0 <= max_bad_fraction <= 1:
             raise ConfigError(f"max_bad_fraction is {max_bad_fraction}; it must lie in [0, 1]")
         self.path, self.total, self.max_bad_fraction = path, total, max_bad_fraction
+        self._what_next = what_next
         self._continues = path is not None and not anew
         if path is not None and anew:
             path.unlink(missing_ok=True)
@@ -82,7 +85,7 @@ class Quarantine:
         raise TooManyBadImages(
             f"{self.count} of {self.total} images could not be read, more than "
             f"max_bad_fraction={self.max_bad_fraction} allows; the last is '{printable(file_name)}': {reason}{where}. "
-            f"Mend or remove them, or raise max_bad_fraction{again}"
+            f"{self._what_next}{again}"
         )
 
 

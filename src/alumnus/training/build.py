@@ -178,8 +178,14 @@ def check_continued(found: Architecture, config: Config, *, source: object) -> N
         )
 
 
-def provenance(config: Config, dataset: Dataset, teachers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Returns what the student came from, for alumnus.json."""
+def provenance(
+    config: Config, dataset: Dataset, teachers: Sequence[Mapping[str, Any]], *, first_weights: str
+) -> dict[str, Any]:
+    """Returns what the student came from, for alumnus.json.
+
+    Args:
+        first_weights: fingerprint of what `build_student` gave.
+    """
     return {
         "python": platform.python_version(),
         **{name: metadata.version(name) for name in ("alumnus", "torch", "timm")},
@@ -187,6 +193,7 @@ def provenance(config: Config, dataset: Dataset, teachers: Sequence[Mapping[str,
         "seed": config.seed,
         "steps": config.steps,
         "batch_size": config.batch_size,
+        "first_weights": first_weights,
         "data": {
             "fingerprint": dataset.fingerprint,
             "images": len(dataset),

@@ -52,6 +52,10 @@ from alumnus.training.targets import choose_speakers
 from alumnus.training.whole import whole
 from alumnus.types import Batch, Targets, Terms
 
+TOO_MANY = (
+    "Raise max_bad_fraction to go on from the last checkpoint; with mended or removed images it is another run, which begins again "
+    "(resume=never)"
+)  # a checkpoint is of its images too
 SKIPPED = "skipped"  # of the log, in float16: share of the steps whose gradient was beyond it
 
 
@@ -202,6 +206,7 @@ def _fit(
             total=len(dataset),
             max_bad_fraction=config.max_bad_fraction,
             names=dataset.file_names,
+            what_next=TOO_MANY,
         )
         for pupil in writing
     ]

@@ -20,6 +20,7 @@ from alumnus.models.artifact import save_student
 from alumnus.models.backbone import Taps
 from alumnus.models.batch_norm import synchronise
 from alumnus.models.student import Student
+from alumnus.models.weights import fingerprint
 from alumnus.moments import Moments
 from alumnus.objective import Objective, Setup, TeacherWidth
 from alumnus.teachers.targets import Speaker
@@ -57,6 +58,7 @@ class Pupil:
     objective: Objective
     state: TrainState  # of both, and of the optimiser
     fingerprint: str  # of all that decides what is learnt
+    first_weights: str  # fingerprint of the student as it was built
     start: FrozenStart
     need: StepNeed | None  # of memory, where that is limited
     meter: Meter = field(default_factory=Meter)
@@ -93,7 +95,7 @@ class Pupil:
         if weights is not None:
             student.load_state_dict(weights)
         self.objective.finish(student)
-        about = provenance(self.config, self.dataset, self._manifest)
+        about = provenance(self.config, self.dataset, self._manifest, first_weights=self.first_weights)
         text = card(self.config, student, dataset=self.dataset, teachers=self._manifest)
         save_student(student, self.run.student, provenance=about, card=text)
         (self.run.folder / "replay.json").unlink(missing_ok=True)  # of a step that failed once
@@ -118,7 +120,9 @@ def make_pupil(
 ) -> Pupil:
     """Returns the student with its first weights and everything around it; nothing is written."""
     with main_first():
-        student = build_student(config).to(device).to(memory_format=torch.channels_last)
+        student = build_student(config)
+    first_weights = fingerprint(student)
+    student = student.to(device).to(memory_format=torch.channels_last)
     objective = _objective(config, dataset, student, teachers, moments).to(device)
     student.classify(objective.classes)
     for name, adaptor in objective.hand_over().items():
@@ -140,8 +144,8 @@ def make_pupil(
     optimizer = make_optimizer(student, objective, config.optim, lr=config.lr)
     scaling = LossScale(device) if precision == "float16" else None
     ema = Ema(student, decay=config.optim.ema) if config.optim.ema else None
-    fingerprint = _fingerprint(config, dataset, [teacher.about for teacher in teachers])
-    _refuse_strangers(fingerprint)
+    run_fingerprint = _fingerprint(config, dataset, [teacher.about for teacher in teachers])
+    _refuse_strangers(run_fingerprint)
     return Pupil(
         config=config,
         run=run,
@@ -157,7 +161,8 @@ def make_pupil(
         student=student,
         objective=objective,
         state=TrainState(student, objective, optimizer, ema, sampler, scaling),
-        fingerprint=fingerprint,
+        fingerprint=run_fingerprint,
+        first_weights=first_weights,
         start=FrozenStart(student, share=config.optim.frozen),
         need=need,
     )
