@@ -114,9 +114,12 @@ def prune(
 
     names = [name for name in named.split(",") if name] if recipe is None else []
     rest = settings if recipe is not None else []
-    for path in cache.prune(store, recipe, rest, teachers=names, really=yes):
+    found = cache.prune(store, recipe, rest, teachers=names, really=yes)
+    for path in found:
         print(path)
-    if not yes:
+    if not found:
+        console.print("there is nothing to remove")
+    elif not yes:
         console.print("nothing was removed; --yes removes what is listed")
 
 

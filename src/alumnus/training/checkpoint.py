@@ -215,8 +215,8 @@ def _good(saved: Saved, name: str) -> dict[str, Tensor] | None:
         return None
     if config != saved.fingerprint:
         raise CheckpointError(
-            f"{path} was written under another configuration: images, labels or teachers are not what they were (a changed, "
-            "added or removed counts); resume=never starts again, or choose another out="
+            f"{path} was written under another configuration: images, labels or teachers are not what they were (an image that "
+            "was changed, added or removed counts); resume=never starts again, or choose another out="
         )
     return tensors
 
