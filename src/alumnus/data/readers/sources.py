@@ -31,13 +31,13 @@ Source = str | os.PathLike[str]
 
 
 def read_sources(sources: Sequence[Source]) -> list[Listing]:
-    """Returns the rows of each source.
+    """Returns the rows of each source; of several, lists named like splits are of those.
 
     Raises:
         DataError: one does not exist or is nothing that is read.
     """
     names = [source for source in sources if not os.fspath(source).startswith(PREFIX)]
-    splits = splits_of_lists([_absolute(os.fspath(name)) for name in names])
+    splits = splits_of_lists([_absolute(os.fspath(name)) for name in names]) if len(sources) > 1 else {}
     return [_read_source(os.fspath(source), splits) for source in sources]
 
 
