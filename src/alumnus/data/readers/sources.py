@@ -41,6 +41,17 @@ def read_sources(sources: Sequence[Source]) -> list[Listing]:
     return [_read_source(os.fspath(source), splits) for source in sources]
 
 
+def folder_of(source: Source) -> Path:
+    """Returns the folder after which a source's domain is called where nothing says it; of one at Hugging Face, `hf:owner/name`."""
+    words = os.fspath(source)
+    if words.startswith(PREFIX):
+        return Path(PREFIX + words.removeprefix(PREFIX).partition(":")[0])
+    path = _absolute(words)
+    if path.is_dir():
+        return path
+    return root_of(path) if path.suffix.lower() == ".json" else path.parent
+
+
 def _read_source(source: str, splits: Mapping[Path, str]) -> Listing:
     if source.startswith(PREFIX):
         return read_named(source)
