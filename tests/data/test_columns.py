@@ -229,6 +229,53 @@ def test_words_for_query_and_index(tmp_path: Path, query: str, index: str) -> No
     assert sorted(open_dataset(tmp_path / "folders").split) == ["index", "query"]
 
 
+def _lists(folder: Path, *names: str, columns: str = "file_name", cells: str = "") -> list[Path]:
+    """Lists of one image each."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).with_suffix(".png").write_bytes(picture(1))
+        (folder / name).write_text(f"{columns}\n{Path(name).stem}.png{cells}\n")
+    return [folder / name for name in names]
+
+
+@pytest.mark.parametrize(
+    ("names", "splits"),
+    [
+        (["train.csv", "test.csv"], ["train", "test"]),
+        (["Training.tsv", "dev.csv", "spare.csv"], ["train", "val", "spare"]),
+        (["birds.csv", "test.csv"], ["train", "test"]),
+        (["a/test.csv", "b/test.csv"], ["test", "test"]),
+        (["train.csv", "index.csv"], ["train", "train"]),
+    ],
+)
+def test_lists_given_together_are_of_the_splits_of_their_names(
+    tmp_path: Path, names: list[str], splits: list[str]
+) -> None:
+    """Whatever else is given, but for words of queries and of an index, which need each other."""
+    assert open_dataset(_lists(tmp_path, *names)).split.tolist() == splits
+
+
+def test_a_list_named_like_a_split_beside_a_folder_is_of_it(tmp_path: Path) -> None:
+    """A folder is a source like another."""
+    lists = _lists(tmp_path / "lists", "test.csv")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "1.png").write_bytes(picture(1))
+    assert open_dataset([tmp_path / "photos", *lists]).split.tolist() == ["train", "test"]
+
+
+def test_a_lone_list_named_like_a_split_is_any_list(tmp_path: Path) -> None:
+    """Somebody's whole data may be called so."""
+    assert open_dataset(_lists(tmp_path, "test.csv")).split.tolist() == ["train"]
+
+
+def test_a_split_column_counts_more_than_the_name_of_the_list(tmp_path: Path) -> None:
+    """An empty cell leaves it to the name."""
+    lists = _lists(tmp_path / "a", "train.csv", "test.csv", columns="file_name,split", cells=",val")
+    assert open_dataset(lists).split.tolist() == ["val", "val"]
+    lists = _lists(tmp_path / "b", "train.csv", "test.csv", columns="file_name,split", cells=",")
+    assert open_dataset(lists).split.tolist() == ["train", "test"]
+
+
 def test_a_lone_folder_of_such_a_name_is_any_folder(tmp_path: Path) -> None:
     """A class called index, or a wrapper called database."""
     for name in ("database/index/1.png", "database/cats/1.png"):

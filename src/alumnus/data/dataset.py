@@ -28,6 +28,7 @@ from alumnus.data.names import byte_order, printable
 from alumnus.data.objects import ObjectRows, Objects
 from alumnus.data.readers.sources import Source, read_sources
 from alumnus.data.roles import DataEntry, Role, roles_of
+from alumnus.data.shared_names import tell_shared_names
 from alumnus.data.write import write_dataset
 from alumnus.errors import DataError, nearest
 
@@ -139,8 +140,9 @@ def open_dataset(source: Source | DataEntry | Sequence[Source | DataEntry]) -> D
     (`shards-{0000..0012}.tar`); Hugging Face data sets (saved to disk, or `hf:owner/name:split`); UnED's info files.
 
     Rows come in the order of the list, or in byte order of their names; sources one after another. Where a source names no domain, its
-    folder's name is used. Domains of one name are one domain, also from several sources, and so are their classes of one name. With
-    several sources the root is their deepest common folder. A `DataEntry` is a source with a role: see `data.roles`.
+    folder's name is used. Domains of one name are one domain, also from several sources, and so are their classes of one name; where only
+    names of folders made them one, the console says so. With several sources the root is their deepest common folder. A `DataEntry` is a
+    source with a role: see `data.roles`.
 
     Raises:
         DataError: saying which source, row and column is wrong; also if one image comes from two sources.
@@ -148,8 +150,11 @@ def open_dataset(source: Source | DataEntry | Sequence[Source | DataEntry]) -> D
     sources = [source] if isinstance(source, (str, os.PathLike, DataEntry)) else list(source)
     if not sources:
         raise DataError("no source of images was given; give a folder or a list of images")
-    listings = read_sources([each.path if isinstance(each, DataEntry) else each for each in sources])
+    paths = [each.path if isinstance(each, DataEntry) else each for each in sources]
+    listings = read_sources(paths)
     entries = [each if isinstance(each, DataEntry) else None for each in sources]
+    unnamed = [row for row, each in enumerate(entries) if each is None or each.domain is None]
+    tell_shared_names([paths[row] for row in unnamed], [listings[row] for row in unnamed])
     listings = [each.applied(rows) if each else rows for each, rows in zip(entries, listings, strict=True)]
     whole = one_after_another(listings)
     if len(listings) > 1:

@@ -7,13 +7,14 @@ takes does not depend on the format. Also what a cell may hold: the same rules f
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from alumnus.data.compact import Coded, CodedBuilder, Strings, StringsBuilder
+from alumnus.data.compact import Coded, CodedBuilder, Strings, StringsBuilder, joined_codes
 from alumnus.data.objects import Found, ObjectsBuilder, ObjectTable
 from alumnus.errors import nearest
 
@@ -26,7 +27,10 @@ SPLIT_WORDS = {
     **dict.fromkeys(("query", "queries", "probe"), "query"),
     **dict.fromkeys(("index", "gallery", "database"), "index"),
 }  # as folders and lists name them -> as we do
+NOTHING = ("", "-1", "-1.0", "nan", "NaN")  # as words; pandas writes -1.0 for -1 in a column with gaps
 BATCH_ROWS = 1 << 15
+
+_WHOLE = re.compile(r"[+-]?[0-9]+(\.0)?")
 
 Text = tuple[str, ...]  # the captions of one image, at least one
 
@@ -133,23 +137,35 @@ def split_folders(names: Iterable[str]) -> dict[str, str]:
 
 
 def text_of(value: object) -> str | None:
-    """Returns a cell's text; None if it is empty, NaN or -1 (the custom for "no label").
+    """Returns a cell's text without blanks around it; None if it is empty, NaN or -1 (the custom for "no label"), as number or as word.
 
-    Whole numbers count as text, also where a tool turned a column with gaps into floats.
+    Whole numbers count as text, also where a tool turned a column with gaps into floats. Of a word "3.0" only `whole_numbers` knows.
 
-    >>> text_of(3.0), text_of("3"), text_of(""), text_of(-1), text_of(float("nan"))
-    ('3', '3', None, None, None)
+    >>> text_of(3.0), text_of(" 3 "), text_of(""), text_of(-1), text_of(float("nan")), text_of("NaN"), text_of("3.0")
+    ('3', '3', None, None, None, None, '3.0')
 
     Raises:
         ValueError: if it is anything else than text or a whole number.
     """
     if value is None or isinstance(value, str):
-        return None if value in (None, "", "-1") else value
+        word = (value or "").strip()
+        return None if word in NOTHING else word
     if isinstance(value, (float, np.floating)) and (math.isnan(value) or float(value).is_integer()):
         value = -1 if math.isnan(value) else int(value)
     if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
         return None if value == -1 else str(value)
     raise ValueError(f"{value!r} is neither text nor a whole number")
+
+
+def whole_numbers(labels: Coded) -> Coded:
+    """Returns a column with "3" for "3.0" if all its words are whole numbers, which pandas writes so if there are gaps; else as it is.
+
+    >>> whole_numbers(Coded(np.array([0, 1, -1, 2], np.int32), ("3.0", "3", "7.0")))
+    Coded(codes=array([ 0,  0, -1,  1], dtype=int32), words=('3', '7'))
+    """
+    if not all(map(_WHOLE.fullmatch, labels.words)):
+        return labels
+    return joined_codes([labels._replace(words=tuple(word.removesuffix(".0") for word in labels.words))])
 
 
 def caption_of(value: object) -> Text | None:

@@ -84,6 +84,51 @@ def test_classes_named_like_splits_are_classes_of_a_lone_split(tmp_path: Path) -
     assert {label for label, _ in _rows(folder).values()} == {"train", "test", "plane"}
 
 
+@pytest.mark.parametrize("place", ["", "images/"])
+@pytest.mark.parametrize("splits", [["train", "test"], ["test"], ["query", "gallery"]])
+def test_a_picture_beside_splits_is_refused(tmp_path: Path, splits: list[str], place: str) -> None:
+    """Rather than every test image becoming an unlabelled one of the training split; the message names the picture."""
+    names = [f"{place}{split}/{word}/{split}.png" for split in splits for word in ("cat", "dog")]
+    folder = _fill(tmp_path / "set", f"{place}preview.png", *names)
+    with pytest.raises(DataError, match=r"'preview\.png' lies beside '\w+'.*named like .*metadata\.csv"):
+        open_dataset(folder)
+
+
+def test_a_picture_beside_a_folder_of_splits_is_refused(tmp_path: Path) -> None:
+    """The folder around them is no hiding place."""
+    folder = _fill(tmp_path / "set", "preview.png", "images/train/cat/1.png", "images/test/cat/2.png")
+    with pytest.raises(DataError, match=r"'preview\.png' lies beside 'test', 'train', which are"):
+        open_dataset(folder)
+
+
+def test_pictures_and_folders_named_like_splits_are_images_of_a_lone_split(tmp_path: Path) -> None:
+    """What the message says to do to train on all of them."""
+    folder = _fill(tmp_path, "train/preview.png", "train/train/1.png", "train/test/2.png")
+    assert set(_rows(folder).values()) == {(None, "train")}
+
+
+@pytest.mark.parametrize("place", ["", "train/"])
+def test_a_picture_beside_class_folders_is_named(
+    tmp_path: Path, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The folders are no classes then, as in unlabelled sets of several depths, and the console says so."""
+    names = [f"{place}{name}" for name in ("cat/1.png", "dog/2.png", "stray[1].png")]
+    assert set(_rows(_fill(tmp_path / "set", *names)).values()) == {(None, "train")}
+    said = f"set: names of folders are not taken as classes, because '{place}stray[1].png' lies beside them"
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "names", [["1.png", "2.png"], ["cat/1.png", "dog/2.png"], ["train/1.png", "test/a/2.png"]]
+)
+def test_folders_without_strays_are_read_in_silence(
+    tmp_path: Path, names: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Flat ones, classes, and splits of which one is flat."""
+    open_dataset(_fill(tmp_path, *names))
+    assert capsys.readouterr().err == ""
+
+
 def test_a_lone_folder_is_a_wrapper(tmp_path: Path) -> None:
     """images/ around class folders is no class."""
     assert _rows(_fill(tmp_path / "x", "images/cat/1.png", "images/dog/1.png"))["images/cat/1.png"] == (

@@ -124,6 +124,50 @@ def test_minus_one_is_no_label_in_a_csv_either(folder: Path) -> None:
     ) == [None, "7"]
 
 
+NAMED_ROWS = ["a.png", "b.png", "sub/c.png"]
+FORMATS = ["list.csv", "list.tsv", "list.jsonl", "list.parquet"]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize(
+    ("labels", "read"),
+    [
+        (["NaN", " nan ", "nan"], [None, None, None]),
+        (["-1.0", "-1", " -1"], [None, None, None]),
+        (["", "  ", "red"], [None, None, "red"]),
+        ([" red", "red ", "red"], ["red", "red", "red"]),
+        (["3.0", "3", "-1.0"], ["3", "3", None]),
+        (["007", "7.0", "nan"], ["007", "7", None]),
+        (["3.0", "3", "cat"], ["3.0", "3", "cat"]),
+        (["1.0", "1.5", "2.0"], ["1.0", "1.5", "2.0"]),
+    ],
+)
+def test_words_are_labels_by_one_rule_in_every_format(
+    folder: Path, name: str, labels: list[str], read: list[str | None]
+) -> None:
+    """Blanks around them do not count, nothing has many spellings, and 3.0 is 3 among whole numbers, as pandas writes them with gaps."""
+    assert _labels(open_dataset(_save({"file_name": NAMED_ROWS, "label": labels}, folder / name))) == read
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_blanks_around_domains_and_splits_do_not_count(folder: Path, name: str) -> None:
+    """What people type after a comma."""
+    columns = {"file_name": NAMED_ROWS, "domain": [" pets", "pets ", " "], "split": [" test", "test", " "]}
+    data = open_dataset(_save(columns, folder / name))
+    assert ([data.domains[d] for d in data.domain], data.split.tolist()) == (
+        ["pets", "pets", "shop"],
+        ["test", "test", "train"],
+    )
+
+
+def test_whole_numbers_are_recognized_over_all_batches(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One word far down keeps every label as it is."""
+    monkeypatch.setattr("alumnus.data.readers.tables.BATCH_ROWS", 1)
+    for last, first in (("4", "3"), ("cat", "3.0")):
+        columns = {"file_name": NAMED_ROWS, "label": ["3.0", "3.0", last]}
+        assert _labels(open_dataset(_save(columns, folder / "list.csv"))) == [first, first, last]
+
+
 def test_absolute_paths_are_for_lists_that_a_person_names(folder: Path, tmp_path: Path) -> None:
     """Such a list may reach anywhere; a metadata file inside a dataset may not."""
     columns = {"path": [str(folder / "a.png"), str(folder / "sub" / "c.png")]}

@@ -4,8 +4,9 @@ What counts is where the images are, in this order:
 
 1. All of them below one folder only: that folder is a wrapper, and the rules apply inside it.
 2. All of them below folders named like splits (train, val or validation, test, spare; query and gallery or index together): the rules 3
-   and 4 apply in each. Two or more such folders beside others are refused: whether they are splits or classes is not clear.
-3. Some directly inside: a flat folder. No labels, deeper folders included.
+   and 4 apply in each. Two or more such folders beside others are refused: whether they are splits or classes is not clear. So are
+   such folders beside loose images: of which split those are is not clear, and a preview must not make test images training images.
+3. Some directly inside: a flat folder. No labels, deeper folders included; if there are any, the console says so.
 4. All of them below several folders: class folders; the label is the name of the first folder, deeper ones included.
 
 Hidden files and folders are passed over. Links are followed, but never round in a circle.
@@ -20,15 +21,16 @@ from pathlib import Path
 from alumnus.data.listing import SPLIT_WORDS, SPLITS, Listing, RowBatch, collected, split_folders
 from alumnus.data.names import EXTENSIONS, printable
 from alumnus.errors import DataError
+from alumnus.log import console
 
-MOST_NAMED = 5  # folders in a message
+MOST_NAMED = 5  # folders or images in a message
 
 
 def read_folder(folder: Path, *, domain: str) -> Listing:
     """Returns the images of a flat folder, class folders, or split folders of either, in the byte order of their names.
 
     Raises:
-        DataError: if there is no image, a folder cannot be read, or folders of splits lie beside others.
+        DataError: if there is no image, a folder cannot be read, or folders of splits lie beside others or beside images.
     """
     names = images_below(folder)
     if not names:
@@ -40,6 +42,7 @@ def read_folder(folder: Path, *, domain: str) -> Listing:
         rest, splits = split_by_folder(names)
     except ValueError as error:
         raise DataError(f"'{printable(folder)}': {error}") from None
+    _tell_loose(folder, names, rest, splits)
     return collected(folder, [RowBatch(names, [domain] * len(names), _labels(rest, splits), splits)])
 
 
@@ -55,19 +58,48 @@ def split_by_folder(names: list[str]) -> tuple[list[str], list[str]]:
     (['cat/1.png', 'cat/2.png'], ['train', 'test'])
 
     Raises:
-        ValueError: some folders are named like splits, two or more, and others beside them are not.
+        ValueError: some folders are named like splits, but others (if they are two or more) or images beside them are not.
     """
+    names = _unwrapped(names)
+    splits = _splits_of_all(names)
+    if not splits:
+        return names, ["train"] * len(names)
+    return [_below_top(name) for name in names], [splits[name.split("/", 1)[0]] for name in names]
+
+
+def _unwrapped(names: list[str]) -> list[str]:
+    """Returns the names without the folders that are around all of them, up to one named like a split."""
     tops = _top_folders(names)
     while len(tops) == 1 and not split_folders(tops):
         names = [_below_top(name) for name in names]
         tops = _top_folders(names)
+    return names
+
+
+def _splits_of_all(names: list[str]) -> dict[str, str]:
+    """Returns the first folders with their splits if all images lie in folders named like splits; else nothing."""
+    loose = [name for name in names if "/" not in name]
+    if loose:
+        inside = _unwrapped([name for name in names if "/" in name])
+        if inside and (splits := _splits_of_all(inside)):
+            raise ValueError(_why_loose(loose, list(splits)))
+        return {}
+    tops = _top_folders(names)
     splits = split_folders(tops)
     others = [name for name in tops if name not in splits]
     if len(splits) > 1 and others:
         raise ValueError(_why_unclear(list(splits), others))
-    if not tops or others:
-        return names, ["train"] * len(names)
-    return [_below_top(name) for name in names], [splits[name.split("/", 1)[0]] for name in names]
+    return {} if others else splits
+
+
+def _why_loose(loose: list[str], splits: list[str]) -> str:
+    named = "which is named like a split" if len(splits) == 1 else "which are named like splits"
+    lies, its = ("lies", "its") if len(loose) == 1 else ("lie", "their")
+    return (
+        f"{_listed(loose)} {lies} beside {_listed(splits)}, {named}, so {its} split is not clear. Move what is no part of the data, "
+        "and put each other image into the folder of its split; to train on all of them, put everything into one folder 'train'; or "
+        "say label and split of each image in a metadata.csv"
+    )
 
 
 def _why_unclear(splits: list[str], others: list[str]) -> str:
@@ -87,6 +119,19 @@ def _why_unclear(splits: list[str], others: list[str]) -> str:
 def _listed(names: list[str]) -> str:
     shown = ", ".join(f"'{printable(name)}'" for name in names[:MOST_NAMED])
     return shown + (f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else "")
+
+
+def _tell_loose(folder: Path, names: list[str], rest: list[str], splits: list[str]) -> None:
+    """Names an image of each split for which folders beside it are no classes; `rest` is what follows the split folders."""
+    deep = {split for name, split in zip(rest, splits, strict=True) if "/" in name}
+    for name, end, split in zip(names, rest, splits, strict=True):
+        if "/" not in end and split in deep:
+            deep.remove(split)
+            console.print(
+                f"{printable(folder.name)}: names of folders are not taken as classes, because '{printable(name)}' lies "
+                "beside them; move such images away if they are classes",
+                markup=False,
+            )
 
 
 def _labels(names: list[str], splits: list[str]) -> list[str | None]:

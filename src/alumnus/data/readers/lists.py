@@ -19,7 +19,7 @@ from typing import NamedTuple, TypeVar
 from alumnus.data.compact import Strings
 from alumnus.data.distinct import Distinct
 from alumnus.data.folder_facts import FolderFacts
-from alumnus.data.listing import Listing, RowBatch, caption_of, collected, split_of, text_of
+from alumnus.data.listing import Listing, RowBatch, caption_of, collected, split_of, text_of, whole_numbers
 from alumnus.data.locator import container_of, joined_locator, parse_locator
 from alumnus.data.names import is_below, name_below, printable
 from alumnus.data.objects import objects_of
@@ -68,7 +68,7 @@ def read_list(path: Path, rules: Rules) -> Listing:
     )
     check_distinct(distinct, printable(path.name), lambda row: listing.file_names[row])
     _check_some_exist(listing, printable(path.name))
-    return _rooted(listing)
+    return _rooted(replace(listing, labels=whole_numbers(listing.labels)))
 
 
 def checked_rows(tables: Iterator[Table], rules: Rules, distinct: Distinct) -> Iterator[RowBatch]:

@@ -31,14 +31,25 @@ Source = str | os.PathLike[str]
 
 
 def read_sources(sources: Sequence[Source]) -> list[Listing]:
-    """Returns the rows of each source.
+    """Returns the rows of each source; of several, lists named like splits are of those.
 
     Raises:
         DataError: one does not exist or is nothing that is read.
     """
     names = [source for source in sources if not os.fspath(source).startswith(PREFIX)]
-    splits = splits_of_lists([_absolute(os.fspath(name)) for name in names])
+    splits = splits_of_lists([_absolute(os.fspath(name)) for name in names]) if len(sources) > 1 else {}
     return [_read_source(os.fspath(source), splits) for source in sources]
+
+
+def folder_of(source: Source) -> Path:
+    """Returns the folder after which a source's domain is called where nothing says it; of one at Hugging Face, `hf:owner/name`."""
+    words = os.fspath(source)
+    if words.startswith(PREFIX):
+        return Path(PREFIX + words.removeprefix(PREFIX).partition(":")[0])
+    path = _absolute(words)
+    if path.is_dir():
+        return path
+    return root_of(path) if path.suffix.lower() == ".json" else path.parent
 
 
 def _read_source(source: str, splits: Mapping[Path, str]) -> Listing:

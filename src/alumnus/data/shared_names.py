@@ -1,0 +1,53 @@
+"""Sources that become one domain only because their folders have one name, such as `faces/train` and `photos/train`: told, not refused.
+
+A source that says no domain is called after its folder, and domains of one name are one, with one class for classes of one name. That is
+meant where a data set is given in parts, and a mistake that spoils training and scores where two happen to have folders of one name.
+Which of the two it is, only the user knows; a `domain` of each source says it, and then nothing is told.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from alumnus.data.listing import SPLIT_WORDS, Listing
+from alumnus.data.names import printable
+from alumnus.data.readers.sources import Source, folder_of
+from alumnus.log import console
+
+
+def tell_shared_names(sources: Sequence[Source], listings: Sequence[Listing]) -> None:
+    """Names two sources of each domain that has its name from different folders.
+
+    Args:
+        sources: those of which the user said no domain.
+        listings: what was read of each.
+    """
+    for domain, folders in _folders_by_domain(sources, listings).items():
+        if len(folders) > 1:
+            first, other = list(folders.values())[:2]
+            console.print(
+                f"'{printable(os.fspath(first))}' and '{printable(os.fspath(other))}' are one domain, '{domain}', for their folders have "
+                "one name, and classes of one name in them are one class; if they are different data, give each a name: "
+                "{path: …, domain: …}",
+                markup=False,
+            )
+
+
+def _folders_by_domain(
+    sources: Sequence[Source], listings: Sequence[Listing]
+) -> Mapping[str, dict[tuple[str, ...], Source]]:
+    """Returns for each domain that is called after folders the first source in each, splits of one data set counted as one."""
+    found: dict[str, dict[tuple[str, ...], Source]] = {}
+    for source, rows in zip(sources, listings, strict=True):
+        folder = folder_of(source)
+        domain = printable(folder.name)
+        if domain in rows.domains.words:
+            found.setdefault(domain, {}).setdefault(_without_splits(folder), source)
+    return found
+
+
+def _without_splits(folder: Path) -> tuple[str, ...]:
+    """Returns the parts of a path that name no split, the same for set/train/images and set/test/images."""
+    return tuple(part for part in folder.parts if part.lower() not in SPLIT_WORDS)
