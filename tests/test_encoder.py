@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from torch import nn
+from torch.nn.modules.module import register_module_forward_hook
 
 import alumnus
 from alumnus.data.dataset import open_dataset
-from alumnus.errors import ArtifactError, ConfigError, DataError
+from alumnus.errors import ArtifactError, ConfigError, DataError, TooManyBadImages
 from alumnus.models.adaptors import Adaptor, AdaptorShape
 from alumnus.models.artifact import save_student
 from alumnus.models.student import Architecture, Student
@@ -103,6 +106,40 @@ def test_each_file_of_vectors_has_a_list_of_its_own(student: Path, tiny_images: 
     (tmp_path / "images1" / "good.png").replace(tmp_path / "images1" / "bad1.png")
     assert listed(1) == []
     assert not (tmp_path / "out" / "quarantine.jsonl").exists()
+
+
+def test_embed_stops_as_soon_as_too_many_images_are_bad(
+    student: Path, tiny_images: Path, tmp_path: Path
+) -> None:
+    """Here before the first good one is encoded; how many may be bad follows from how many there are. A list in the message says which."""
+    (tmp_path / "images").mkdir()
+    for number in range(12):
+        (tmp_path / "images" / f"{number:02}.png").write_bytes(b"no")
+    for path in sorted((tmp_path / "images").iterdir())[4:]:
+        shutil.copy(min(tiny_images.rglob("*.png")), path)
+    encoded, out = list[int](), tmp_path / "out" / "v.parquet"
+
+    def embed(fraction: float) -> Path:
+        return alumnus.embed(
+            student, tmp_path / "images", out, batch_size=2, workers=0, max_bad_fraction=fraction
+        )
+
+    def count(module: nn.Module, _: object, __: object) -> None:
+        encoded.extend([1] * isinstance(module, Student))
+
+    handle = register_module_forward_hook(count)
+    try:
+        with pytest.raises(
+            TooManyBadImages, match=r"4 of 12 images .* all of them are in .*v\.parquet\.quar"
+        ):
+            embed(0.25)
+        with pytest.raises(ConfigError, match="max_bad_fraction is 5"):
+            embed(5)
+        assert not encoded
+        assert pq.read_table(embed(0.34)).num_rows == 8
+        assert len(encoded) == 4
+    finally:
+        handle.remove()
 
 
 def test_a_kept_space_is_served(student: Path, tiny_images: Path, tmp_path: Path) -> None:
