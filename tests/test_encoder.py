@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from PIL.ExifTags import Base
 from torch import nn
 from torch.nn.modules.module import register_module_forward_hook
 
@@ -42,6 +43,42 @@ def test_paths_pictures_and_arrays_give_the_same_vectors(student: Path, tiny_ima
     assert np.allclose(
         vectors[::-1], encoder.encode([str(path) for path in paths[::-1]], batch_size=2), atol=1e-5
     )
+
+
+def _saved(folder: Path, kind: str) -> Path:
+    """A picture that `convert("RGB")` gets wrong."""
+    ramp = np.linspace(0, 255, 40 * 48).reshape(40, 48).astype(np.uint8)
+    grey, path = Image.fromarray(ramp), folder / f"{kind}.png"
+    if kind == "16 bit":
+        Image.fromarray(ramp.astype(np.uint16) * 200).save(path)
+    elif kind == "RGBA":
+        Image.merge("RGBA", (grey, grey, grey, grey.transpose(Image.Transpose.ROTATE_180))).save(path)
+    elif kind == "LA":
+        Image.merge("LA", (grey, grey.transpose(Image.Transpose.ROTATE_180))).save(path)
+    else:
+        exif = Image.Exif()
+        exif[Base.Orientation] = 6
+        grey.convert("RGB").save(path, exif=exif)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["16 bit", "RGBA", "LA", "EXIF-rotated"])
+def test_a_picture_is_encoded_as_its_file(student: Path, tmp_path: Path, kind: str) -> None:
+    """Also where its mode is not RGB, or where it lies on its side."""
+    encoder, path = alumnus.load(student), _saved(tmp_path, kind)
+    with Image.open(path) as picture:
+        assert np.array_equal(encoder.encode([picture]), encoder.encode([path]))
+        converted = np.asarray(picture.convert("RGB"))
+    assert not np.array_equal(encoder.encode([converted]), encoder.encode([path]))
+
+
+def test_a_path_alone_is_no_list(student: Path, tiny_images: Path) -> None:
+    """A str is not taken apart into letters; the message says what to write."""
+    for path in ("a.jpg", Path("a.jpg")):
+        with pytest.raises(
+            DataError, match=r"takes a list of images and got one path, 'a\.jpg'; give \[path\]"
+        ):
+            alumnus.load(student).encode(path)  # type: ignore[arg-type]
 
 
 def test_a_run_folder_is_as_good_as_its_student(student: Path) -> None:

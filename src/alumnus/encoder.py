@@ -16,6 +16,7 @@ from torch import Tensor
 from alumnus.data.dataset import Dataset, open_dataset
 from alumnus.data.loader import center_crop_batches
 from alumnus.data.names import printable
+from alumnus.data.pixels import to_upright_rgb
 from alumnus.data.quarantine import passes_limit
 from alumnus.data.read import Quarantine
 from alumnus.data.views import apply_geometry, center_view
@@ -81,13 +82,18 @@ class Encoder:
         """Returns the vectors of images: (N, E) float32 of unit length, in the order given.
 
         Args:
-            images: paths, PIL images, or arrays (H, W, 3) uint8.
+            images: a list of paths, PIL images, or arrays (H, W, 3) uint8. A PIL image is treated as its file would be: turned as its EXIF
+                says, transparency over white, 16-bit grey scaled.
             space: one of `spaces`, instead of the embedding: (N, D), of the teacher's scale.
 
         Raises:
             ConfigError: that teacher's space was not kept.
-            DataError: one of them cannot be read (`embed` goes on without it), or they are of several kinds.
+            DataError: one of them cannot be read (`embed` goes on without it), they are of several kinds, or no list.
         """
+        if isinstance(images, str | Path):
+            raise DataError(
+                f"encode takes a list of images and got one path, '{printable(str(images))}'; give [path], or a folder to `embed`"
+            )
         paths = [str(image) for image in images if isinstance(image, str | Path)]
         if paths and len(paths) < len(images):
             raise DataError("encode takes paths, or PIL images and arrays, but not both in one call")
@@ -244,4 +250,5 @@ def _picture(image: str | Path | Image.Image | np.ndarray) -> Image.Image:
             raise DataError(f"an array must be (H, W, 3) uint8; got {image.shape} {image.dtype}")
         return Image.fromarray(image)
     assert isinstance(image, Image.Image)
-    return image.convert("RGB")
+    image.load()  # a PNG may say only after its pixels how it is turned
+    return to_upright_rgb(image)
