@@ -106,7 +106,7 @@ def read_about(folder: Path) -> dict[str, Any]:
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
         raise ArtifactError(
-            f"{folder} is not a student folder: {', '.join(missing)} missing{_where_students_are(folder)}"
+            f"{folder} is not a student folder: {', '.join(missing)} missing{where_students_are(folder)}"
         )
     try:
         about: dict[str, Any] = json.loads((folder / "alumnus.json").read_text(encoding="utf-8"))
@@ -118,7 +118,7 @@ def read_about(folder: Path) -> dict[str, Any]:
     return about
 
 
-def _where_students_are(folder: Path) -> str:
+def where_students_are(folder: Path) -> str:
     """Returns what to give instead of the folder of a run, of one student or of several."""
     if (folder / "student").is_dir():
         return "; the student of a run is in its sub-folder student/"
