@@ -123,7 +123,8 @@ def _task(train: Dataset, task: Task | None) -> Task:
         what = (
             f"labels for {', '.join(there)}; say which, such as task={there[0]}"
             if there
-            else "no labels at all"
+            else "no labels at all; a list has them in a column `label` (or mask, depth, objects), a folder in its class folders, "
+            "see docs/data.md"
         )
         raise DataError(f"the images to learn from have {what}")
     return task or there[0]
