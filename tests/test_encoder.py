@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from PIL.ExifTags import Base
+from torch import nn
+from torch.nn.modules.module import register_module_forward_hook
 
 import alumnus
 from alumnus.data.dataset import open_dataset
-from alumnus.errors import ArtifactError, ConfigError, DataError
+from alumnus.errors import ArtifactError, ConfigError, DataError, TooManyBadImages
 from alumnus.models.adaptors import Adaptor, AdaptorShape
 from alumnus.models.artifact import save_student
 from alumnus.models.student import Architecture, Student
@@ -39,6 +43,42 @@ def test_paths_pictures_and_arrays_give_the_same_vectors(student: Path, tiny_ima
     assert np.allclose(
         vectors[::-1], encoder.encode([str(path) for path in paths[::-1]], batch_size=2), atol=1e-5
     )
+
+
+def _saved(folder: Path, kind: str) -> Path:
+    """A picture that `convert("RGB")` gets wrong."""
+    ramp = np.linspace(0, 255, 40 * 48).reshape(40, 48).astype(np.uint8)
+    grey, path = Image.fromarray(ramp), folder / f"{kind}.png"
+    if kind == "16 bit":
+        Image.fromarray(ramp.astype(np.uint16) * 200).save(path)
+    elif kind == "RGBA":
+        Image.merge("RGBA", (grey, grey, grey, grey.transpose(Image.Transpose.ROTATE_180))).save(path)
+    elif kind == "LA":
+        Image.merge("LA", (grey, grey.transpose(Image.Transpose.ROTATE_180))).save(path)
+    else:
+        exif = Image.Exif()
+        exif[Base.Orientation] = 6
+        grey.convert("RGB").save(path, exif=exif)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["16 bit", "RGBA", "LA", "EXIF-rotated"])
+def test_a_picture_is_encoded_as_its_file(student: Path, tmp_path: Path, kind: str) -> None:
+    """Also where its mode is not RGB, or where it lies on its side."""
+    encoder, path = alumnus.load(student), _saved(tmp_path, kind)
+    with Image.open(path) as picture:
+        assert np.array_equal(encoder.encode([picture]), encoder.encode([path]))
+        converted = np.asarray(picture.convert("RGB"))
+    assert not np.array_equal(encoder.encode([converted]), encoder.encode([path]))
+
+
+def test_a_path_alone_is_no_list(student: Path, tiny_images: Path) -> None:
+    """A str is not taken apart into letters; the message says what to write."""
+    for path in ("a.jpg", Path("a.jpg")):
+        with pytest.raises(
+            DataError, match=r"takes a list of images and got one path, 'a\.jpg'; give \[path\]"
+        ):
+            alumnus.load(student).encode(path)  # type: ignore[arg-type]
 
 
 def test_a_run_folder_is_as_good_as_its_student(student: Path) -> None:
@@ -103,6 +143,40 @@ def test_each_file_of_vectors_has_a_list_of_its_own(student: Path, tiny_images: 
     (tmp_path / "images1" / "good.png").replace(tmp_path / "images1" / "bad1.png")
     assert listed(1) == []
     assert not (tmp_path / "out" / "quarantine.jsonl").exists()
+
+
+def test_embed_stops_as_soon_as_too_many_images_are_bad(
+    student: Path, tiny_images: Path, tmp_path: Path
+) -> None:
+    """Here before the first good one is encoded; how many may be bad follows from how many there are. A list in the message says which."""
+    (tmp_path / "images").mkdir()
+    for number in range(12):
+        (tmp_path / "images" / f"{number:02}.png").write_bytes(b"no")
+    for path in sorted((tmp_path / "images").iterdir())[4:]:
+        shutil.copy(min(tiny_images.rglob("*.png")), path)
+    encoded, out = list[int](), tmp_path / "out" / "v.parquet"
+
+    def embed(fraction: float) -> Path:
+        return alumnus.embed(
+            student, tmp_path / "images", out, batch_size=2, workers=0, max_bad_fraction=fraction
+        )
+
+    def count(module: nn.Module, _: object, __: object) -> None:
+        encoded.extend([1] * isinstance(module, Student))
+
+    handle = register_module_forward_hook(count)
+    try:
+        with pytest.raises(
+            TooManyBadImages, match=r"4 of 12 images .* all of them are in .*v\.parquet\.quar"
+        ):
+            embed(0.25)
+        with pytest.raises(ConfigError, match="max_bad_fraction is 5"):
+            embed(5)
+        assert not encoded
+        assert pq.read_table(embed(0.34)).num_rows == 8
+        assert len(encoded) == 4
+    finally:
+        handle.remove()
 
 
 def test_a_kept_space_is_served(student: Path, tiny_images: Path, tmp_path: Path) -> None:

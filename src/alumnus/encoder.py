@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,8 @@ from torch import Tensor
 from alumnus.data.dataset import Dataset, open_dataset
 from alumnus.data.loader import center_crop_batches
 from alumnus.data.names import printable
+from alumnus.data.pixels import to_upright_rgb
+from alumnus.data.quarantine import passes_limit
 from alumnus.data.read import Quarantine
 from alumnus.data.views import apply_geometry, center_view
 from alumnus.distributed import gather_chunks, gathered, is_main, joined, main_first, rank, wait, world_size
@@ -80,13 +82,18 @@ class Encoder:
         """Returns the vectors of images: (N, E) float32 of unit length, in the order given.
 
         Args:
-            images: paths, PIL images, or arrays (H, W, 3) uint8.
+            images: a list of paths, PIL images, or arrays (H, W, 3) uint8. A PIL image is treated as its file would be: turned as its EXIF
+                says, transparency over white, 16-bit grey scaled.
             space: one of `spaces`, instead of the embedding: (N, D), of the teacher's scale.
 
         Raises:
             ConfigError: that teacher's space was not kept.
-            DataError: one of them cannot be read (`embed` goes on without it), or they are of several kinds.
+            DataError: one of them cannot be read (`embed` goes on without it), they are of several kinds, or no list.
         """
+        if isinstance(images, str | Path):
+            raise DataError(
+                f"encode takes a list of images and got one path, '{printable(str(images))}'; give [path], or a folder to `embed`"
+            )
         paths = [str(image) for image in images if isinstance(image, str | Path)]
         if paths and len(paths) < len(images):
             raise DataError("encode takes paths, or PIL images and arrays, but not both in one call")
@@ -110,12 +117,14 @@ class Encoder:
         advance: Callable[[int], None] | None = None,
         space: str | None = None,
         together: bool = False,
+        enough: Callable[[Collection[int]], bool] | None = None,
     ) -> tuple[np.ndarray, dict[int, str]]:
         """Returns vectors (N, E), rows of NaN where an image cannot be read, and those places with their reasons.
 
         Args:
             space: a teacher whose space is kept, instead of the embedding.
             together: of several processes, all call this alike and share the batches; each gets all vectors, the same bits as one computes.
+            enough: whether so many unreadable places end the reading; what comes after them stays NaN, and the caller has to refuse it.
         """
         number, of = (rank(), world_size()) if together else (0, 1)
         vectors = np.full((len(paths), self._width(space)), np.nan, np.float32)
@@ -128,6 +137,8 @@ class Encoder:
             unreadable |= dict(bad)
             if advance is not None:
                 advance(len(index) + len(bad))
+            if bad and enough is not None and enough(unreadable):
+                break
         if together and of > 1:
             vectors = gather_chunks(torch.from_numpy(vectors), chunk=batch_size).numpy()
             unreadable = dict(sorted((place, why) for place, why in gathered(list(unreadable.items()))))
@@ -182,10 +193,10 @@ def embed(
         images: anything that `open_dataset` reads.
         out: a file that ends in .parquet.
         batch_size, workers: of the reading.
-        max_bad_fraction: more unreadable images than this part of them stop the work.
+        max_bad_fraction: more unreadable images than this part of them stop the work, as soon as there are so many.
 
     Raises:
-        ConfigError: `out` ends in something else.
+        ConfigError: `out` ends in something else, or `max_bad_fraction` is not in [0, 1].
         TooManyBadImages: see `max_bad_fraction`.
     """
     out = Path(out)
@@ -196,14 +207,21 @@ def embed(
     with joined():
         with main_first():
             encoder, dataset = load(model), open_dataset(images)
+        total = len(dataset)
+        enough = passes_limit(dataset.file_names, total=total, max_bad_fraction=max_bad_fraction)
         if is_main():
             out.parent.mkdir(parents=True, exist_ok=True)
-        with bar("embed", total=len(dataset) // world_size()) as line:
+        with bar("embed", total=total // world_size()) as line:
             vectors, unreadable = encoder.encode_paths(
-                dataset.paths, batch_size=batch_size, workers=workers, advance=line.advance, together=True
+                dataset.paths,
+                batch_size=batch_size,
+                workers=workers,
+                advance=line.advance,
+                together=True,
+                enough=enough,
             )
         listed = out.with_name(f"{out.name}.quarantine.jsonl") if is_main() else None
-        quarantine = Quarantine(listed, total=len(dataset), max_bad_fraction=max_bad_fraction, anew=True)
+        quarantine = Quarantine(listed, total=total, max_bad_fraction=max_bad_fraction, anew=True)
         for place, reason in unreadable.items():
             quarantine.add(dataset.file_names[place], reason)
         if is_main():
@@ -232,4 +250,5 @@ def _picture(image: str | Path | Image.Image | np.ndarray) -> Image.Image:
             raise DataError(f"an array must be (H, W, 3) uint8; got {image.shape} {image.dtype}")
         return Image.fromarray(image)
     assert isinstance(image, Image.Image)
-    return image.convert("RGB")
+    image.load()  # a PNG may say only after its pixels how it is turned
+    return to_upright_rgb(image)

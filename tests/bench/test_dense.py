@@ -18,6 +18,7 @@ from alumnus.bench.tasks import TaskData, chosen
 from alumnus.data.dataset import open_dataset, write_dataset
 from alumnus.errors import DataError, TooManyBadImages
 from alumnus.evaluation.dense.encode import CallableDense
+from tests.bench.made import make_halves
 
 SIDE_PX = 32
 BUDGET = Budget(dense_steps=8)
@@ -111,6 +112,18 @@ def test_what_the_data_lacks_is_told(squares: Path) -> None:
     """There are no masks."""
     with pytest.raises(DataError, match="task squares: its data has no masks, which segmentation needs"):
         _found(squares, "segmentation")
+
+
+def test_binary_masks_of_0_and_255_are_refused(tmp_path: Path) -> None:
+    """255 is ignore, so one class is left, of which every answer is right."""
+    folder = make_halves(tmp_path / "squares", {"train": 2, "test": 1})
+    assert _probe(folder, "segmentation").num_classes == 2
+    for path in folder.glob("*-mask.png"):
+        Image.fromarray(np.asarray(Image.open(path)) * np.uint8(255)).save(path)
+    with pytest.raises(
+        DataError, match=r"task squares: masks hold only 0 and 255 \(= ignore\); write foreground"
+    ):
+        _probe(folder, "segmentation")
 
 
 def test_the_test_part_cannot_be_learnt_from(squares: Path) -> None:

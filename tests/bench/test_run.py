@@ -17,6 +17,7 @@ from torch import Tensor
 from alumnus.bench.run import bench
 from alumnus.bench.summary import Summary
 from alumnus.cli import run
+from alumnus.data.dataset import write_dataset
 from alumnus.errors import ArtifactError, ConfigError, RunError
 from tests.bench.made import MODELS, NAMES, make_colours, make_suite
 
@@ -215,6 +216,29 @@ def test_unreadable_images_are_counted_and_too_many_fail_the_cell(
     measure(tmp_path, suite, models=["pixels"], max_bad_fraction=0.1)
     cell = json.loads((out / "cells/found/pixels/all.json").read_text())
     assert cell["counts"]["num_bad"] == 2
+
+
+def test_test_images_of_classes_that_are_not_learnt_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the cell, on the console and on both pages, as `adapt` does in its note."""
+    folder, out = make_colours(tmp_path / "colours", {"train": 4, "test": 3}), tmp_path / "out"
+    rows = [
+        {"file_name": path.name, "domain": "colours", "label": label, "split": split}
+        for path in sorted(folder.glob("*.png"))
+        for split, label, _ in [path.stem.split("-")]
+        if (split, label) != ("train", "red")
+    ]
+    write_dataset(rows, folder)
+    tasks = [{"name": "colours", "data": str(folder), "task": "classification"}]
+    summary = measure(tmp_path, {"name": "tiny", "input_size": 32, "tasks": tasks}, models=["pixels"])
+    cell = json.loads((out / "cells/colours/pixels/1-seed0.json").read_text())
+    assert (cell["counts"]["num_not_learnt"], cell["counts"]["num_test"]) == (3, 9)
+    assert summary.not_learnt == {"colours": 3}
+    said = "Test images of classes that no training image is of, not scored: 3 of colours."
+    assert said in " ".join(capsys.readouterr().err.split())
+    for place in ("summary.md", "report.html"):
+        assert said in (out / place).read_text()
 
 
 def test_good_cells_outlive_data_that_is_away(tmp_path: Path) -> None:

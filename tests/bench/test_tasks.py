@@ -76,6 +76,23 @@ def test_each_part_has_its_limit(tmp_path: Path) -> None:
         check_readable(found, {int(row): "torn" for row in found.train[:6]}, 0.05)
 
 
+def test_test_images_of_classes_without_a_training_image_are_counted(tmp_path: Path) -> None:
+    """They are left out; before the test part is cut to its limit."""
+    folder = make_colours(tmp_path / "colours", {"train": 2, "test": 3})
+    assert _opened(folder).num_not_learnt == 0
+    for path in folder.glob("train-red-*"):
+        path.unlink()
+    rows = [
+        {"file_name": path.name, "domain": "colours", "label": label, "split": split}
+        for path in sorted(folder.glob("*.png"))
+        for split, label, _ in [path.stem.split("-")]
+    ]
+    write_dataset(rows, folder)
+    found = _opened(folder, test_images=4)
+    assert (found.num_not_learnt, len(found.test)) == (3, 4)
+    assert "red" not in {found.data.classes[0][found.data.label[row]] for row in found.test}
+
+
 def test_the_index_has_its_limit_too(tmp_path: Path) -> None:
     """What cannot be read cannot answer."""
     found = _opened(make_colours(tmp_path / "colours", {"query": 1, "index": 5}), "retrieval")

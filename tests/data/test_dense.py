@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from alumnus.data.dataset import open_dataset
-from alumnus.data.dense import highest_class, read_depth, read_mask
+from alumnus.data.dense import check_two_classes, highest_class, read_depth, read_mask
 from alumnus.data.read import BadImage, read_image
 from alumnus.errors import DataError
 from tests.data.shards import picture, save_mask
@@ -198,3 +198,35 @@ def test_the_highest_class_of_some_masks(tmp_path: Path) -> None:
     paths = [save_mask(tmp_path / "a.png", [[0, 7, 255]], np.uint8), tmp_path / "broken.png"]
     assert highest_class(map(str, paths)) == 7
     assert highest_class([str(tmp_path / "broken.png")]) == -1
+
+
+@pytest.mark.parametrize(
+    ("masks", "dtype", "said"),
+    [
+        (
+            [[[0, 255]], [[255, 255]]],
+            np.uint8,
+            r"^masks hold only 0 and 255 \(= ignore\); write foreground as 1$",
+        ),
+        ([[[0, 65535]]], np.uint16, r"only 0 and 65535 \(= ignore\); write foreground as 1"),
+        ([[[3, 3]], [[3, 3]]], np.uint8, "only 3; needed are two classes at least"),
+        ([[[1, 255]]], np.uint8, r"only 1 and 255 \(= ignore\); needed are two"),
+        ([[[255, 255]]], np.uint8, r"only 255 \(= ignore\); needed are two"),
+    ],
+)
+def test_masks_of_one_class_are_refused(tmp_path: Path, masks: list[object], dtype: type, said: str) -> None:
+    """Every answer would be right; the message says what they hold."""
+    paths = [save_mask(tmp_path / f"{place}.png", mask, dtype) for place, mask in enumerate(masks)]
+    with pytest.raises(DataError, match=said):
+        check_two_classes(map(str, paths))
+
+
+def test_two_classes_are_enough_wherever_they_are(tmp_path: Path) -> None:
+    """In different masks, beside one that cannot be read; masks after the second class are not read."""
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    paths = [tmp_path / "broken.png"]
+    check_two_classes(map(str, paths))
+    paths += [save_mask(tmp_path / f"{value}.png", [[value, 255]]) for value in (0, 4, 5)]
+    left = iter(map(str, paths))
+    check_two_classes(left)
+    assert list(left) == [str(tmp_path / "5.png")]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alumnus.data.quarantine import Quarantine
+from alumnus.data.quarantine import Quarantine, passes_limit
 from alumnus.errors import ConfigError, TooManyBadImages
 
 
@@ -107,3 +107,19 @@ def test_a_fraction_outside_0_to_1_is_refused() -> None:
     """5 is not 5 percent."""
     with pytest.raises(ConfigError, match=r"\[0, 1\]"):
         Quarantine(None, total=1, max_bad_fraction=5)
+
+
+@given(st.integers(1, 12), st.floats(0, 1), st.data())
+def test_the_limit_is_passed_where_a_quarantine_refuses(
+    total: int, fraction: float, data: st.DataObject
+) -> None:
+    """For any places, of which two may hold one image."""
+    names = [str(place // 2) for place in range(total)]
+    places = data.draw(st.sets(st.integers(0, total - 1)))
+    quarantine, refused = Quarantine(None, total=total, max_bad_fraction=fraction), False
+    try:
+        for place in places:
+            quarantine.add(names[place], "torn")
+    except TooManyBadImages:
+        refused = True
+    assert passes_limit(names, total=total, max_bad_fraction=fraction)(places) == refused

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from alumnus.errors import ArtifactError, ConfigError
 from alumnus.models.adaptors import Adaptor, AdaptorKind, AdaptorShape
-from alumnus.models.artifact import load_student, save_student
+from alumnus.models.artifact import load_student, save_student, student_folder
 from alumnus.models.backbone import taps_of
 from alumnus.models.student import Architecture, Student
 
@@ -129,6 +129,17 @@ def test_a_run_folder_points_to_its_student(tmp_path: Path) -> None:
     save_student(Student(CNN), tmp_path / "student")
     with pytest.raises(ArtifactError, match="student/"):
         load_student(tmp_path)
+
+
+def test_a_run_of_several_students_points_to_one(tmp_path: Path) -> None:
+    """To a run that has a student: one that was stopped before is no answer."""
+    (tmp_path / "students" / "huge").mkdir(parents=True)
+    for name in ("small", "large"):
+        save_student(Student(CNN), tmp_path / "students" / name / "student")
+    with pytest.raises(
+        ArtifactError, match=r"holds several runs, give one of them, such as .*students/large$"
+    ):
+        load_student(student_folder(tmp_path))
 
 
 def test_torn_and_foreign_content_is_refused(tmp_path: Path) -> None:

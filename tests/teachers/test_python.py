@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -99,6 +100,19 @@ def test_a_function_named_by_its_module(monkeypatch: pytest.MonkeyPatch) -> None
 def make_scaled(factor: float = 1.0) -> object:
     """What takes an argument."""
     return lambda image: _mean(image) * factor
+
+
+def test_a_network_in_place_of_its_maker_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who names the function that takes images is told to name one that returns it; a misspelt argument is another matter."""
+    module = ModuleType("their_package")
+    module.__dict__.update(mean=_mean, make=make_mean)
+    monkeypatch.setitem(sys.modules, "their_package", module)
+    with pytest.raises(TeacherError, match=r"missing .* 'image'.* makes the network, not the network itself"):
+        _load("python:their_package:mean")
+    with pytest.raises(
+        TeacherError, match=r"unexpected keyword argument 'width'; it takes \(\) -> .?object.?$"
+    ):
+        _load("python:their_package:make", arguments={"width": 2})
 
 
 def test_arguments_reach_the_function(monkeypatch: pytest.MonkeyPatch) -> None:

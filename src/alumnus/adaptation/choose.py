@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from alumnus.data.dataset import Dataset
-from alumnus.data.dense import highest_class
+from alumnus.data.dense import check_two_classes, highest_class
 from alumnus.data.fractions import label_fraction, rarest_class
 from alumnus.data.objects import Objects
 from alumnus.datasets.known import Task
@@ -72,6 +72,8 @@ def choose(
         train, scored, classes = _renumbered(train, of_domain)
         note = note or _left_out(len(test), len(scored))
         return Chosen(task, domain, classes, train, scored, note)
+    if task == "segmentation":
+        check_two_classes(masks_of(train))
     train = train.rows(label_fraction(_strata(train, task), fraction, seed))
     if task == "detection":
         classes = train.object_classes
@@ -121,7 +123,8 @@ def _task(train: Dataset, task: Task | None) -> Task:
         what = (
             f"labels for {', '.join(there)}; say which, such as task={there[0]}"
             if there
-            else "no labels at all"
+            else "no labels at all; a list has them in a column `label` (or mask, depth, objects), a folder in its class folders, "
+            "see docs/data.md"
         )
         raise DataError(f"the images to learn from have {what}")
     return task or there[0]

@@ -20,7 +20,7 @@ from alumnus.bench.models import Model
 from alumnus.bench.outcome import Drawn, Outcome, PerImage, interval_of, mean_of
 from alumnus.bench.suite import Budget
 from alumnus.bench.tasks import TaskData, check_readable
-from alumnus.data.dense import highest_class
+from alumnus.data.dense import check_two_classes, highest_class
 from alumnus.data.fractions import label_fraction, rarest_class
 from alumnus.data.objects import Objects
 from alumnus.errors import DataError
@@ -229,10 +229,11 @@ def prepare(
     """Returns a model on a dense task, its training pictures encoded.
 
     Raises:
-        DataError: not one picture can be read.
+        DataError: not one picture can be read, or the masks have fewer than two classes.
         TooManyBadImages: more than `max_bad_fraction` of the training pictures cannot be read.
         TeacherError, ConfigError: the model gives no grid of features.
     """
+    _check_masks(found)
     encoder = model.dense()
     paths = [found.data.paths[row] for row in found.train]
     features = cached_levels(encoder, paths, batch_size=min(batch_size, 32), workers=workers)
@@ -257,6 +258,17 @@ def _num_classes(found: TaskData) -> int:
     if highest < 0:
         raise DataError(f"task {found.task.name}: no mask can be read")
     return highest + 1
+
+
+def _check_masks(found: TaskData) -> None:
+    """Refuses masks to learn from that have fewer than two classes."""
+    masks = found.data.masks
+    if found.task.task != "segmentation" or masks is None:
+        return
+    try:
+        check_two_classes(_there([masks[row] for row in found.train]))
+    except DataError as error:
+        raise DataError(f"task {found.task.name}: {error}") from error
 
 
 def _strata(found: TaskData) -> Ids:

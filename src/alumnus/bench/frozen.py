@@ -74,6 +74,7 @@ def classification(
             "num_train": len(train),
             "num_test": len(test),
             "num_classes": len(np.unique(train_label)),
+            "num_not_learnt": found.num_not_learnt,
             "num_bad": len(found.rows) - len(rows),
         },
         details={"decay": probe.fit.decay, "converged": probe.fit.converged},

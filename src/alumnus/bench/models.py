@@ -32,7 +32,7 @@ from alumnus.errors import ConfigError, nearest
 from alumnus.evaluation.dense.encode import PixelDense, StudentDense, TeacherDense
 from alumnus.evaluation.encode import CallableEncode, PixelEncode, Scored, StudentEncode, TeacherEncode
 from alumnus.evaluation.vectors import check_names
-from alumnus.models.artifact import student_folder
+from alumnus.models.artifact import student_folder, where_students_are
 from alumnus.models.cost import num_parameters
 from alumnus.models.student import Student
 from alumnus.models.weights import fingerprint
@@ -220,6 +220,7 @@ def _student_folder(source: str) -> Path:
     if folder.exists():
         raise ConfigError(
             f"'{printable(folder)}' is no student folder and holds none; a student has an alumnus.json"
+            f"{where_students_are(folder)}"
         )
     forms = (PIXELS, UNTRAINED, *PREFIXES)
     start = source[: min((source.find(mark) + 1 for mark in ":/" if mark in source), default=len(source))]

@@ -15,7 +15,7 @@ import numpy as np
 from markupsafe import Markup
 
 from alumnus.bench.compare import Comparison, Match
-from alumnus.bench.summary import METRICS, Board, Row, Summary, mean_rows, unreadable_words
+from alumnus.bench.summary import METRICS, Board, Row, Summary, left_out_words, mean_rows
 from alumnus.report.charts import Chart, line_chart
 from alumnus.report.page import style, templates, write_whole
 from alumnus.report.table import DASH, bounds, number
@@ -76,7 +76,7 @@ def render(summary: Summary) -> str:
         drawing=None if chart is None else Markup(chart.svg),
         rounds=[] if summary.comparison is None else _rounds(summary.comparison),
         span=f"{SPAN:g}",
-        left_out=unreadable_words(summary) if summary.unreadable else "",
+        left_out=left_out_words(summary),
     )
 
 

@@ -35,7 +35,7 @@ from alumnus.bench.page import write_page
 from alumnus.bench.plan import Job, TaskPlan, is_kept, make_plan, read_cells, side_of
 from alumnus.bench.sharing import cells_of_all, one_state, refuse_strangers, share
 from alumnus.bench.suite import DENSE, Budget, Suite, choose_tasks, load_suite, parse_suite, pick_budget
-from alumnus.bench.summary import Summary, summarise, unreadable_words, write_summary
+from alumnus.bench.summary import Summary, left_out_words, summarise, write_summary
 from alumnus.bench.tasks import Opener, TaskData, check_readable, check_sources
 from alumnus.data.names import printable
 from alumnus.distributed import alone, decided, is_main, joined, main_first, wait, world_size
@@ -391,8 +391,10 @@ def _finish(
         summary = replace(summary, comparison=found)
         _write(summary, out)
     wait()
+    for words in left_out_words(summary):
+        console.print(words, markup=False)
     if summary.unreadable:
-        console.print(f"{unreadable_words(summary)} `alumnus data check` names them", markup=False)
+        console.print("`alumnus data check` names the images that could not be read")
     failed = [cell for cell in cells if cell.error is not None]
     if failed:
         listed = [f"  {cell.key}: {cell.error}" for cell in failed[:FAILURES_SHOWN]]

@@ -92,6 +92,9 @@ class Summary:
     failed: Mapping[str, str]  # cell -> error
     comparison: Comparison | None = None
     unreadable: Mapping[str, int] = field(default_factory=dict)  # task -> images that its scores are without
+    not_learnt: Mapping[str, int] = field(
+        default_factory=dict
+    )  # the same, for no training image is of their class
 
     @property
     def headline(self) -> Board:
@@ -128,7 +131,8 @@ def summarise(
             for cell in sorted(cells, key=lambda cell: str(cell.key))
             if cell.error is not None
         },
-        unreadable=_unreadable(suite, good),
+        unreadable=_most(suite, good, "num_bad"),
+        not_learnt=_most(suite, good, "num_not_learnt"),
     )
 
 
@@ -148,6 +152,7 @@ def to_json(summary: Summary) -> dict[str, object]:
         "boards": [_board_json(board) for board in summary.boards],
         "failed": dict(summary.failed),
         "unreadable": dict(summary.unreadable),
+        "not_learnt": dict(summary.not_learnt),
         "comparison": None if summary.comparison is None else _comparison_json(summary.comparison),
     }
 
@@ -206,18 +211,20 @@ def to_markdown(summary: Summary) -> str:
     if comparison is not None:
         parts += [f"## {markdown(comparison.one)} against {markdown(comparison.other)}\n"]
         parts += [_round_markdown(comparison, place) for place in comparison.rounds]
-    if summary.unreadable:
-        parts.append(f"{markdown(unreadable_words(summary))}\n")
+    parts += [f"{markdown(words)}\n" for words in left_out_words(summary)]
     if summary.failed:
         lines = "".join(f"- {markdown(cell)}: {markdown(error)}\n" for cell, error in summary.failed.items())
         parts.append(f"## Failed\n\n{lines}")
     return "\n".join(parts)
 
 
-def unreadable_words(summary: Summary) -> str:
-    """Returns in words how many images could not be read, of the tasks that have such."""
-    counts = ", ".join(f"{count:,} of {task}" for task, count in summary.unreadable.items())
-    return f"Images that could not be read, and are left out: {counts}."
+def left_out_words(summary: Summary) -> list[str]:
+    """Returns in sentences how many images the scores are without, of the tasks that have such."""
+    why = {
+        "Images that could not be read, and are left out": summary.unreadable,
+        "Test images of classes that no training image is of, not scored": summary.not_learnt,
+    }
+    return [f"{words}: {_listed(counts)}." for words, counts in why.items() if counts]
 
 
 def mean_rows(board: Board) -> list[tuple[str, Mapping[str, float]]]:
@@ -227,10 +234,14 @@ def mean_rows(board: Board) -> list[tuple[str, Mapping[str, float]]]:
     return [*several, (f"all tasks{left_out}", board.overall)]
 
 
-def _unreadable(suite: Suite, cells: Sequence[Cell]) -> dict[str, int]:
-    """Returns task -> most images that a cell of it is without, of the tasks that have such."""
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} of {task}" for task, count in counts.items())
+
+
+def _most(suite: Suite, cells: Sequence[Cell], name: str) -> dict[str, int]:
+    """Returns task -> the most that a cell of it counts under a name, of the tasks that have such."""
     most = {
-        task.name: max((cell.counts.get("num_bad", 0) for cell in cells if cell.task == task.name), default=0)
+        task.name: max((cell.counts.get(name, 0) for cell in cells if cell.task == task.name), default=0)
         for task in suite.tasks
     }
     return {task: count for task, count in most.items() if count}

@@ -33,6 +33,7 @@ class TaskData:
     index: Ids  # in retrieval, what answers
     label: Ids  # (all rows) one number for each class of each domain, -1 where there is none
     state: str = ""  # of the files, see `state_of`
+    num_not_learnt: int = 0  # test images that are left out, for no training image is of their class
 
     @property
     def rows(self) -> Ids:
@@ -148,11 +149,12 @@ def chosen(task: Task, data: Dataset, budget: Budget) -> TaskData:
         )
         return TaskData(task, data, train, test, none, label)
     train, test = train[label[train] >= 0], test[label[test] >= 0]
-    test = test[np.isin(label[test], label[train])]
+    is_learnt = np.isin(label[test], label[train])
+    test, num_not_learnt = test[is_learnt], int((~is_learnt).sum())
     _check(task, len(test), "test images of a class that is in the training split")
     train = _thinned_by_class(train, label, options.train_images or budget.train_images)
     test = _thinned(test, options.test_images or budget.test_images)
-    return TaskData(task, data, train, test, none, label)
+    return TaskData(task, data, train, test, none, label, num_not_learnt=num_not_learnt)
 
 
 def _located(name: str, task: Task) -> str | Path:

@@ -14,6 +14,7 @@ from PIL import Image, ImageFile
 
 from alumnus.data.folder_facts import MILLIMETRES
 from alumnus.data.read import BadImage, Refused, opened
+from alumnus.errors import DataError
 
 IGNORE = -1
 _BLANKS = {8: 255, 16: 65535}  # bits -> what stands for "ignore" in the file
@@ -29,11 +30,8 @@ def read_mask(path: str | os.PathLike[str] | bytes) -> NDArray[np.int64]:
     Raises:
         BadImage: it cannot be read, or is not such a PNG.
     """
-    with opened(path, ("PNG",)) as image:
-        bits = _mask_bits(image)
-        image.load()
-        values = np.asarray(image).astype(np.int64)
-    values[values == _BLANKS[bits]] = IGNORE
+    values, blank = _indices(path)
+    values[values == blank] = IGNORE
     return values
 
 
@@ -64,6 +62,39 @@ def highest_class(paths: Iterable[str]) -> int:
         except BadImage:
             continue  # whoever learns from it says so, with the reason
     return highest
+
+
+def check_two_classes(paths: Iterable[str]) -> None:
+    """Refuses masks with fewer than two classes, of which every answer is right; reads no further than the second.
+
+    Masks that cannot be read are passed over, and no mask at all is nobody's fault here.
+
+    Raises:
+        DataError: says what they hold.
+    """
+    classes, blanks = set[int](), set[int]()
+    for path in paths:
+        try:
+            values, blank = _indices(path)
+        except BadImage:
+            continue
+        seen = set(np.unique(values).tolist())
+        classes, blanks = classes | (seen - {blank}), blanks | (seen & {blank})
+        if len(classes) > 1:
+            return
+    if classes or blanks:
+        held = " and ".join([*map(str, classes), *(f"{blank} (= ignore)" for blank in sorted(blanks))])
+        binary = classes == {0} and bool(blanks)
+        wanted = "write foreground as 1" if binary else "needed are two classes at least, numbered from 0"
+        raise DataError(f"masks hold only {held}; {wanted}")
+
+
+def _indices(path: str | os.PathLike[str] | bytes) -> tuple[NDArray[np.int64], int]:
+    """Returns the values of a mask file (H, W), and which of them says ignore."""
+    with opened(path, ("PNG",)) as image:
+        bits = _mask_bits(image)
+        image.load()
+        return np.asarray(image).astype(np.int64), _BLANKS[bits]
 
 
 def _mask_bits(image: Image.Image) -> int:

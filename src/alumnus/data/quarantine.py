@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
 from alumnus.data.names import printable
@@ -40,8 +40,7 @@ class Quarantine:
         anew: bool = False,
         what_next: str = "Mend or remove them, or raise max_bad_fraction",
     ) -> None:
-        if not 0 <= max_bad_fraction <= 1:
-            raise ConfigError(f"max_bad_fraction is {max_bad_fraction}; it must lie in [0, 1]")
+        _check_fraction(max_bad_fraction)
         self.path, self.total, self.max_bad_fraction = path, total, max_bad_fraction
         self._what_next = what_next
         self._continues = path is not None and not anew
@@ -87,6 +86,30 @@ class Quarantine:
             f"max_bad_fraction={self.max_bad_fraction} allows; the last is '{printable(file_name)}': {reason}{where}. "
             f"{self._what_next}{again}"
         )
+
+
+def passes_limit(
+    names: Sequence[str], *, total: int, max_bad_fraction: float
+) -> Callable[[Collection[int]], bool]:
+    """Returns what says of places in `names` whether a quarantine of these images would refuse them.
+
+    With it a long reading ends as soon as nothing can be made good any more, not at its end.
+
+    Raises:
+        ConfigError: the fraction is out of its range.
+    """
+    _check_fraction(max_bad_fraction)
+    most = max_bad_fraction * total
+
+    def passes(places: Collection[int]) -> bool:
+        return len(places) > most and len({names[place] for place in places}) > most
+
+    return passes
+
+
+def _check_fraction(max_bad_fraction: float) -> None:
+    if not 0 <= max_bad_fraction <= 1:
+        raise ConfigError(f"max_bad_fraction is {max_bad_fraction}; it must lie in [0, 1]")
 
 
 def _read(path: Path) -> dict[str, str]:

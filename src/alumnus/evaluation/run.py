@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 
 from alumnus.data.dataset import Dataset
+from alumnus.data.quarantine import passes_limit
 from alumnus.data.read import Quarantine
 from alumnus.distributed import decided, is_main
 from alumnus.errors import ConfigError, DataError
@@ -72,7 +73,7 @@ def score(
         batch_size, workers: of the reading.
         device: of the search, see `search`.
         resamples, seed: of the bootstrap; the seed also chooses the gallery.
-        max_bad_fraction: more unreadable images than this part of the data stop the evaluation.
+        max_bad_fraction: more unreadable images than this part of the data stop the evaluation, as soon as there are so many.
         knn: score nearest-neighbour classification too, where classes of the training split are tested.
 
     Of several processes that torchrun started, all call this alike: they share the encoding and the search, and the first one writes.
@@ -91,7 +92,12 @@ def score(
     task = make_task(data, seed=seed, wanted=knn)
     rows = np.unique(np.concatenate([queries, index, task.train, task.queries]))
     paths = [data.paths[row] for row in rows]
-    encoded = encode_paths(models, paths, batch_size=batch_size, workers=workers, together=True)
+    enough = passes_limit(
+        [data.file_names[row] for row in rows], total=len(data), max_bad_fraction=max_bad_fraction
+    )
+    encoded = encode_paths(
+        models, paths, batch_size=batch_size, workers=workers, together=True, enough=enough
+    )
     table, bad, notes = dict(encoded.of), encoded.bad, dict[str, str]()
     _note_bad(data, rows, bad, out, max_bad_fraction)
     if concatenate:

@@ -6,7 +6,7 @@ Axes: P images asked for, M models.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -39,18 +39,28 @@ def encode_paths(
     workers: int = 2,
     label: str = "encode",
     together: bool = False,
+    enough: Callable[[Collection[int]], bool] | None = None,
 ) -> Vectors:
     """Returns every model's vectors of every image.
 
     Args:
         label: of the progress bar.
         together: of several processes, all call this alike and share the batches; each gets all vectors, the same bits as one computes.
+        enough: whether so many unreadable places end the reading; what comes after them stays zeros, and the caller has to refuse it.
 
     Raises:
         ConfigError: two models of one name.
         NonFiniteError: a model gives NaN or infinity; names it and the image.
     """
-    found = try_paths(models, paths, batch_size=batch_size, workers=workers, label=label, together=together)
+    found = try_paths(
+        models,
+        paths,
+        batch_size=batch_size,
+        workers=workers,
+        label=label,
+        together=together,
+        enough=enough,
+    )
     if isinstance(found, Exception):
         raise found
     return found
@@ -64,6 +74,7 @@ def try_paths(
     workers: int = 2,
     label: str = "encode",
     together: bool = False,
+    enough: Callable[[Collection[int]], bool] | None = None,
 ) -> Vectors | Exception:
     """Returns what `encode_paths` does, or what a model raised, of several processes in all of them: they can go on in step.
 
@@ -74,7 +85,7 @@ def try_paths(
     vectors, unreadable = dict[str, Floats](), dict[int, str]()
     failure: Exception | None = None
     try:
-        vectors, unreadable = _share(models, paths, sharing, batch_size, workers, label)
+        vectors, unreadable = _share(models, paths, sharing, batch_size, workers, label, enough)
     except Exception as error:  # whatever it is, the other processes must hear of it, for they wait
         failure = error
     said = gathered([] if failure is None else [words_of(failure)]) if together else []
@@ -96,6 +107,7 @@ def _share(
     batch_size: int,
     workers: int,
     label: str,
+    enough: Callable[[Collection[int]], bool] | None,
 ) -> tuple[dict[str, Floats], dict[int, str]]:
     """Returns the vectors of this process's batches, zeros elsewhere, and what could not be read. Args: sharing is rank and world size."""
     vectors, unreadable = dict[str, Floats](), dict[int, str]()
@@ -112,6 +124,8 @@ def _share(
                 vectors[model.name][places] = part
             unreadable |= {int(place): reason for place, reason in bad}
             line.advance(len(places) + len(bad))
+            if bad and enough is not None and enough(unreadable):
+                break
     return vectors, unreadable
 
 

@@ -106,12 +106,7 @@ def read_about(folder: Path) -> dict[str, Any]:
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
         raise ArtifactError(
-            f"{folder} is not a student folder: {', '.join(missing)} missing"
-            + (
-                "; the student of a run is in its sub-folder student/"
-                if (folder / "student").is_dir()
-                else ""
-            )
+            f"{folder} is not a student folder: {', '.join(missing)} missing{where_students_are(folder)}"
         )
     try:
         about: dict[str, Any] = json.loads((folder / "alumnus.json").read_text(encoding="utf-8"))
@@ -121,6 +116,14 @@ def read_about(folder: Path) -> dict[str, Any]:
     if version != VERSION:
         raise ArtifactError(f"{folder} has version {version!r}; this Alumnus reads version {VERSION}")
     return about
+
+
+def where_students_are(folder: Path) -> str:
+    """Returns what to give instead of the folder of a run, of one student or of several."""
+    if (folder / "student").is_dir():
+        return "; the student of a run is in its sub-folder student/"
+    inner = sorted(path for path in (folder / "students").glob("*") if (path / "student").is_dir())
+    return f"; it holds several runs, give one of them, such as {inner[0]}" if inner else ""
 
 
 def _fields(architecture: Architecture) -> dict[str, Any]:

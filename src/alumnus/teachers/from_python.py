@@ -30,6 +30,10 @@ from alumnus.types import Features
 # `logits` says that what it returns, (n, C), is of classes; methods that take a softmax of it want to know.
 OUTPUTS = ("summary", "patches", "logits")
 
+MAKES = (
+    ". `python:` names a function that makes the network, not the network itself: give one that returns it"
+)
+
 
 def load(path: str, spec: TeacherSpec) -> Loaded:
     """Returns the teacher that `package.module:function`, called with the recipe's arguments, makes.
@@ -70,9 +74,9 @@ def check_arguments(function: Callable[..., object], spec: TeacherSpec) -> None:
     try:
         signature.bind(**spec.arguments)
     except TypeError as error:
-        raise TeacherError(
-            f"teacher {spec.source}: arguments={spec.arguments} do not fit: {error}; it takes {signature}"
-        ) from error
+        said = f"arguments={spec.arguments} do not fit: {error}; it takes {signature}"
+        is_network = spec.source.startswith("python:") and "missing" in str(error)
+        raise TeacherError(f"teacher {spec.source}: {said}{MAKES * is_network}") from error
 
 
 def as_callable(made: object, spec: TeacherSpec) -> Callable[..., object]:

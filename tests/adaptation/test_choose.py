@@ -1,0 +1,35 @@
+"""What a labelled dataset asks to be learnt, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from alumnus.adaptation.choose import choose
+from alumnus.data.dataset import open_dataset
+from alumnus.errors import DataError
+from tests.bench.made import make_halves
+
+
+@pytest.mark.parametrize("facts", [{}, {"mask_classes": ["background", "foreground"]}])
+def test_binary_masks_of_0_and_255_are_refused(tmp_path: Path, facts: dict[str, object]) -> None:
+    """255 is ignore, so one class is left, and everything would be right; names of two classes do not help."""
+    folder = make_halves(tmp_path / "halves", {"train": 2, "test": 1})
+    (folder / "dataset.json").write_text(json.dumps(facts))
+    assert len(choose(open_dataset(folder)).classes) == 2
+    for path in folder.glob("*-mask.png"):
+        Image.fromarray(np.asarray(Image.open(path)) * np.uint8(255)).save(path)
+    with pytest.raises(DataError, match=r"masks hold only 0 and 255 \(= ignore\); write foreground as 1"):
+        choose(open_dataset(folder))
+
+
+def test_a_list_without_labels_is_told_the_column(tmp_path: Path) -> None:
+    """A column of another name, such as `class`, is not read."""
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    (tmp_path / "list.csv").write_text("file_name,class\na.png,cat\n")
+    with pytest.raises(DataError, match="no labels at all; a list has them in a column `label`"):
+        choose(open_dataset(tmp_path / "list.csv"))
