@@ -73,3 +73,18 @@ def test_a_domain_that_is_said_is_not_told(tmp_path: Path, capsys: pytest.Captur
     sources = [tmp_path / "metadata" / place / "pets" for place in ("a", "b")]
     assert open_dataset(sources).domains == ("cats",)
     assert capsys.readouterr().err == ""
+
+
+def test_a_folder_called_like_a_split_is_told_if_it_is_for_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A source by itself is no split; alone it may be all there is, and the folder around them has splits."""
+    train, test = _fill(tmp_path, "set/train", "set/test")
+    assert open_dataset([train, test]).split.tolist() == ["train"] * 4
+    said = capsys.readouterr().err
+    assert f"'{test}' is a source by itself" in said
+    assert f"the other splits, '{tmp_path / 'set'}'" in said
+    assert f"'{train}' is" not in said
+    assert set(open_dataset([tmp_path / "set"]).split) == {"train", "test"}
+    open_dataset([test])
+    assert capsys.readouterr().err == ""

@@ -28,7 +28,7 @@ from alumnus.data.names import byte_order, printable
 from alumnus.data.objects import ObjectRows, Objects
 from alumnus.data.readers.sources import Source, read_sources
 from alumnus.data.roles import DataEntry, Role, roles_of
-from alumnus.data.shared_names import tell_shared_names
+from alumnus.data.shared_names import tell_shared_names, tell_split_names
 from alumnus.data.write import write_dataset
 from alumnus.errors import DataError, nearest
 
@@ -155,6 +155,7 @@ def open_dataset(source: Source | DataEntry | Sequence[Source | DataEntry]) -> D
     entries = [each if isinstance(each, DataEntry) else None for each in sources]
     unnamed = [row for row, each in enumerate(entries) if each is None or each.domain is None]
     tell_shared_names([paths[row] for row in unnamed], [listings[row] for row in unnamed])
+    tell_split_names(paths, listings)
     listings = [each.applied(rows) if each else rows for each, rows in zip(entries, listings, strict=True)]
     whole = one_after_another(listings)
     if len(listings) > 1:

@@ -1,8 +1,12 @@
-"""Sources that become one domain only because their folders have one name, such as `faces/train` and `photos/train`: told, not refused.
+"""What the names of sources do or do not say, told and not refused.
+
+Sources become one domain only because their folders have one name, such as `faces/train` and `photos/train`.
 
 A source that says no domain is called after its folder, and domains of one name are one, with one class for classes of one name. That is
 meant where a data set is given in parts, and a mistake that spoils training and scores where two happen to have folders of one name.
 Which of the two it is, only the user knows; a `domain` of each source says it, and then nothing is told.
+
+And a folder `set/test` that is a source by itself is one of training images, as any folder is.
 """
 
 from __future__ import annotations
@@ -31,6 +35,20 @@ def tell_shared_names(sources: Sequence[Source], listings: Sequence[Listing]) ->
                 f"'{printable(os.fspath(first))}' and '{printable(os.fspath(other))}' are one domain, '{domain}', for their folders have "
                 "one name, and classes of one name in them are one class; if they are different data, give each a name: "
                 "{path: …, domain: …}",
+                markup=False,
+            )
+
+
+def tell_split_names(sources: Sequence[Source], listings: Sequence[Listing]) -> None:
+    """Names each folder, one of several, that is called like a split and whose images are for training all the same."""
+    for source, rows in zip(sources, listings, strict=True) if len(sources) > 1 else ():
+        folder = folder_of(source)
+        is_called_so = SPLIT_WORDS.get(folder.name.lower()) in ("val", "test")
+        is_folder = Path(os.fspath(source)).expanduser().is_dir()
+        if is_called_so and is_folder and rows.splits.words == ("train",):
+            console.print(
+                f"'{printable(os.fspath(source))}' is a source by itself, so its images are for training; if '{folder.name}' says their "
+                f"split, give the folder around it and the other splits, '{printable(os.fspath(folder.parent))}'",
                 markup=False,
             )
 
