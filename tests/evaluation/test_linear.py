@@ -35,7 +35,11 @@ def test_the_classifier_is_that_of_scikit_learn(width: int, decay: float) -> Non
     reference.fit(standardise(made.train), made.train_label)
     expected = reference.predict_proba(standardise(made.test))
     assert np.allclose(_shares(fit.classifier.logits(made.test)), expected, atol=2e-3)
-    assert (fit.classifier.predict(made.test) == reference.predict(standardise(made.test))).mean() > 0.99
+    ranked = np.sort(expected, axis=1)
+    is_clear = ranked[:, -1] - ranked[:, -2] > 4e-3  # the others may go either way, by the machine's rounding
+    same = fit.classifier.predict(made.test) == reference.predict(standardise(made.test))
+    assert same[is_clear].all()
+    assert is_clear.mean() > 0.9
     (ours,) = solve(standardise(made.train), made.train_label, 5, decays=(decay,))
     found = _objective(standardise(made.train), made.train_label, ours.weight, ours.bias, decay)
     best = _objective(standardise(made.train), made.train_label, reference.coef_, reference.intercept_, decay)

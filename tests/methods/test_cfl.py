@@ -114,12 +114,14 @@ def test_loss_equals_a_naive_reference() -> None:
     assert terms.loss.item() == pytest.approx(total, rel=1e-4)
 
 
-def test_the_default_weights_are_the_published_ones() -> None:
-    """1, 10, 10 for two teachers, 1, 20, 20 for four."""
-    two = _objective()
-    four = _objective({f"t{i}": TeacherWidth(3, 1.0) for i in range(4)} | {"l": TEACHERS["keys_logits"]})
-    assert (two.settings.soft, two.common, two.reconstruction) == (1, 10, 10)
-    assert (four.settings.soft, four.common, four.reconstruction) == (1, 20, 20)
+@pytest.mark.parametrize(("kernels", "common"), [("published", 10), ("median", 0.1)])
+def test_default_weights(kernels: str, common: float) -> None:
+    """With published kernels 1, 10, 10 for two teachers and 1, 20, 20 for four; those of the median rule have a hundredth."""
+    two = _objective(kernels=kernels)
+    many = {f"t{i}": TeacherWidth(3, 1.0) for i in range(4)} | {"l": TEACHERS["keys_logits"]}
+    four = _objective(many, kernels=kernels)
+    assert (two.settings.soft, two.common, two.reconstruction) == (1, common, 10)
+    assert (four.settings.soft, four.common, four.reconstruction) == (1, 2 * common, 20)
 
 
 def test_the_order_of_teachers_does_not_matter() -> None:
