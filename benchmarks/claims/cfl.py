@@ -8,8 +8,8 @@ not in it: a run keeps its student alone, and the space has to come from a check
 
 `--four` has four teachers instead, with characters in typefaces and scripts of the world, 97 classes, and three arms.
 
-About an hour on one core, and 40 minutes for `--four`. What is there already is kept, and a folder of other settings is refused. Writes cfl.json beside this file, or cfl-four.json. `--steps 2 --seeds 1` is a smoke run, with a folder of
-its own; it does not write that file.
+About an hour on one core, and as much for `--four`. What is there already is kept, and a folder of other settings is refused. Writes
+cfl.json beside this file, or cfl-four.json. `--steps 2 --seeds 1` is a smoke run, with a folder of its own; it does not write that file.
 
 Axes: Q pictures, H width of the common space.
 """
