@@ -6,6 +6,7 @@ parts or with another. Scored on test pictures of both, among all 20 classes, th
 stands the effective rank of the student's test pictures in the common space: how many dimensions they use, of 64 at most. The last step is
 not in it: a run keeps its student alone, and the space has to come from a checkpoint.
 
+`--trials` has validation pictures and the settings among which the default weight of the MMD was chosen, with `--seeds 1`.
 `--four` has four teachers instead, with characters in typefaces and scripts of the world, 97 classes, and three arms.
 
 About an hour on one core, and as much for `--four`. What is there already is kept, and a folder of other settings is refused. Writes
@@ -68,6 +69,15 @@ ARMS: dict[str, dict[str, Any]] = {
     "CFL by default": {},
     "CFL by default without reconstruction": {"reconstruction": 0},
 }
+TRIALS = {
+    "weight of MMD 10": {"common": 10},
+    "weight of MMD 1": {"common": 1},
+    "weight of MMD 0.1": {"common": 0.1},
+    "1, reconstruction 1": {"common": 1, "reconstruction": 1},
+    "1, paired 1": {"common": 1, "paired": 1},
+    "1, summary alone": {"common": 1, "source": "summary"},
+    "10, summary alone": {"common": 10, "source": "summary"},
+}
 OF_FOUR = (KD, "CFL by default", "CFL by default without reconstruction")
 
 
@@ -80,11 +90,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--steps", type=int, default=FULL, help="of each student and teacher")
     parser.add_argument("--four", action="store_true", help="four teachers and few arms, in another folder")
+    parser.add_argument("--trials", action="store_true", help="other settings, on validation pictures")
     asked = parser.parse_args()
-    slices, arms = (tuple(SETS), OF_FOUR) if asked.four else (TWO, tuple(ARMS))
-    settings = {"teachers": slices, "steps": asked.steps}
+    slices, arms = (
+        (tuple(SETS), OF_FOUR) if asked.four else (TWO, (KD, *TRIALS) if asked.trials else tuple(ARMS))
+    )
+    settings = {"teachers": slices, "steps": asked.steps, **({"split": "val"} if asked.trials else {})}
     settle(asked.out, settings)
-    test = {slice_: read(SETS[slice_], "test") for slice_ in slices}
+    test = {slice_: read(SETS[slice_], "val" if asked.trials else "test") for slice_ in slices}
     cells: dict[str, list[dict[str, Any]]] = {arm: [] for arm in ("teachers", *arms)}
     for seed in range(asked.seeds):
         out = asked.out / f"seed-{seed}"
@@ -99,7 +112,7 @@ def main() -> None:
                 )
             )
     found = {**settings, "seeds": asked.seeds, "arms": summary(cells, slices)}
-    if asked.steps >= FULL and asked.seeds >= SEEDS:
+    if asked.steps >= FULL and asked.seeds >= SEEDS and not asked.trials:
         path = Path(__file__).with_name("cfl-four.json" if asked.four else "cfl.json")
         path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(markdown(found["arms"], slices))
@@ -164,7 +177,7 @@ def _learn(out: Path, test: Mapping[str, Pictures], arm: str, seed: int, steps: 
         data=[{"path": str(folder_of(SETS[slice_])), "role": "proxy"} for slice_ in test],
         student={"model": "timm/resnet10t", "model_args": CNN},
         teachers=logits if arm == KD else [*features, *logits],
-        method={"name": "cfl", **ARMS[arm]},
+        method={"name": "cfl", **{**ARMS, **TRIALS}[arm]},
         size=SIZE,
         embed_dim=EMBED_DIM,
         steps=steps,
