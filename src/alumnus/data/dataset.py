@@ -28,7 +28,7 @@ from alumnus.data.names import byte_order, printable
 from alumnus.data.objects import ObjectRows, Objects
 from alumnus.data.readers.sources import Source, read_sources
 from alumnus.data.roles import DataEntry, Role, roles_of
-from alumnus.data.shared_names import tell_shared_names, tell_split_names
+from alumnus.data.source_names import tell_shared_names, tell_split_names
 from alumnus.data.write import write_dataset
 from alumnus.errors import DataError, nearest
 

@@ -1,4 +1,4 @@
-"""Which sources of one name are told, and which are silently one domain."""
+"""What is told of sources by their names: folders of one name, and folders called like splits."""
 
 from __future__ import annotations
 
