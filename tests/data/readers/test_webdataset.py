@@ -109,6 +109,16 @@ def test_a_shards_place_or_name_says_its_split(tmp_path: Path, name: str, split:
     assert open_dataset(tmp_path / "set").split.tolist() == [split]
 
 
+def test_images_beside_shards_are_read_and_the_shards_named(
+    shards: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A stray picture does not hide the shards without a word, and what is named reads them."""
+    (shards / "preview.png").write_bytes(picture(60))
+    assert len(open_dataset(shards)) == 1
+    assert f"its tar files are not; to read those instead, give '{shards}/*.tar'" in capsys.readouterr().err
+    assert len(open_dataset(f"{shards}/*.tar")) == 5
+
+
 def test_masks_and_depths_in_a_shard(tmp_path: Path) -> None:
     """They are members like any other, and read in place."""
     mask = save_mask(tmp_path / "m.png", [[0, 255], [3, 1]]).read_bytes()

@@ -24,6 +24,7 @@ from alumnus.data.readers.tables import is_table
 from alumnus.data.readers.uned import is_uned_folder, read_uned
 from alumnus.data.readers.webdataset import expanded, is_shard_pattern, read_shards, shards_below
 from alumnus.errors import DataError
+from alumnus.log import console
 
 METADATA = ("metadata.parquet", "metadata.csv", "metadata.jsonl")
 
@@ -95,7 +96,14 @@ def _read_folder(folder: Path) -> Listing:
     if is_dense_folder(folder):
         return read_dense_folder(folder, domain=domain)
     check_annotations(folder)
-    shards = [] if images_below(folder) else shards_below(folder)
+    shards = shards_below(folder)
+    if shards and images_below(folder):
+        console.print(
+            f"'{printable(folder)}' holds images, so these are read and its tar files are not; to read those instead, give "
+            f"'{printable(os.path.dirname(shards[0]))}/*.tar'",
+            markup=False,
+        )
+        shards = []
     return read_shards(shards, domain=domain) if shards else read_folder(folder, domain=domain)
 
 
