@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from alumnus import cli
 from alumnus.cli import run
 
 HEAVY = ("torch", "timm", "torchvision", "numpy", "pyarrow", "pydantic")
@@ -186,6 +187,19 @@ def test_a_surprise_exits_1_with_its_traceback() -> None:
     assert done.returncode == 1
     assert "Traceback" in done.stderr
     assert "nobody foresaw" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "without"),
+    [
+        ([], ""),
+        (["resume=never"], ", without resume=never, which would begin again"),
+        (["--from", "student"], ", without --from, which would begin again"),
+    ],
+)
+def test_a_command_that_would_begin_again_says_so_when_it_is_stopped(words: list[str], without: str) -> None:
+    """What was saved is lost if it is repeated as it was."""
+    assert cli._stopped(["train", "recipe.yaml", *words]) == f"stopped; resume with the same command{without}"
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

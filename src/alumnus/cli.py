@@ -40,7 +40,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(cli_cache.app, name="cache")
 app.add_typer(cli_teachers.app, name="teachers")
 
-STOPPED = "stopped; resume with the same command"
+ANEW = ("resume=never", "--from")  # words with which the same command begins again
 
 
 class Terminated(BaseException):
@@ -66,16 +66,22 @@ def run(arguments: Sequence[str]) -> int:
     except RunError as error:
         return _say(f"failed: {error}", code=1)
     except Terminated:
-        return _say(STOPPED, code=128 + signal.SIGTERM)
+        return _say(_stopped(arguments), code=128 + signal.SIGTERM)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 0
-        return _say(STOPPED, code=code) if code == 128 + signal.SIGINT else code
+        return _say(_stopped(arguments), code=code) if code == 128 + signal.SIGINT else code
     except (OSError, MemoryError, RuntimeError) as error:
         limit = explained(error)
         if limit is None:
             raise
         return _say(f"failed: {limit}", code=1)
     return 0
+
+
+def _stopped(arguments: Sequence[str]) -> str:
+    anew = [word for word in ANEW if any(given.startswith(word) for given in arguments)]
+    without = f", without {' and '.join(anew)}, which would begin again" if anew else ""
+    return f"stopped; resume with the same command{without}"
 
 
 @contextmanager

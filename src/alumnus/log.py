@@ -16,6 +16,8 @@ from typing import IO, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from alumnus.disk import replace_text
+
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 T = TypeVar("T")
@@ -139,6 +141,4 @@ def _line_end(path: Path) -> bytes:
 
 def _truncate(path: Path, step: int) -> None:
     kept = [line for line in read_metrics(path) if line["step"] < step]
-    temporary = path.with_suffix(".jsonl.new")
-    temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-    os.replace(temporary, path)
+    replace_text(path, "".join(json.dumps(line) + "\n" for line in kept))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -259,6 +260,21 @@ def test_other_views_are_refused(tmp_path: Path, images: Path) -> None:
             speakers_of(store_of(tmp_path / "store", images, views), [spec_of(Counting())])
     bright = ViewSettings(per_image=2, brightness=0.4)
     assert _missing(tmp_path / "store", images, Counting(), bright) == 0
+
+
+def test_an_image_that_was_replaced_keeping_size_and_time_is_known_to_be_another(
+    tmp_path: Path, images: Path
+) -> None:
+    """As `cp -p` does: else a run would miss its outputs, and a build would find none missing."""
+    store, teacher, path = tmp_path / "store", Counting(), next(images.rglob("0.png"))
+    speakers_of(store_of(store, images), [spec_of(teacher)])
+    before, content = path.stat(), bytearray(path.read_bytes())
+    assert _missing(store, images, teacher) == 0
+    path.write_bytes(bytes(content) + b"x")
+    path.write_bytes(bytes(content[:-1]) + bytes([content[-1] ^ 1]))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    assert _missing(store, images, teacher) == 2
 
 
 def test_a_changed_image_is_not_given_the_old_outputs(tmp_path: Path, images: Path) -> None:

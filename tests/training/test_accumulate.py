@@ -96,6 +96,19 @@ def test_more_pieces_than_images_are_refused(tiny_images: Path, tmp_path: Path) 
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("settings", [{"batch_size": 4, "accumulate": 4}, {"batch_size": 1}])
+def test_batch_norms_need_two_images_in_a_piece(
+    settings: dict[str, int], tiny_images: Path, tmp_path: Path
+) -> None:
+    """Of one image torch has no statistics where a grid has one cell, and says so in the first step; those that are frozen need none."""
+    student = "timm/mobilenetv3_small_050"
+    with pytest.raises(ConfigError, match=r"leaves one image at a time.*mobilenetv3_small_050.*at least two"):
+        train(_config(tmp_path / "run", tiny_images, student=student, **settings))
+    assert not (tmp_path / "run").exists()
+    frozen = {"freeze": ["backbone"], "steps": 1, "student": student, **settings}
+    assert train(_config(tmp_path / "frozen", tiny_images, **frozen)).is_done
+
+
 def test_a_run_from_before_there_were_pieces_goes_on(tiny_images: Path, tmp_path: Path) -> None:
     """Its config.yaml does not know the setting; only another value than 1 is a difference."""
     out = tmp_path / "run"

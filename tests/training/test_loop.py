@@ -181,3 +181,26 @@ def test_bad_images_are_replaced_up_to_the_limit(tiny_images: Path, tmp_path: Pa
     assert [Path(line["file_name"]).name for line in lines] == [broken.name]
     with pytest.raises(TooManyBadImages, match="Raise max_bad_fraction to go on"):
         train(_config(tmp_path / "strict", images, steps=14, max_bad_fraction=0.0))
+
+
+def test_a_finished_student_that_is_damaged_is_made_again(
+    tiny_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A power cut may leave an empty file: the same command ends with the same bytes, and says why it works."""
+    config = _config(tmp_path / "run", tiny_images)
+    whole = _bytes(train(config))
+    (tmp_path / "run" / "student" / "model.safetensors").write_bytes(b"")
+    assert _bytes(train(config)) == whole
+    assert "is damaged: its last steps are learnt again" in capsys.readouterr().err
+
+
+def test_a_student_with_tied_weights_is_saved_and_continues(tiny_images: Path, tmp_path: Path) -> None:
+    """CoaT shares convolutions between blocks, and safetensors refuses two names for one memory."""
+    student = {"model": "timm/coat_lite_tiny", "model_args": {"img_size": 32}}
+    settings = {"student": student, "steps": 2, "checkpoint_every": 1}
+    stopping = [{"model": Colours(calls=2), "name": "colours", "size": 32}]  # one call finds the width
+    whole = train(_config(tmp_path / "whole", tiny_images, **settings))
+    with pytest.raises(Stopped):
+        train(_config(tmp_path / "cut", tiny_images, teachers=stopping, **settings))
+    assert _bytes(train(_config(tmp_path / "cut", tiny_images, **settings))) == _bytes(whole)
+    assert load_student(whole.student).embed_dim == 8

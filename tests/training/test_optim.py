@@ -36,6 +36,24 @@ def test_backbone_and_heads_have_their_own_rate_and_norms_no_decay() -> None:
         assert group["weight_decay"] == (0.3 if parameter.ndim > 1 else 0.0)
 
 
+@pytest.mark.parametrize(
+    ("model", "spared"),
+    [
+        ("vit_tiny_patch16_224", {"cls_token", "pos_embed"}),
+        ("swin_tiny_patch4_window7_224", {"relative_position_bias_table"}),
+    ],
+)
+def test_what_timm_spares_does_not_decay(model: str, spared: set[str]) -> None:
+    """Position embeddings and their like are no weights of a layer, though they have several axes."""
+    student = Student(Architecture(model=model, size=32 if "vit" in model else 64, embed_dim=8))
+    optimizer = make_optimizer(student, nn.Linear(8, 3), OptimSettings(weight_decay=0.3), lr=1.0)
+    decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    not_decayed = {
+        name.rpartition(".")[2] for name, p in student.named_parameters() if p.ndim > 1 and not decay[id(p)]
+    }
+    assert not_decayed == spared
+
+
 def test_moving_average_by_hand() -> None:
     """After one step the decay is still 1/10: a tenth of the old value stays."""
     module = nn.Linear(1, 1, bias=False)

@@ -99,6 +99,40 @@ def test_a_teacher_that_fails_is_named_and_the_run_goes_on_when_it_is_well(
     assert not (folder / "replay.json").exists()
 
 
+def test_a_share_of_a_step_that_failed_in_one_of_several_processes_is_replayed(
+    tiny_images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It holds that process's images alone: every second one of the step's. An older record has no share, and is of all."""
+    folder, config = tmp_path / "run", _config(tmp_path / "run", tiny_images, teachers=_teachers())
+    with pytest.raises(NonFiniteError):
+        train(_config(folder, tiny_images, teachers=_teachers(at=2 + 3)))
+    whole = json.loads((folder / "replay.json").read_text())
+    assert whole["share"] == [0, 1]
+    columns = ("images", "rows", "views", "keys")
+    second = {**whole, **{name: whole[name][1::2] for name in columns}, "share": [1, 2]}
+    (folder / "replay.json").write_text(json.dumps(second))
+    assert replay(config).is_finite
+    (folder / "replay.json").write_text(json.dumps({**second, "share": [0, 2]}))
+    with pytest.raises(CheckpointError, match="sees other images"):
+        replay(config)
+    del whole["share"]
+    (folder / "replay.json").write_text(json.dumps(whole))
+    assert replay(config).is_finite
+
+
+def test_a_failure_whose_record_cannot_be_written_is_told_all_the_same(
+    tiny_images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a process on a machine that has no folder of the run."""
+
+    def refuse(self: object, folder: Path) -> None:
+        raise FileNotFoundError(folder)
+
+    monkeypatch.setattr("alumnus.training.failure.Failure.save", refuse)
+    with pytest.raises(NonFiniteError, match="step 0: teacher quarters"):
+        train(_config(tmp_path / "run", tiny_images, teachers=_teachers(at=2)))
+
+
 def test_a_gradient_that_is_not_finite_names_its_parameters(tiny_images: Path, tmp_path: Path) -> None:
     """The loss alone would not show it; no half of an update is saved."""
     method = {"name": "tests.training.nan_gradient", "since": 0.5}

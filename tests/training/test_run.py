@@ -40,6 +40,17 @@ def test_what_is_thrown_away_is_known_for_a_run_to_the_last(tmp_path: Path) -> N
     assert open_run(config).is_stale
 
 
+def test_a_restart_by_torchrun_does_not_begin_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """resume=never is of the call; processes that torchrun starts anew after a fault go on from the checkpoint."""
+    config = _config(tmp_path / "run", resume="never")
+    open_run(config).begin(config, [])
+    (config.out / "checkpoints" / "step-2").mkdir(parents=True)
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
+    assert open_run(config).is_stale
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert open_run(config).is_begun
+
+
 def test_nothing_that_was_written_about_an_older_run_stays(tmp_path: Path) -> None:
     """Scores and gallery of a student that is trained anew would be taken for those of the new one."""
     config = _config(tmp_path / "run", resume="never")
@@ -60,3 +71,15 @@ def test_files_that_are_written_again_are_never_half_there(tmp_path: Path) -> No
     with pytest.raises(OSError, match=r"config\.yaml"):
         open_run(config).begin(_config(tmp_path / "run", workers=3), [])
     assert (config.out / "config.yaml").read_text() == before
+
+
+@pytest.mark.parametrize("content", ["", "- a\n", "a: [1\n", "\x00"])
+def test_settings_that_are_damaged_are_named_and_nothing_is_thrown_away(tmp_path: Path, content: str) -> None:
+    """An empty, cut or foreign config.yaml is no traceback, and does not let another run go on here."""
+    config = _config(tmp_path / "run")
+    open_run(config).begin(config, [])
+    (config.out / "checkpoints").mkdir()
+    (config.out / "config.yaml").write_text(content)
+    with pytest.raises(ConfigError, match=r"config\.yaml is damaged .*resume=never"):
+        open_run(config)
+    assert open_run(_config(tmp_path / "run", resume="never")).is_stale

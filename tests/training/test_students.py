@@ -113,6 +113,23 @@ def test_stopped_students_continue_from_the_step_that_all_have(
     assert first.is_done
 
 
+def test_a_student_that_joins_later_costs_the_others_nothing(
+    alone: dict[str, Run], tmp_path: Path, tiny_images: Path
+) -> None:
+    """The one that was begun goes on from its checkpoint, and the new one comes after it."""
+    specs = [{"model": Stopping(6), "name": "counting", "size": 16}]
+    with pytest.raises(Stopped):
+        train(_config(tmp_path / "run", tiny_images, students=[SMALL], teachers=specs))
+    (first,) = Run(tmp_path / "run").students
+    assert first.is_begun
+    specs = [{"model": Stopping(10**6), "name": "counting", "size": 16}]
+    run = train(_config(tmp_path / "run", tiny_images, students=[SMALL, SMALLER], teachers=specs))
+    assert "steps 0 to" not in (first.folder / "log.txt").read_text().splitlines()[-1]
+    assert [each.is_done for each in run.students] == [True, True]
+    for each in run.students:
+        assert _losses(each) == _losses(alone[each.folder.name])
+
+
 def test_names_have_to_differ_and_one_way_of_saying_it_is_enough(tmp_path: Path, tiny_images: Path) -> None:
     """The message says what to write."""
     with pytest.raises(ConfigError, match="two students are called 'resnet10t'; give one of them a `name`"):

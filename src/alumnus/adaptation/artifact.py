@@ -15,8 +15,6 @@ import copy
 import dataclasses
 import json
 import math
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +25,7 @@ import safetensors.torch
 from torch import Tensor
 
 from alumnus.datasets.known import Task
+from alumnus.disk import replace_folder
 from alumnus.errors import ArtifactError
 from alumnus.evaluation.compare import Interval
 from alumnus.models.artifact import FILES, load_student, save_student
@@ -117,19 +116,14 @@ def save_adapted(
         head: tensors by name.
         texts: further files, name -> content.
     """
-    new, old = (folder.with_name(f".{folder.name}.{word}") for word in ("adapted", "before"))
+    new = folder.with_name(f".{folder.name}.adapted")
     folder.parent.mkdir(parents=True, exist_ok=True)
     save_student(_classifying(student, head, about), new, provenance=about.provenance, card=card)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in head.items()}
     safetensors.torch.save_file(tensors, new / HEAD, metadata={"format": "pt"})
     for name, text in {**texts, ABOUT: about.to_json()}.items():
         (new / name).write_text(text, encoding="utf-8")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        os.replace(folder, old)
-    os.replace(new, folder)
-    shutil.rmtree(old, ignore_errors=True)
-    return folder
+    return replace_folder(new, folder)
 
 
 def _classifying(student: Student, head: Mapping[str, Tensor], about: About) -> Student:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from alumnus.disk import replace_text
 from alumnus.evaluation.agreement import Agreement
 from alumnus.evaluation.compare import Interval
 from alumnus.evaluation.pairwise import Pair
@@ -130,11 +130,8 @@ class Audit:
 def write_json(found: Audit, folder: Path) -> Path:
     """Writes `audit.json` into a folder in one step, and returns its path."""
     folder.mkdir(parents=True, exist_ok=True)
-    path, temporary = folder / FILE, folder / f".{FILE}.new"
     content = {"version": VERSION, **_plain(found)}
-    temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
-    return path
+    return replace_text(folder / FILE, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
 def _plain(value: Any) -> Any:

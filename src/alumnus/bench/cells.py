@@ -27,6 +27,7 @@ import safetensors.numpy
 
 from alumnus.bench.outcome import Drawn, PerImage, Run
 from alumnus.bench.suite import Kind
+from alumnus.disk import replace_text
 from alumnus.errors import ArtifactError
 from alumnus.evaluation.arrays import Floats
 from alumnus.evaluation.compare import Interval
@@ -92,11 +93,8 @@ def write_cell(cell: Cell, per_image: Mapping[str, Run], out: Path) -> Path:
         temporary = path.with_name(f".{path.stem}.safetensors.new")
         safetensors.numpy.save_file(_packed(per_image), temporary)
         os.replace(temporary, images_of(path))
-    temporary = path.with_name(f".{path.name}.new")
     text = json.dumps({"version": VERSION, **plain(dataclasses.asdict(cell))}, indent=1)
-    temporary.write_text(text + "\n", encoding="utf-8")
-    os.replace(temporary, path)
-    return path
+    return replace_text(path, text + "\n")
 
 
 def read_cell(path: Path) -> Cell | None:

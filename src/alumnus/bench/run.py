@@ -13,7 +13,6 @@ from __future__ import annotations
 import datetime
 import importlib.metadata
 import json
-import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,6 +37,7 @@ from alumnus.bench.suite import DENSE, Budget, Suite, choose_tasks, load_suite, 
 from alumnus.bench.summary import Summary, left_out_words, summarise, write_summary
 from alumnus.bench.tasks import Opener, TaskData, check_readable, check_sources
 from alumnus.data.names import printable
+from alumnus.disk import replace_text
 from alumnus.distributed import alone, decided, is_main, joined, main_first, wait, world_size
 from alumnus.errors import ConfigError, RunError, nearest
 from alumnus.evaluation.compare import RESAMPLES
@@ -340,9 +340,7 @@ def _claim(out: Path, suite: Suite) -> None:
             f"'{printable(out)}' holds results of the suite {found!r}, not of {suite.name!r}; name another out"
         )
     out.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(".suite.json.new")
-    temporary.write_text(suite.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    replace_text(path, suite.model_dump_json(indent=1) + "\n")
 
 
 def _open(suite: Suite, budget: Budget) -> dict[str, TaskData | Exception]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from alumnus.bench.cells import Cell, plain, read_images
 from alumnus.bench.compare import Comparison, Round
 from alumnus.bench.outcome import interval_of
 from alumnus.bench.suite import Kind, Suite
+from alumnus.disk import replace_text
 from alumnus.errors import DataError
 from alumnus.evaluation.compare import RESAMPLES, Interval
 from alumnus.report.table import DASH, bounds, markdown, number
@@ -138,8 +138,8 @@ def summarise(
 
 def write_summary(summary: Summary, out: Path) -> None:
     """Writes `summary.json` and `summary.md`, each in one step. Neither holds a time or a date: equal cells give equal bytes."""
-    _write(out / "summary.json", json.dumps(plain(to_json(summary)), indent=1) + "\n")
-    _write(out / "summary.md", to_markdown(summary))
+    replace_text(out / "summary.json", json.dumps(plain(to_json(summary)), indent=1) + "\n")
+    replace_text(out / "summary.md", to_markdown(summary), errors="backslashreplace")
 
 
 def to_json(summary: Summary) -> dict[str, object]:
@@ -388,9 +388,3 @@ def _comparison_json(comparison: Comparison) -> dict[str, object]:
             for place in comparison.rounds
         ],
     }
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
-    os.replace(temporary, path)

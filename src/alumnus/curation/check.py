@@ -22,6 +22,7 @@ from alumnus.curation.licences import Licence, licences
 from alumnus.curation.scan import scan
 from alumnus.data.dataset import SPLITS, Dataset, open_dataset
 from alumnus.data.names import printable
+from alumnus.disk import replace_text
 
 FILE = "check.json"
 VERSION = 1
@@ -164,10 +165,7 @@ def differ(data: Dataset, one: int, other: int) -> bool:
 def write_json(found: Check, path: Path) -> Path:
     """Writes all findings; the same pictures give the same bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.write_text(json.dumps(as_json(found), indent=1) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
-    return path
+    return replace_text(path, json.dumps(as_json(found), indent=1) + "\n")
 
 
 def as_json(found: Check) -> dict[str, object]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from PIL import Image
 from alumnus.data.dataset import Dataset
 from alumnus.data.loader import center_crop_batches
 from alumnus.data.names import printable
+from alumnus.disk import replace_text
 from alumnus.evaluation.arrays import Ids
 from alumnus.evaluation.retrieval import Retrieval
 from alumnus.evaluation.search import NO_ID
@@ -75,10 +75,7 @@ def write_gallery(
             }
         )
     gallery = {"version": VERSION, "model": model, "protocol": "merged", "entries": entries}
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.write_text(json.dumps(gallery) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
-    return path
+    return replace_text(path, json.dumps(gallery) + "\n")
 
 
 def _caption(data: Dataset, row: int) -> dict[str, str]:

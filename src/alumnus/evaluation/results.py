@@ -18,13 +18,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from alumnus.data.names import printable
+from alumnus.disk import replace_text
 from alumnus.errors import ArtifactError
 from alumnus.evaluation.compare import Interval
 from alumnus.evaluation.encode import Kind
@@ -174,10 +174,7 @@ def read_results(path: Path) -> Results:
 def write_results(results: Results, path: Path) -> Path:
     """Writes the file in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.write_text(results.to_json(), encoding="utf-8")
-    os.replace(temporary, path)
-    return path
+    return replace_text(path, results.to_json())
 
 
 def _plain(value: Any) -> Any:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,11 +24,13 @@ import safetensors.torch
 import timm
 import torch
 
+from alumnus.disk import new_name, replace_folder
 from alumnus.errors import ArtifactError, ConfigError
 from alumnus.models.adaptors import AdaptorKind, AdaptorShape
 from alumnus.models.assistant import AssistantShape
 from alumnus.models.backbone import size_arguments
 from alumnus.models.student import Architecture, Student
+from alumnus.models.tensors import savable
 
 VERSION = 1
 FILES = ("model.safetensors", "config.json", "heads.safetensors", "alumnus.json")
@@ -46,8 +47,8 @@ def save_student(
         provenance: what the student came from (teachers, data, seed, versions); JSON values.
         card: text of README.md.
     """
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in student.state_dict().items()}
-    temporary = folder.with_name(f".{folder.name}.new")
+    state = savable(student.state_dict())
+    temporary = folder.with_name(new_name(folder.name))
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     safetensors.torch.save_file(
@@ -67,7 +68,7 @@ def save_student(
     }
     _write_json(temporary / "alumnus.json", about)
     (temporary / "README.md").write_text(card, encoding="utf-8")
-    return _replace(temporary, folder)
+    return replace_folder(temporary, folder)
 
 
 def student_folder(folder: str | Path) -> Path:
@@ -116,6 +117,13 @@ def read_about(folder: Path) -> dict[str, Any]:
     if version != VERSION:
         raise ArtifactError(f"{folder} has version {version!r}; this Alumnus reads version {VERSION}")
     return about
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a folder has all files of a student, and each file of tensors is as long as its header says."""
+    return all((folder / name).is_file() for name in FILES) and all(
+        _has_all_bytes(path) for path in folder.glob("*.safetensors")
+    )
 
 
 def where_students_are(folder: Path) -> str:
@@ -190,6 +198,14 @@ def _under(state: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Te
     return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
 
 
+def _has_all_bytes(path: Path) -> bool:
+    try:
+        with safetensors.safe_open(path, framework="pt"):
+            return True
+    except (safetensors.SafetensorError, OSError):
+        return False
+
+
 def _read(path: Path) -> dict[str, torch.Tensor]:
     try:
         return safetensors.torch.load_file(path)
@@ -199,14 +215,3 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
-def _replace(temporary: Path, folder: Path) -> Path:
-    """Puts the new folder in the old one's place. A kill between the two renames leaves `.NAME.old`, never a mixture."""
-    old = folder.with_name(f".{folder.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        os.replace(folder, old)
-    os.replace(temporary, folder)
-    shutil.rmtree(old, ignore_errors=True)
-    return folder

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import jinja2
 from markupsafe import Markup
+
+from alumnus.disk import replace_text
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -29,7 +30,4 @@ def style() -> Markup:
 
 def write_whole(path: Path, text: str) -> Path:
     """Writes a page, whole or not at all, and returns its path. A name that is not UTF-8 does not end it."""
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
-    os.replace(temporary, path)
-    return path
+    return replace_text(path, text, errors="backslashreplace")

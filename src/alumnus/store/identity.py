@@ -1,4 +1,5 @@
-"""The key of every image of a dataset, hashed once: a file whose size and time of change are as they were is not read again.
+"""The key of every image of a dataset, hashed once: a file whose size, time of change and time of its inode's change are as they were is
+not read again. (A copy that keeps the first two cannot set the third.)
 
 Keys are remembered in `images.jsonl` of the store; several processes may add to it at once, and a torn last line is skipped.
 """
@@ -69,28 +70,28 @@ def identify(data: Dataset, store: Path, *, workers: int, remembers: bool = True
     return keys
 
 
-def _states(paths: Sequence[str]) -> list[tuple[int, int]]:
-    """Size in bytes and time of change in ns of each path's file; (-1, -1) where there is none."""
-    states: dict[str, tuple[int, int]] = {}
+def _states(paths: Sequence[str]) -> list[tuple[int, int, int]]:
+    """Size in bytes, time of change and of the inode's change in ns of each path's file; -1 each where there is none."""
+    states: dict[str, tuple[int, int, int]] = {}
     for path in map(container_of, paths):
         if path not in states:
             try:
                 found = os.stat(path)
-                states[path] = (found.st_size, found.st_mtime_ns)
+                states[path] = (found.st_size, found.st_mtime_ns, found.st_ctime_ns)
             except (OSError, ValueError):
-                states[path] = (-1, -1)
+                states[path] = (-1, -1, -1)
     return [states[container_of(path)] for path in paths]
 
 
-def _remembered(file: Path) -> dict[tuple[str, int, int], int]:
-    known: dict[tuple[str, int, int], int] = {}
+def _remembered(file: Path) -> dict[tuple[str, int, int, int], int]:
+    known: dict[tuple[str, int, int, int], int] = {}
     if file.exists():
         for line in file.read_text(encoding="utf-8").splitlines():
             try:
-                path, size, changed, key = json.loads(line)
-                known[(path, size, changed)] = key
+                path, size, changed, inode_changed, key = json.loads(line)
+                known[(path, size, changed, inode_changed)] = key
             except (ValueError, TypeError):
-                continue  # torn
+                continue  # torn, or of an older Alumnus, which noted less
     return known
 
 

@@ -29,6 +29,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from alumnus.disk import sync
 from alumnus.errors import StoreError
 from alumnus.store.precision import Loss, Packed, Precision, loss_of, pack, unpack
 from alumnus.types import Features
@@ -215,16 +216,10 @@ def _read_header(file: BinaryIO) -> bytes:
 def _write(folder: Path, name: str, content: bytes) -> Path:
     temporary = folder / f".{name}.{os.getpid()}.new"
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        temporary.write_bytes(content)
+        sync(temporary)
         os.replace(temporary, folder / name)
     finally:
         temporary.unlink(missing_ok=True)
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync(folder)
     return folder / name

@@ -6,7 +6,7 @@ Axes: B images in a batch, n of them on which a teacher is trusted, D width of i
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, final
 
 import numpy as np
@@ -118,7 +118,11 @@ class TargetSource:
 
     def __call__(self, batch: Batch) -> Targets:
         """Returns the targets of a batch, in the order of the teachers; a teacher that knows no row of it does no work."""
-        return {speaker.name: self._ask(speaker, batch) for speaker in self.speakers}
+        return self.of(self.speakers, batch)
+
+    def of(self, speakers: Iterable[Speaker], batch: Batch) -> Targets:
+        """Returns the targets of some of them."""
+        return {speaker.name: self._ask(speaker, batch) for speaker in speakers}
 
     def _ask(self, speaker: Speaker, batch: Batch) -> Target:
         known = self._trusted[speaker.name][batch.domain.to(self.device)]  # (B,) bool

@@ -29,9 +29,11 @@ import torch
 from torch import Tensor, nn
 
 from alumnus.data.sampler import Sampling
+from alumnus.disk import sync, sync_folder
 from alumnus.distributed import decided, from_main, is_main, world_size
 from alumnus.errors import CheckpointError
 from alumnus.log import console
+from alumnus.models.tensors import savable
 from alumnus.training.optim import Ema
 from alumnus.training.scaling import LossScale
 from alumnus.training.shards import gather_shards, is_sharded, spread
@@ -73,7 +75,7 @@ class TrainState:
             tensors |= {f"scaling/{name}": tensor for name, tensor in self.scaling.tensors().items()}
         if self.is_sharded:
             tensors = gather_shards(tensors)
-        return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        return savable(tensors)
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Puts the tensors of `tensors()` back; if the student is sharded, in all processes those that the first one gives."""
@@ -138,15 +140,15 @@ def save_checkpoint(folder: Path, state: TrainState, *, step: int, fingerprint: 
     about = {"step": step, "config": fingerprint, "sha256": hashlib.sha256(data).hexdigest()}
     try:
         temporary.mkdir(parents=True)
-        _write(temporary / "state.safetensors", data)
-        _write(temporary / "state.json", json.dumps(about).encode())
-        _sync_folder(temporary)
+        (temporary / "state.safetensors").write_bytes(data)
+        (temporary / "state.json").write_text(json.dumps(about), encoding="utf-8")
+        sync_folder(temporary)
     except OSError:
         shutil.rmtree(temporary, ignore_errors=True)  # a full disk has no room for half a checkpoint
         raise
     shutil.rmtree(final, ignore_errors=True)
     os.replace(temporary, final)
-    _sync_folder(folder)
+    sync(folder)
     found = list(_newest_first(folder))
     # One of a later step was torn when this run began, or it would have begun there; it must not take a good one's place.
     kept = [path for path in found if _steps(path.name) <= step][:KEEP]
@@ -216,7 +218,7 @@ def _good(saved: Saved, name: str) -> dict[str, Tensor] | None:
     if config != saved.fingerprint:
         raise CheckpointError(
             f"{path} was written under another configuration: images, labels or teachers are not what they were (an image that "
-            "was changed, added or removed counts); resume=never starts again, or choose another out="
+            "was added, removed or has another size in bytes counts); resume=never starts again, or choose another out="
         )
     return tensors
 
@@ -253,23 +255,12 @@ def _newest_first(folder: Path) -> Iterator[Path]:
 
 def _laid_out_as(parameter: Tensor, value: Tensor) -> Tensor:
     """Returns a moment in its parameter's memory format: fused AdamW walks both by position in memory, and a checkpoint is contiguous."""
+    if value.ndim and value.shape != parameter.shape:
+        raise ValueError(
+            f"a moment of the optimiser is of {tuple(value.shape)}, its parameter of {tuple(parameter.shape)}"
+        )
     return torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value
 
 
 def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-
-def _write(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

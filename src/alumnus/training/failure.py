@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from torch import nn
 
-from alumnus.distributed import gathered
+from alumnus.disk import replace_text
+from alumnus.distributed import gathered, rank, world_size
 from alumnus.errors import ArtifactError, NonFiniteError
 from alumnus.training.checkpoint import TrainState
-from alumnus.training.files import replace_text
 from alumnus.training.pupil import Pupil, step_seed
 from alumnus.training.shards import local
 from alumnus.types import Batch
@@ -34,6 +34,9 @@ class Failure:
     rows: list[int]  # (B,) of the dataset
     views: list[int]  # (B,)
     keys: list[str]  # (B,) of the images' bytes, 16 hex digits
+    share: tuple[
+        int, int
+    ]  # the images are the first, second, … of so many shares of the step's: (0, 1) is all of them
     terms: dict[str, float]  # as far as they were known
     config: str  # fingerprint of all that decides what is learnt
 
@@ -53,6 +56,7 @@ def read_failure(folder: Path) -> Failure:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         values["terms"] = {name: float(value) for name, value in values["terms"].items()}
+        values["share"] = tuple(values.get("share", (0, 1)))
         return Failure(**values)
     except FileNotFoundError:
         raise ArtifactError(
@@ -65,18 +69,25 @@ def read_failure(folder: Path) -> Failure:
 
 
 @contextmanager
-def failure_kept(pupils: Sequence[Pupil], batch: Batch, *, step: int, writes: bool = True) -> Iterator[None]:
+def failure_kept(
+    pupils: Sequence[Pupil], batch: Batch, *, step: int, writes: bool | None = None
+) -> Iterator[None]:
     """Writes replay.json into the runs of some students if a block meets NaN or Inf, and says so.
 
     Args:
         batch: the rows that the block worked on.
-        writes: false in all but one of several processes that fail alike.
+        writes: true in one of several processes that fail alike, over the whole batch, and false in the others; None if this one has a
+            share of its own, and fails alone.
     """
     try:
         yield
     except NonFiniteError as error:
-        for pupil in pupils if writes else ():
-            _failure(pupil, batch, error, step=step).save(pupil.run.folder)
+        share = (0, 1) if writes is not None else (rank(), world_size())
+        for pupil in pupils if writes is not False else ():
+            with suppress(
+                OSError
+            ):  # on another machine the folder may not be there, and the error matters more
+                _failure(pupil, batch, error, step=step, share=share).save(pupil.run.folder)
         raise NonFiniteError(
             f"step {step}: {error}. The last checkpoint is kept; `alumnus replay {pupils[0].run.folder}` does the step again and shows "
             "every part of it",
@@ -105,7 +116,9 @@ def bad_gradients(modules: Mapping[str, nn.Module]) -> list[str]:
     return [name for name in gradients if name in found]
 
 
-def _failure(pupil: Pupil, batch: Batch, error: NonFiniteError, *, step: int) -> Failure:
+def _failure(
+    pupil: Pupil, batch: Batch, error: NonFiniteError, *, step: int, share: tuple[int, int]
+) -> Failure:
     rows = batch.row.tolist()
     return Failure(
         step=step,
@@ -115,6 +128,7 @@ def _failure(pupil: Pupil, batch: Batch, error: NonFiniteError, *, step: int) ->
         rows=rows,
         views=batch.view.tolist(),
         keys=[f"{key:016x}" for key in batch.key.tolist()],
+        share=share,
         terms=error.terms,
         config=pupil.fingerprint,
     )

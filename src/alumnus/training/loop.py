@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from alumnus.data.dataset import Dataset
 from alumnus.data.loader import Loaded, train_batches
@@ -78,16 +79,14 @@ def train(config: Config) -> Run:
         for folder in dict.fromkeys([config.out, *(one.out for one in each)]) if is_main() else ():
             stack.enter_context(held(folder))
         for configs in [each] if config.together else [(one,) for one in each]:
-            _train(configs)
-            wait()  # for the student to be written
+            for opened in _open(configs):
+                _train(opened)
+                wait()  # for the student to be written
     return Run(config.out)
 
 
-def _train(configs: Sequence[Config]) -> None:
+def _train(opened: Sequence[tuple[Config, Run]]) -> None:
     """Trains several students that differ in nothing but their networks on the same batches and targets."""
-    opened = _open(configs)
-    if not opened:
-        return
     config, pupils, dataset, sampler, source, start, device = prepare(opened)
     several = f", {world_size()} processes" if world_size() > 1 else ""
     for pupil in pupils:
@@ -158,6 +157,7 @@ def prepare(opened: Sequence[tuple[Config, Run]]) -> Course:
         )
         for config, run in opened
     ]
+    _check_pieces(config, pupils)
     needs = [pupil.need for pupil in pupils if pupil.need is not None]
     if config.memory_limit is not None and needs:
         check_limit(
@@ -174,18 +174,24 @@ def prepare(opened: Sequence[tuple[Config, Run]]) -> Course:
     return Course(config, pupils, dataset, sampler, source, start, device)
 
 
-def _open(configs: Sequence[Config]) -> list[tuple[Config, Run]]:
-    """Returns the runs that are not done yet; the first process looks."""
+def _open(configs: Sequence[Config]) -> list[list[tuple[Config, Run]]]:
+    """Returns the runs that are not done yet; the first process looks.
 
-    def look() -> list[tuple[bool, bool]]:
+    Those that were begun come apart from those that were not: a student that joins others half-way must not cost them their steps.
+    """
+
+    def look() -> list[tuple[bool, bool, bool]]:
         runs = [open_run(config) for config in configs]
         for run in runs:
             if run.is_done:
                 run.say(f"{run.student} is done already")
-        return [(run.is_stale, run.is_done) for run in runs]
+        return [(run.is_stale, run.is_done, run.is_begun) for run in runs]
 
-    found = zip(configs, decided(look), strict=True)
-    return [(config, Run(config.out, is_stale)) for config, (is_stale, is_done) in found if not is_done]
+    begun, new = list[tuple[Config, Run]](), list[tuple[Config, Run]]()
+    for config, (is_stale, is_done, is_begun) in zip(configs, decided(look), strict=True):
+        if not is_done:
+            (begun if is_begun else new).append((config, Run(config.out, is_stale)))
+    return [group for group in (begun, new) if group]
 
 
 def _fit(
@@ -355,6 +361,19 @@ def batches(
         rank=rank(),
         world_size=world_size(),
     )
+
+
+def _check_pieces(config: Config, pupils: Sequence[Pupil]) -> None:
+    """Refuses steps whose images come one by one, if a student has batch norms that learn: of several processes they are of all images."""
+    if world_size() > 1 or config.batch_size // config.accumulate > 1:
+        return
+    for pupil in pupils:
+        norms = [each for each in pupil.student.modules() if isinstance(each, _BatchNorm)]
+        if any(parameter.requires_grad for norm in norms for parameter in norm.parameters()):
+            raise ConfigError(
+                f"batch_size={config.batch_size} with accumulate={config.accumulate} leaves one image at a time, and the batch norms of "
+                f"{pupil.config.student.model} take their statistics of several; give at least two to each piece"
+            )
 
 
 def _say(run: Run, text: str) -> None:

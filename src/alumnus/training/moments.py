@@ -14,10 +14,10 @@ from functools import partial
 from alumnus.data.dataset import Dataset
 from alumnus.data.loader import train_batches
 from alumnus.distributed import decided, each_bytes, from_main, rank, world_size
-from alumnus.log import bar
+from alumnus.log import bar, console
 from alumnus.moments import Moments
 from alumnus.store.read import Stored
-from alumnus.teachers.targets import Speaker, TargetSource
+from alumnus.teachers.targets import Speaker, TargetSource, trusted_domains
 from alumnus.training.config import Config
 from alumnus.training.data import sampler_of
 from alumnus.training.run import MOMENTS, Run
@@ -27,6 +27,9 @@ LIVE_ROWS, LIVE_ROWS_PER_DIM = (
     4096,
     4,
 )  # of a live teacher at least: a covariance of D dimensions wants several times D rows
+
+
+MOST_STEPS = 16  # times those of a teacher that is trusted on every image
 
 
 def moments_of(
@@ -59,11 +62,12 @@ def save_moments(run: Run, found: Mapping[str, Moments]) -> None:
 def _gathered(
     config: Config, dataset: Dataset, live: Sequence[Speaker], source: TargetSource
 ) -> dict[str, Moments]:
-    """Asks live teachers about the views of the first steps; each process about its share."""
+    """Asks live teachers about the views of the first steps, each until it has spoken often enough; each process about its share."""
     asking = TargetSource(live, domains=dataset.domains, device=source.device)
     found = {speaker.name: Moments(speaker.num_features) for speaker in live}
     rows = max(LIVE_ROWS, *(LIVE_ROWS_PER_DIM * speaker.num_features for speaker in live))
-    steps = math.ceil(rows / config.batch_size)
+    last = _last_steps(config, dataset, live, rows=rows)
+    steps = max(last.values())
     sampler = sampler_of(config, dataset)
     loader = train_batches(
         dataset,
@@ -78,12 +82,40 @@ def _gathered(
         world_size=world_size(),
     )
     with bar("moments", total=steps) as line:
-        for loaded in loader:
+        for step, loaded in enumerate(loader):
             batch: Batch = loaded.batch
-            for name, target in asking(batch).items():
+            for name, target in asking.of([each for each in live if step < last[each.name]], batch).items():
                 found[name].update(target.features.summary.cpu())
             line.advance()
     return {name: _merged(moments) for name, moments in found.items()}
+
+
+def _last_steps(config: Config, dataset: Dataset, live: Sequence[Speaker], *, rows: int) -> dict[str, int]:
+    """Returns for each teacher after how many steps so many rows of the domains on which it is trusted were drawn.
+
+    One that is trusted on a tenth of the images needs ten times the steps of one that is trusted on all; `MOST_STEPS` times is the most.
+    """
+    trusted = {each.name: trusted_domains(each.domains, dataset.domains) for each in live}
+    least = math.ceil(rows / config.batch_size)
+    drawn, last = dict.fromkeys(trusted, 0), dict[str, int]()
+    sampler = sampler_of(config, dataset)
+    for window in sampler.windows(0, MOST_STEPS * least):
+        for step in window:
+            domain = dataset.domain[sampler.draw(step).rows]
+            for name in trusted.keys() - last.keys():
+                drawn[name] += int(trusted[name][domain].sum())
+                if drawn[name] >= rows:
+                    last[name] = step + 1
+            if len(last) == len(trusted):
+                return last
+    for name in trusted.keys() - last.keys():
+        last[name] = MOST_STEPS * least
+        console.print(
+            f"teacher {name}: {drawn[name]:,} views of its domains give the moments of its features; {rows:,} were wanted, but its domains "
+            "are drawn seldom",
+            markup=False,
+        )
+    return last
 
 
 def _of_main(make: Callable[[], Moments]) -> Moments:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,7 +18,11 @@ class OptimSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    weight_decay: float = Field(0.05, ge=0, description="of weights; never of norms and biases")
+    weight_decay: float = Field(
+        0.05,
+        ge=0,
+        description="of weights; never of norms, biases, and what timm names for a network, such as position embeddings",
+    )
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps with a rising learning rate")
     final_lr: float = Field(
         0.01,
@@ -55,9 +59,12 @@ def make_optimizer(
     known = {id(parameter) for parameter in backbone}
     heads = [p for p in student.parameters() if id(p) not in known]
     own = list(objective.parameters())
+    spared = _spared(student)
     groups = [
-        *_groups(backbone, base_lr=lr * settings.backbone_lr, weight_decay=settings.weight_decay),
-        *_groups(heads, own, base_lr=lr, weight_decay=settings.weight_decay),
+        *_groups(
+            backbone, spared=spared, base_lr=lr * settings.backbone_lr, weight_decay=settings.weight_decay
+        ),
+        *_groups(heads, own, spared=spared, base_lr=lr, weight_decay=settings.weight_decay),
     ]
     return torch.optim.AdamW(groups, lr=lr, fused=True)
 
@@ -101,10 +108,21 @@ class Ema:
             self.tensors[name].copy_(state[name])
 
 
-def _groups(*owners: Sequence[nn.Parameter], base_lr: float, weight_decay: float) -> list[dict[str, object]]:
+def _spared(student: nn.Module) -> set[int]:
+    """Returns the ids of the parameters that a network of timm names as those that do not decay."""
+    found = set[int]()
+    for module in student.modules():
+        names = getattr(module, "no_weight_decay", tuple)()
+        found |= {id(parameter) for name, parameter in module.named_parameters() if name in names}
+    return found
+
+
+def _groups(
+    *owners: Sequence[nn.Parameter], spared: Collection[int], base_lr: float, weight_decay: float
+) -> list[dict[str, object]]:
     """What decays of each owner, then what does not."""
-    decayed = [[p for p in owner if p.ndim > 1] for owner in owners]
-    plain = [[p for p in owner if p.ndim <= 1] for owner in owners]
+    decayed = [[p for p in owner if p.ndim > 1 and id(p) not in spared] for owner in owners]
+    plain = [[p for p in owner if p.ndim <= 1 or id(p) in spared] for owner in owners]
     return [
         *({"params": params, "base_lr": base_lr, "weight_decay": weight_decay} for params in decayed),
         *({"params": params, "base_lr": base_lr, "weight_decay": 0.0} for params in plain),

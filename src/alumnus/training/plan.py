@@ -22,12 +22,12 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
+from alumnus.disk import replace_text
 from alumnus.distributed import decided
 from alumnus.errors import ConfigError
 from alumnus.models.student import Student
 from alumnus.store.precision import Precision
 from alumnus.store.settings import show_bytes
-from alumnus.training.files import replace_text
 
 Mode = Literal["live", "offloaded", "stored"]
 StudentPrecision = Literal["float32", "bfloat16", "float16"]

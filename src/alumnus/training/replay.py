@@ -85,7 +85,8 @@ def _done_again(course: Course, failure: Failure) -> dict[str, str | float]:
         batch = to_device(loaded.batch, device)
         if step < failure.step:
             observe(sampler, batch, learn(pupil, batch, source(batch), step=step))
-    keys = [f"{key:016x}" for key in batch.key.tolist()]
+    number, of = failure.share
+    keys = [f"{key:016x}" for key in batch.key.tolist()][number::of]
     if keys != failure.keys:
         raise CheckpointError(
             f"step {failure.step} sees other images than it did in the run: some of them changed, or came back"
@@ -115,7 +116,8 @@ def _terms(pupil: Pupil, batch: Batch, targets: Targets, failure: Failure) -> di
     found: dict[str, str | float] = {**terms.values}
     broken = (~terms.per_sample.isfinite()).nonzero().flatten().tolist()  # places in the batch
     if broken:
-        found["images not finite"] = _some([printable(failure.images[place]) for place in broken])
+        rows = batch.row[broken].tolist()
+        found["images not finite"] = _some([printable(pupil.dataset.file_names[row]) for row in rows])
     if not torch.isfinite(terms.loss):
         return found
     pupil.state.optimizer.zero_grad(set_to_none=True)

@@ -16,6 +16,7 @@ replay.json       the step that failed, if one did: see `failure`
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,12 +25,14 @@ from typing import Any
 
 import yaml
 
+from alumnus.data.names import printable
+from alumnus.disk import new_name, replace_text
 from alumnus.errors import ConfigError
 from alumnus.log import append_line, console
+from alumnus.models.artifact import is_whole
 from alumnus.training import lock
 from alumnus.training.config import STAGES, STUDENTS, Config, dump
 from alumnus.training.decisive import differences
-from alumnus.training.files import new_name, replace_text
 
 FILES = (
     "log.txt",
@@ -76,8 +79,13 @@ class Run:
 
     @property
     def is_done(self) -> bool:
-        """Whether the student was written."""
-        return not self.is_stale and (self.student / "alumnus.json").is_file()
+        """Whether the student was written, and is whole."""
+        return not self.is_stale and is_whole(self.student)
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether there is a checkpoint to go on from."""
+        return not self.is_stale and any(self.checkpoints.glob("step-*"))
 
     def say(self, text: str) -> None:
         """Prints a line and keeps it in log.txt."""
@@ -113,15 +121,33 @@ def open_run(config: Config) -> Run:
         if config.out.is_dir() and any(path.name not in NO_RUN for path in config.out.iterdir()):
             raise ConfigError(f"out={config.out} is not empty and holds no run; choose another folder")
         return run
-    if config.resume == "never" or not (run.is_done or run.checkpoints.is_dir()):
+    if run.student.is_dir() and not run.is_done:
+        console.print(f"{run.student} is damaged: its last steps are learnt again", markup=False)
+    if (config.resume == "never" and not _is_restarted()) or not (run.is_done or run.checkpoints.is_dir()):
         return Run(config.out, is_stale=True)  # asked for, or nothing was learnt yet
-    changed = differences(
-        yaml.safe_load(recorded.read_text(encoding="utf-8")), config.model_dump(mode="json")
-    )
-    if changed:
+    if changed := differences(_settings(recorded), config.model_dump(mode="json")):
         raise ConfigError(
             f"out={config.out} holds a run of another configuration:\n  "
             + "\n  ".join(changed)
             + "\nchoose another out, or resume=never to start again"
         )
     return run
+
+
+def _is_restarted() -> bool:
+    """Whether torchrun starts its processes again after one has failed: then the run that they are of is this one."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+
+
+def _settings(recorded: Path) -> dict[str, Any]:
+    """Returns the settings that a run wrote down."""
+    why = "no settings are in it"
+    try:
+        found = yaml.safe_load(recorded.read_text(encoding="utf-8"))
+        if isinstance(found, dict):
+            return found
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        why = printable(str(error).splitlines()[0])
+    raise ConfigError(
+        f"{recorded} is damaged ({why}), so whether the run there is this one cannot be told; put it back, or resume=never to start again"
+    )

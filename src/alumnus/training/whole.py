@@ -29,6 +29,10 @@ from alumnus.distributed import gather_rows, rank, share_of, world_size
 from alumnus.models.student import Student, StudentOutput, over_tensors
 from alumnus.types import Batch, Features, Target, Targets
 
+APART = (
+    0xD1342543DE82EF95  # between the seeds of processes; odd, and none that a method takes for its own draws
+)
+
 
 def whole(batch: Batch, targets: Targets, *, total: int) -> tuple[Batch, Targets]:
     """Returns the global batch and its targets from this process's; images stay those of this process.
@@ -75,7 +79,7 @@ class _Gathering:
             return
         self._seed = seed
         for each in self._generators:
-            each.manual_seed((seed + rank() * 0x9E3779B97F4A7C15) % 2**63)  # splitmix64's step: far apart
+            each.manual_seed((seed + (rank() + 1) * APART) % 2**63)
 
     def after(self, student: nn.Module, images: tuple[Any, ...], output: StudentOutput) -> StudentOutput:
         """Changes back, and gathers."""
