@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image
 from PIL.ExifTags import Base
 from torch import nn
@@ -196,3 +199,87 @@ def test_a_kept_space_is_served(student: Path, tiny_images: Path, tmp_path: Path
         encoder.encode(paths, space="fces")
     with pytest.raises(ConfigError, match=r"kept: none; .*keep_adaptors: true"):
         alumnus.load(student).encode(paths, space="faces")
+
+
+def test_images_may_come_one_by_one(student: Path, tiny_images: Path) -> None:
+    """A generator is read to its end, of paths or of pictures; it gave no vector at all, or a traceback."""
+    encoder, paths = alumnus.load(student), sorted(tiny_images.rglob("*.png"))[:5]
+    wanted = encoder.encode(paths)
+    assert np.array_equal(encoder.encode(path for path in paths), wanted)
+    assert np.array_equal(encoder.encode(Image.open(path) for path in paths), wanted)
+    assert np.allclose(encoder.encode((Image.open(path) for path in paths), batch_size=2), wanted, atol=1e-5)
+
+
+def test_what_is_no_image_is_named(student: Path, tiny_images: Path, tmp_path: Path) -> None:
+    """One picture, other types, a file that was cut, an array without a pixel: each is an error that says what came."""
+    encoder, path = alumnus.load(student), next(tiny_images.rglob("*.png"))
+    with pytest.raises(DataError, match=r"got one Image; give \[image\]"):
+        encoder.encode(Image.new("RGB", (8, 8)))  # type: ignore[arg-type]
+    for wrong in (path.read_bytes(), None, torch.zeros(3, 32, 32)):
+        with pytest.raises(DataError, match=f"got a {type(wrong).__name__}"):
+            encoder.encode([wrong])  # type: ignore[list-item]
+    (tmp_path / "cut.png").write_bytes(path.read_bytes()[:-60])
+    with (
+        Image.open(tmp_path / "cut.png") as cut,
+        pytest.raises(DataError, match="a PIL image cannot be read"),
+    ):
+        encoder.encode([cut])
+    with pytest.raises(DataError, match=r"\(0, 5, 3\) uint8"):
+        encoder.encode([np.zeros((0, 5, 3), np.uint8)])
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        (torch.zeros(2, 3, 50, 70), r"\(B, 3, 32, 32\), got \(2, 3, 50, 70\)"),
+        (torch.zeros(3, 32, 32), r"got \(3, 32, 32\)"),
+        (torch.full((1, 3, 32, 32), 200), "uint8, or in floats .*got torch.int64"),
+        (torch.full((1, 3, 32, 32), 200.0), "got 200 to 200"),
+        (torch.linspace(-2, 2, 3 * 32 * 32).view(1, 3, 32, 32), "not normalised; got -2 to 2"),
+    ],
+)
+def test_tensors_of_another_shape_or_range_are_refused(student: Path, image: torch.Tensor, said: str) -> None:
+    """They gave vectors of something else without a word."""
+    with pytest.raises(DataError, match=said):
+        alumnus.load(student).encode_tensor(image)
+
+
+def test_floats_and_bytes_give_the_same_vectors(student: Path) -> None:
+    """Also doubles, and what resizing pushes a little beyond 0 and 1."""
+    encoder, image = alumnus.load(student), torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    wanted = encoder.encode_tensor(image)
+    torch.testing.assert_close(encoder.encode_tensor(image.float() / 255), wanted)
+    torch.testing.assert_close(encoder.encode_tensor(image.double() / 255), wanted)
+    assert encoder.encode_tensor(image.float() / 255 - 0.01).shape == wanted.shape
+
+
+@pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"batch_size": -1}, {"workers": -1}])
+def test_numbers_with_which_nothing_would_be_read_are_refused(
+    wrong: dict[str, Any], student: Path, tiny_images: Path, tmp_path: Path
+) -> None:
+    """A batch of -1 read no image, and vectors of NaN or a score of nothing came out."""
+    paths = sorted(tiny_images.rglob("*.png"))[:2]
+    with pytest.raises(ConfigError, match="needed are 1 or more images"):
+        alumnus.load(student).encode(paths, **wrong)
+    with pytest.raises(ConfigError, match="needed are 1 or more images"):
+        alumnus.load(student).encode([np.zeros((8, 8, 3), np.uint8)], **wrong)
+    with pytest.raises(ConfigError, match="needed are 1 or more images"):
+        alumnus.embed(student, tiny_images, tmp_path / "v.parquet", **wrong)
+    assert not (tmp_path / "v.parquet").exists()
+
+
+def test_vectors_are_not_written_over_the_list_of_their_images(
+    student: Path, tiny_images: Path, tmp_path: Path
+) -> None:
+    """Given as it is, in its folder, or in a split's folder; beside it they may be."""
+    folder = tmp_path / "set"
+    for part in ("train", "test"):
+        shutil.copytree(tiny_images / "discs", folder / part / "discs")
+        names = [str(path.relative_to(folder / part)) for path in (folder / part).rglob("*.png")]
+        pq.write_table(pa.table({"file_name": names}), folder / part / "metadata.parquet")
+    before = (folder / "test" / "metadata.parquet").read_bytes()
+    for images in (folder, folder / "test", folder / "test" / "metadata.parquet"):
+        with pytest.raises(ConfigError, match="is the list of the images that are read, and would be lost"):
+            alumnus.embed(student, images, folder / "test" / "metadata.parquet")
+    assert (folder / "test" / "metadata.parquet").read_bytes() == before
+    assert alumnus.embed(student, folder / "test", folder / "test" / "vectors.parquet").is_file()

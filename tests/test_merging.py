@@ -170,6 +170,12 @@ def test_only_a_student_is_replaced(vits: list[Path], tmp_path: Path) -> None:
         merge(vits, out=other)
     assert (other / "a.txt").read_text() == "mine"
     out = merge(vits, out=tmp_path / "soup")
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(
+        ArtifactError, match=r"holds 'notes\.txt', which is no part of a student, so it is not replaced"
+    ):
+        merge(vits, out=out)  # as an adapted model is, which has more files than a student
+    (out / "notes.txt").unlink()
     before = json.loads((out / "alumnus.json").read_text())
     merge(vits[:2], out=out)
     assert len(read_about(out)["provenance"]["merged"]["students"]) == 2

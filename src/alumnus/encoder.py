@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,9 @@ from PIL import Image
 from torch import Tensor
 
 from alumnus.data.dataset import Dataset, open_dataset
-from alumnus.data.loader import center_crop_batches
+from alumnus.data.loader import center_crop_batches, check_reading
 from alumnus.data.names import printable
+from alumnus.data.outputs import check_file
 from alumnus.data.pixels import to_upright_rgb
 from alumnus.data.quarantine import passes_limit
 from alumnus.data.read import Quarantine
@@ -23,7 +24,7 @@ from alumnus.data.views import apply_geometry, center_view
 from alumnus.distributed import gather_chunks, gathered, is_main, joined, main_first, rank, wait, world_size
 from alumnus.errors import ConfigError, DataError, nearest
 from alumnus.log import bar, console
-from alumnus.models.artifact import load_student, student_folder
+from alumnus.models.artifact import load_student, stale_embedding, student_folder
 from alumnus.models.student import Student
 
 PARQUET = ".parquet"
@@ -63,17 +64,22 @@ class Encoder:
 
         Args:
             space: a teacher; then what the student thinks that teacher would say, (B, D) float32, of the teacher's scale.
+
+        Raises:
+            ConfigError: that teacher's space was not kept.
+            DataError: the images are of another shape, type or range.
         """
+        image = self._checked(image).to(self.device)
         if space is None:
-            embedding: Tensor = self.student(image.to(self.device)).embedding
+            embedding: Tensor = self.student(image).embedding
             return embedding.cpu()
         self._width(space)
-        vectors: Tensor = self.student(image.to(self.device), spaces=(space,)).spaces[space]
+        vectors: Tensor = self.student(image, spaces=(space,)).spaces[space]
         return vectors.cpu()
 
     def encode(
         self,
-        images: Sequence[str | Path | Image.Image | np.ndarray],
+        images: Iterable[str | Path | Image.Image | np.ndarray],
         *,
         batch_size: int = 64,
         workers: int = 0,
@@ -82,24 +88,29 @@ class Encoder:
         """Returns the vectors of images: (N, E) float32 of unit length, in the order given.
 
         Args:
-            images: a list of paths, PIL images, or arrays (H, W, 3) uint8. A PIL image is treated as its file would be: turned as its EXIF
-                says, transparency over white, 16-bit grey scaled.
+            images: paths, PIL images, or arrays (H, W, 3) uint8, as a list or one by one. A PIL image is treated as its file would be:
+                turned as its EXIF says, transparency over white, 16-bit grey scaled.
             space: one of `spaces`, instead of the embedding: (N, D), of the teacher's scale.
 
         Raises:
-            ConfigError: that teacher's space was not kept.
+            ConfigError: that teacher's space was not kept, or there is no batch of that size.
             DataError: one of them cannot be read (`embed` goes on without it), they are of several kinds, or no list.
         """
+        check_reading(batch_size=batch_size, workers=workers)
         if isinstance(images, str | Path):
             raise DataError(
                 f"encode takes a list of images and got one path, '{printable(str(images))}'; give [path], or a folder to `embed`"
             )
+        if isinstance(images, Image.Image) or not isinstance(images, Iterable):
+            raise DataError(
+                f"encode takes a list of images and got one {type(images).__name__}; give [image]"
+            )
+        images = list(images)
         paths = [str(image) for image in images if isinstance(image, str | Path)]
         if paths and len(paths) < len(images):
             raise DataError("encode takes paths, or PIL images and arrays, but not both in one call")
         if not paths:
-            pictures = [_picture(image) for image in images]
-            return self._encode_pictures(pictures, batch_size=batch_size, space=space)
+            return self._encode_pictures(images, batch_size=batch_size, space=space)
         vectors, bad = self.encode_paths(paths, batch_size=batch_size, workers=workers, space=space)
         if bad:
             place, reason = next(iter(bad.items()))
@@ -157,14 +168,34 @@ class Encoder:
             )
         return self.spaces[space]
 
+    def _checked(self, image: Tensor) -> Tensor:
+        """Returns images as the student takes them: uint8, or float32 in about [0, 1] (resizing may go a little beyond)."""
+        side = self.size
+        if image.ndim != 4 or image.shape[1:] != (3, side, side):
+            raise DataError(f"needed are images (B, 3, {side}, {side}), got {tuple(image.shape)}")
+        if image.dtype == torch.uint8:
+            return image
+        if not image.is_floating_point():
+            raise DataError(f"needed are images in uint8, or in floats in [0, 1], got {image.dtype}")
+        if image.numel() and not (-0.5 <= float(image.amin()) <= float(image.amax()) <= 1.5):
+            raise DataError(
+                f"images in floats are in [0, 1], and not normalised; got {float(image.amin()):.4g} to {float(image.amax()):.4g}"
+            )
+        return image.float()
+
     def _encode_pictures(
-        self, pictures: Sequence[Image.Image], *, batch_size: int, space: str | None
+        self,
+        images: Sequence[str | Path | Image.Image | np.ndarray],
+        *,
+        batch_size: int,
+        space: str | None,
     ) -> np.ndarray:
         vectors = [np.empty((0, self._width(space)), np.float32)]
-        for first in range(0, len(pictures), batch_size):
+        for first in range(0, len(images), batch_size):
+            pictures = [_picture(image) for image in images[first : first + batch_size]]
             crops = [
                 apply_geometry(picture, center_view(picture.width / picture.height), size=self.size)
-                for picture in pictures[first : first + batch_size]
+                for picture in pictures
             ]
             vectors.append(self.encode_tensor(torch.from_numpy(np.stack(crops)), space=space).numpy())
         return np.concatenate(vectors)
@@ -172,7 +203,10 @@ class Encoder:
 
 def load(folder: str | Path) -> Encoder:
     """Returns the encoder of a student folder, or of a run folder that holds one."""
-    return Encoder(load_student(student_folder(folder)))
+    student = load_student(student_folder(folder))
+    if why := stale_embedding(student_folder(folder)):
+        console.print(f"[yellow]warning[/]: {why}; `alumnus predict` uses what was learnt", highlight=False)
+    return Encoder(student)
 
 
 def embed(
@@ -196,7 +230,7 @@ def embed(
         max_bad_fraction: more unreadable images than this part of them stop the work, as soon as there are so many.
 
     Raises:
-        ConfigError: `out` ends in something else, or `max_bad_fraction` is not in [0, 1].
+        ConfigError: `out` ends in something else or is the list of the images, or another setting is out of range.
         TooManyBadImages: see `max_bad_fraction`.
     """
     out = Path(out)
@@ -204,6 +238,7 @@ def embed(
         raise ConfigError(
             f"out={out} must be a file that ends in {PARQUET}: vectors are written as nothing else, and pandas, polars and pyarrow read it"
         )
+    check_file(out, images)
     with joined():
         with main_first():
             encoder, dataset = load(model), open_dataset(images)
@@ -246,9 +281,15 @@ def _write(out: Path, dataset: Dataset, vectors: np.ndarray, unreadable: Mapping
 
 def _picture(image: str | Path | Image.Image | np.ndarray) -> Image.Image:
     if isinstance(image, np.ndarray):
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise DataError(f"an array must be (H, W, 3) uint8; got {image.shape} {image.dtype}")
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+            raise DataError(
+                f"an array must be (H, W, 3) uint8, with a pixel; got {image.shape} {image.dtype}"
+            )
         return Image.fromarray(image)
-    assert isinstance(image, Image.Image)
-    image.load()  # a PNG may say only after its pixels how it is turned
-    return to_upright_rgb(image)
+    if not isinstance(image, Image.Image):
+        raise DataError(f"encode takes paths, PIL images or arrays, and got a {type(image).__name__}")
+    try:
+        image.load()  # a PNG may say only after its pixels how it is turned
+        return to_upright_rgb(image)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise DataError(f"a PIL image cannot be read: {error}") from error

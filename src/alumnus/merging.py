@@ -14,9 +14,10 @@ from torch import Tensor
 
 from alumnus.data.dataset import open_dataset
 from alumnus.data.loader import center_crop_batches
+from alumnus.data.names import printable
 from alumnus.errors import ArtifactError, ConfigError, DataError
 from alumnus.log import console
-from alumnus.models.artifact import load_student, read_about, save_student, student_folder
+from alumnus.models.artifact import ALL_FILES, load_student, read_about, save_student, student_folder
 from alumnus.models.merge import add_tasks, average, batch_norms, reestimate
 from alumnus.models.student import Student
 
@@ -103,6 +104,11 @@ def _check_out(out: Path, sources: Sequence[_Source]) -> None:
         raise ArtifactError(
             f"out={out} is there and is no student, so it is not replaced; choose another folder"
         ) from error
+    if foreign := sorted({path.name for path in out.iterdir()} - ALL_FILES):
+        raise ArtifactError(
+            f"out={out} is there and holds {printable(foreign[0])!r}, which is no part of a student, so it is not replaced; choose another "
+            "folder"
+        )
 
 
 def _merged(

@@ -15,6 +15,7 @@ import copy
 import dataclasses
 import json
 import math
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ from alumnus.datasets.known import Task
 from alumnus.disk import replace_folder
 from alumnus.errors import ArtifactError
 from alumnus.evaluation.compare import Interval
-from alumnus.models.artifact import FILES, load_student, save_student
+from alumnus.models.artifact import ALL_FILES, STALE, load_student, save_student
 from alumnus.models.student import Student
 
 Method = Literal["linear", "finetune", "prototype"]
@@ -36,7 +37,7 @@ Start = Literal["student", "scratch"]
 
 VERSION = 1
 ABOUT, HEAD, TEST, QUARANTINE = "adapted.json", "head.safetensors", "test.csv", "quarantine.jsonl"
-OWN = frozenset({*FILES, "README.md", ABOUT, HEAD, TEST, QUARANTINE})
+OWN = frozenset({*ALL_FILES, ABOUT, HEAD, TEST, QUARANTINE})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,12 +87,13 @@ class About:
 
 
 def check_out(out: Path) -> None:
-    """Checks that a folder may be written or replaced.
+    """Checks, before anything is learnt, that a folder can be written, and may be replaced.
 
     Raises:
-        ArtifactError: it is something else than an adapted model, or holds more.
+        ArtifactError: it cannot; or it is something else than an adapted model, or holds more.
     """
     if not out.exists():
+        _try_to_write(out)
         return
     names = sorted(path.name for path in out.iterdir()) if out.is_dir() else [out.name]
     foreign = [name for name in names if name not in OWN] if ABOUT in names else names
@@ -116,14 +118,39 @@ def save_adapted(
         head: tensors by name.
         texts: further files, name -> content.
     """
-    new = folder.with_name(f".{folder.name}.adapted")
+    new = _unfinished(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    save_student(_classifying(student, head, about), new, provenance=about.provenance, card=card)
+    provenance = {**about.provenance, **({STALE: why} if (why := _why_stale(about)) else {})}
+    save_student(_classifying(student, head, about), new, provenance=provenance, card=card)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in head.items()}
     safetensors.torch.save_file(tensors, new / HEAD, metadata={"format": "pt"})
     for name, text in {**texts, ABOUT: about.to_json()}.items():
         (new / name).write_text(text, encoding="utf-8")
     return replace_folder(new, folder)
+
+
+def _unfinished(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.adapted")
+
+
+def _try_to_write(out: Path) -> None:
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        _unfinished(out).mkdir(exist_ok=True)
+        shutil.rmtree(_unfinished(out))
+    except OSError as error:
+        raise ArtifactError(
+            f"out={out} cannot be written: {error.strerror or error}; choose another"
+        ) from error
+
+
+def _why_stale(about: About) -> str:
+    """Why the student's own embedding, and the spaces kept beside it, are none any more; empty if they are as they were."""
+    if about.start == "scratch":
+        return "it began with random weights, and only what it was adapted to was learnt"
+    if about.method == "finetune":
+        return "its backbone was fine-tuned for another task, and the embedding head was not trained with it"
+    return ""
 
 
 def _classifying(student: Student, head: Mapping[str, Tensor], about: About) -> Student:

@@ -39,7 +39,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from alumnus.adaptation.artifact import ABOUT, QUARANTINE, About, check_out, save_adapted
-from alumnus.adaptation.use import AdaptedDense, default_device, load_adapted
+from alumnus.adaptation.use import AdaptedDense, checked_device, load_adapted
 from alumnus.data.dataset import open_dataset
 from alumnus.data.read import Quarantine
 from alumnus.errors import ConfigError
@@ -111,7 +111,7 @@ def consolidate(
     if out.resolve() in (old.resolve(), new.resolve()):
         raise ConfigError(f"out={out} is one of the two models; choose another folder")
     check_out(out)
-    device = device or default_device()
+    device = checked_device(device)
     teachers = [_teacher(folder, device, workers) for folder in (old, new)]
     _check_classes(teachers, centre)
     classes = tuple(name for teacher in teachers for name in teacher.about.classes)

@@ -142,14 +142,16 @@ def build_dense(
     return Fitted(encoder, module.to(device).eval(), (), {}, Setup(device=str(device), workers=workers))
 
 
-def predict_dense(fitted: Fitted, task: Task, paths: Sequence[str]) -> Iterator[Predicted[Any] | Bad]:
+def predict_dense(
+    fitted: Fitted, task: Task, paths: Sequence[str], *, batch_size: int
+) -> Iterator[Predicted[Any] | Bad]:
     """Yields for each picture, at its own size, its mask, its depth or its objects, or why it cannot be read."""
     if task == "segmentation":
-        yield from predicted_masks(fitted, paths)
+        yield from predicted_masks(fitted, paths, batch_size=batch_size)
     elif task == "depth":
-        yield from predicted_depths(fitted, paths)
+        yield from predicted_depths(fitted, paths, batch_size=batch_size)
     else:
-        yield from detections(fitted, paths)
+        yield from detections(fitted, paths, batch_size=batch_size)
 
 
 def _head(encoder: StudentDense, task: Task, kind: str, num_classes: int) -> nn.Module:

@@ -22,7 +22,7 @@ from alumnus.adaptation.artifact import ABOUT, QUARANTINE, TEST, About, Method, 
 from alumnus.adaptation.choose import Chosen, choose
 from alumnus.adaptation.classify import learn
 from alumnus.adaptation.dense import check_dense, learn_dense, score_dense
-from alumnus.adaptation.use import Adapted, default_device, label_files, labels_csv, load_adapted
+from alumnus.adaptation.use import Adapted, checked_device, label_files, labels_csv, load_adapted
 from alumnus.data.dataset import Dataset, open_dataset
 from alumnus.data.names import printable
 from alumnus.data.read import Quarantine
@@ -118,7 +118,7 @@ def adapt(
     given = _given(steps=steps, lr=lr, batch_size=batch_size, patience=patience, layer_decay=layer_decay)
     _check_settings(chosen.task, method, head, given)
     _tell(chosen, method)
-    student = _first_weights(load_student(folder), start, seed).to(device or default_device())
+    student = _first_weights(load_student(folder), start, seed).to(checked_device(device))
     quarantine = Quarantine(
         None, total=len(chosen.train) + len(chosen.test), max_bad_fraction=max_bad_fraction
     )

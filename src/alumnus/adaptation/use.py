@@ -30,10 +30,12 @@ from alumnus.data.dataset import Dataset, open_dataset
 from alumnus.data.folder_facts import MILLIMETRES
 from alumnus.data.loader import Bad
 from alumnus.data.names import printable
+from alumnus.data.outputs import check_file, check_folder
 from alumnus.data.read import Quarantine
+from alumnus.disk import new_name
 from alumnus.errors import ConfigError, DataError
 from alumnus.evaluation.dense.coco import Detections
-from alumnus.evaluation.dense.pictures import Predicted
+from alumnus.evaluation.dense.pictures import BATCH, Predicted
 from alumnus.evaluation.dense.training import Fitted
 from alumnus.log import console
 
@@ -59,7 +61,9 @@ class AdaptedClassifier:
 
     def predict(self, paths: Sequence[str | Path], *, batch_size: int = 64, workers: int = 2) -> Labels:
         """Returns the label of each image file and how sure the model is; files that cannot be read are in `bad`."""
-        return label_files(self.model, self.about.classes, paths, batch_size=batch_size, workers=workers)
+        return label_files(
+            self.model, self.about.classes, _several(paths), batch_size=batch_size, workers=workers
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,13 +74,15 @@ class AdaptedDense:
     about: About
     fitted: Fitted
 
-    def predict(self, paths: Sequence[str | Path]) -> Iterator[Predicted[Any] | Bad]:
+    def predict(
+        self, paths: Sequence[str | Path], *, batch_size: int = BATCH
+    ) -> Iterator[Predicted[Any] | Bad]:
         """Yields for each image file at its own size, or why it cannot be read.
 
         Segmentation: the class index of each pixel (H, W) int64. Depth: (H, W) float32, in metres, or in the unit of the training data
         if that was no millimetres. Detection: `Detections`, the surest first.
         """
-        yield from predict_dense(self.fitted, self.about.task, [str(path) for path in paths])
+        yield from predict_dense(self.fitted, self.about.task, _several(paths), batch_size=batch_size)
 
 
 Adapted = AdaptedClassifier | AdaptedDense
@@ -94,10 +100,11 @@ def load_adapted(folder: str | Path, *, device: str | None = None, workers: int 
 
     Raises:
         ArtifactError: the folder is missing, incomplete, damaged or of another version.
+        ConfigError: there is no such device.
     """
-    folder = Path(folder)
+    folder, where = Path(folder), checked_device(device)
     student, tensors, about = read_adapted(folder)
-    student = student.to(device or default_device())
+    student = student.to(where)
     if about.task == "classification":
         model = build_classifier(student, about.head, tensors, num_classes=len(about.classes))
         return AdaptedClassifier(folder, about, model)
@@ -112,7 +119,7 @@ def predict(
     images: str | Path | Sequence[str | Path],
     out: str | Path,
     *,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     workers: int = 2,
     device: str | None = None,
     max_bad_fraction: float = 1.0,
@@ -127,30 +134,31 @@ def predict(
 
     Args:
         images: anything that `open_dataset` reads.
+        batch_size: images at once; 64 by default, and 32 in a dense task.
         max_bad_fraction: more of them than this part stop the work.
 
     Raises:
-        ConfigError: `out` is of no kind that is written.
+        ConfigError: `out` is of no kind that is written, or is or lies in what is read; there is no such device.
         DataError: not one image can be read.
     """
     adapted, out = load_adapted(model, device=device, workers=workers), Path(out)
     is_table = adapted.about.task in ("classification", "detection")
     _check_kind(out, is_table=is_table, task=adapted.about.task)
+    (check_file if is_table else check_folder)(out, images)
     data = open_dataset(images)
     listed = out.with_name(f"{out.name}.quarantine.jsonl")
     listed.unlink(missing_ok=True)
     quarantine = Quarantine(listed, total=len(data), max_bad_fraction=max_bad_fraction)
     (out.parent if is_table else out).mkdir(parents=True, exist_ok=True)
     if isinstance(adapted, AdaptedClassifier):
-        labels = adapted.predict(data.paths, batch_size=batch_size, workers=workers)
+        labels = adapted.predict(data.paths, batch_size=batch_size or 64, workers=workers)
         for place, reason in labels.bad.items():
             quarantine.add(data.file_names[place], reason)
         good = [place for place in range(len(data)) if place not in labels.bad]
         _check_any(good, data)
         _write_table(_label_columns(labels, data.file_names, good), out)
     else:
-        good = _write_dense(adapted, data, out, quarantine)
-        _check_any(good, data)
+        good = _write_dense(adapted, data, out, quarantine, batch_size=batch_size or BATCH)
     console.print(f"{len(good):,} images predicted in {out}; {quarantine.count} could not be read")
     return out
 
@@ -182,13 +190,42 @@ def labels_csv(labels: Labels, file_names: Sequence[str], true: Sequence[str]) -
     for place, name in enumerate(file_names):
         is_bad = place in labels.bad
         shown = "" if is_bad else f"{labels.probability[place]:.6f}"
-        writer.writerow((printable(name), labels.label[place] or "", shown, true[place]))
+        writer.writerow(
+            (printable(name), printable(labels.label[place] or ""), shown, printable(true[place]))
+        )
     return file.getvalue()
 
 
-def default_device() -> str:
-    """Returns "cuda" if there is a GPU, else "cpu"."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
+def checked_device(device: str | None) -> str:
+    """Returns the device that was named; if none was, "cuda" if there is a GPU, else "cpu".
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    if device is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ConfigError(
+            f"device={device!r} cannot be used ({str(error).splitlines()[0]}); leave it out for what there is, or give cpu, cuda or cuda:1"
+        ) from error
+    return device
+
+
+def _several(paths: Sequence[str | Path]) -> list[str]:
+    """Returns paths as words.
+
+    Raises:
+        DataError: one path alone, or what is none.
+    """
+    if isinstance(paths, str | Path):
+        raise DataError(f"needed is a list of paths, got one, '{printable(paths)}'; give [path]")
+    found = list(paths)
+    for path in found:
+        if not isinstance(path, str | Path):
+            raise DataError(f"needed are paths of image files, got a {type(path).__name__}; save it first")
+    return [str(path) for path in found]
 
 
 def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -215,18 +252,26 @@ def _label_columns(labels: Labels, names: Sequence[str], good: Sequence[int]) ->
     shares = labels.probabilities[good]
     return {
         "file_name": pa.array([printable(names[place]) for place in good], pa.string()),
-        "label": pa.array([labels.label[place] for place in good], pa.string()),
+        "label": pa.array([printable(labels.label[place] or "") for place in good], pa.string()),
         "probability": pa.array(labels.probability[good], pa.float32()),
         "probabilities": pa.FixedSizeListArray.from_arrays(pa.array(shares.ravel()), shares.shape[1]),
     }
 
 
-def _write_dense(adapted: AdaptedDense, data: Dataset, out: Path, quarantine: Quarantine) -> list[int]:
-    """Writes masks, depths or a table of objects; returns the places of the images that could be read."""
+def _write_dense(
+    adapted: AdaptedDense, data: Dataset, out: Path, quarantine: Quarantine, *, batch_size: int
+) -> list[int]:
+    """Writes masks, depths or a table of objects; returns the places of the images that could be read.
+
+    Raises:
+        DataError: not one of them could be.
+    """
     good, found = list[int](), list[tuple[str, Detections]]()
-    for each in adapted.predict(data.paths):
+    for each in adapted.predict(data.paths, batch_size=batch_size):
         if isinstance(each, Bad):
             quarantine.add(data.file_names[each.row], each.reason)
+            if adapted.about.task != "detection":  # what an earlier call said of it
+                _inside(out, data.file_names[each.row]).unlink(missing_ok=True)
             continue
         good.append(each.place)
         name = data.file_names[each.place]
@@ -234,6 +279,7 @@ def _write_dense(adapted: AdaptedDense, data: Dataset, out: Path, quarantine: Qu
             found.append((name, each.output))
         else:
             _save_png(_pixels(each.output, adapted.about), _inside(out, name))
+    _check_any(good, data)
     if adapted.about.task == "detection":
         _write_table(_object_columns(found, adapted.about.classes), out)
     return good
@@ -257,8 +303,11 @@ def _inside(folder: Path, name: str) -> Path:
 
 
 def _save_png(pixels: NDArray[Any], path: Path) -> None:
+    """Writes the file in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path, format="PNG")
+    temporary = path.with_name(new_name(path.name))
+    Image.fromarray(pixels).save(temporary, format="PNG")
+    os.replace(temporary, path)
 
 
 def _object_columns(found: Sequence[tuple[str, Detections]], classes: Sequence[str]) -> dict[str, pa.Array]:
@@ -266,7 +315,9 @@ def _object_columns(found: Sequence[tuple[str, Detections]], classes: Sequence[s
     names = [printable(name) for name, each in found for _ in each.labels]
     columns = {
         "file_name": pa.array(names, pa.string()),
-        "label": pa.array([classes[label] for _, each in found for label in each.labels], pa.string()),
+        "label": pa.array(
+            [printable(classes[label]) for _, each in found for label in each.labels], pa.string()
+        ),
         "score": pa.array([float(score) for _, each in found for score in each.scores], pa.float32()),
     }
     sides = zip(("x", "y", "width", "height"), boxes.T, strict=True)

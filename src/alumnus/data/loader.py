@@ -33,7 +33,7 @@ from alumnus.data.views import (
     draw_size,
     draw_view,
 )
-from alumnus.errors import DataError
+from alumnus.errors import ConfigError, DataError
 from alumnus.types import Batch
 
 T = TypeVar("T")
@@ -105,9 +105,25 @@ def center_crop_batches(
         index: (b,) int64, which of the paths these are (unreadable ones are missing).
         images: side in px -> (b, 3, side, side) uint8.
         bad: those that could not be read, with the reason.
+
+    Raises:
+        ConfigError: there is no batch of that size, or no such number of workers.
     """
+    check_reading(batch_size=batch_size, workers=workers)
     items = _Chunks(paths, tuple(dict.fromkeys(sizes)), batch_size)
     yield from _in_workers(items, range(rank, items.count, world_size), workers)
+
+
+def check_reading(*, batch_size: int, workers: int = 0) -> None:
+    """Refuses numbers with which nothing would be read.
+
+    Raises:
+        ConfigError: one of them.
+    """
+    if batch_size < 1 or workers < 0:
+        raise ConfigError(
+            f"batch_size={batch_size} and workers={workers}: needed are 1 or more images in a batch, and 0 or more reading processes"
+        )
 
 
 def decoded(image: Image.Image, view: View, sizes: Sequence[int]) -> dict[int, np.ndarray]:

@@ -36,6 +36,8 @@ VERSION = 1
 FILES = ("model.safetensors", "config.json", "heads.safetensors", "alumnus.json")
 BACKBONE, HEADS = "backbone.", ("embed.", "classifier.", "spaces.")
 ASSISTANT = "assistant.safetensors"
+ALL_FILES = frozenset({*FILES, ASSISTANT, "README.md"})  # that a student folder may hold
+STALE = "stale_embedding"  # in the provenance: why the vectors of this student are not those that its head was trained for
 
 
 def save_student(
@@ -124,6 +126,12 @@ def is_whole(folder: Path) -> bool:
     return all((folder / name).is_file() for name in FILES) and all(
         _has_all_bytes(path) for path in folder.glob("*.safetensors")
     )
+
+
+def stale_embedding(folder: Path) -> str | None:
+    """Returns why a student's embedding is not to be used, or None if it is."""
+    why = read_about(folder).get("provenance", {}).get(STALE)
+    return None if why is None else f"the vectors of {folder} mean nothing: {why}"
 
 
 def where_students_are(folder: Path) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from alumnus.errors import ArtifactError, TeacherError
-from alumnus.models.artifact import load_student, student_folder
+from alumnus.log import console
+from alumnus.models.artifact import load_student, stale_embedding, student_folder
 from alumnus.teachers.network import Loaded, TorchNetwork
 from alumnus.teachers.spec import TeacherSpec, check_output, refuse, short_name
 from alumnus.types import Features
@@ -41,6 +42,10 @@ def load(folder: Path, spec: TeacherSpec) -> Loaded:
         raise TeacherError(
             f"teacher alumnus:{folder}: output=logits, and the student has no classifier; those of method=cfl or dmc have one, and "
             "so have what `alumnus adapt` makes with method=linear or finetune"
+        )
+    if spec.output not in ("summary", "logits") and (why := stale_embedding(student_folder(folder))):
+        console.print(
+            f"[yellow]warning[/]: teacher alumnus:{folder}: {why}; output=summary is its backbone's"
         )
     space = spec.output.removeprefix(SPACE)
     read = READERS[spec.output] if spec.output in READERS else partial(_space, name=space)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
+from typing import Protocol, runtime_checkable
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -108,11 +109,20 @@ class Ema:
             self.tensors[name].copy_(state[name])
 
 
+@runtime_checkable
+class _Sparing(Protocol):
+    """A network of timm that says which of its parameters are no weights of a layer."""
+
+    def no_weight_decay(self) -> Collection[str]:
+        """Returns their names."""
+        ...
+
+
 def _spared(student: nn.Module) -> set[int]:
     """Returns the ids of the parameters that a network of timm names as those that do not decay."""
     found = set[int]()
     for module in student.modules():
-        names = getattr(module, "no_weight_decay", tuple)()
+        names = module.no_weight_decay() if isinstance(module, _Sparing) else ()
         found |= {id(parameter) for name, parameter in module.named_parameters() if name in names}
     return found
 

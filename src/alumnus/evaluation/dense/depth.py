@@ -32,7 +32,7 @@ from alumnus.evaluation.arrays import Doubles, Floats, Ids
 from alumnus.evaluation.compare import RESAMPLES, Interval, resample
 from alumnus.evaluation.dense.features import LevelCache, Source
 from alumnus.evaluation.dense.letterbox import Letterbox, sampled, spread
-from alumnus.evaluation.dense.pictures import Predicted, predictions
+from alumnus.evaluation.dense.pictures import BATCH, Predicted, predictions
 from alumnus.evaluation.dense.segmentation import RATE, mirrored
 from alumnus.evaluation.dense.training import Fitted, Setup, opened, seeded, train, usable_rows
 from alumnus.models.dense_heads import DenseHeadKind, LogDepth, dense_head
@@ -158,7 +158,9 @@ def score_depth(
     return DepthScore(rmse, abs_rel, delta1, np.array(places, np.int64), values, bad)
 
 
-def predicted_depths(fitted: Fitted, paths: Sequence[str]) -> Iterator[Predicted[Floats] | Bad]:
+def predicted_depths(
+    fitted: Fitted, paths: Sequence[str], *, batch_size: int = BATCH
+) -> Iterator[Predicted[Floats] | Bad]:
     """Yields the head's depth of each picture, (H, W) float32 at the picture's size, or why it cannot be read.
 
     A depth is never outside of those that the head was trained on.
@@ -169,6 +171,7 @@ def predicted_depths(fitted: Fitted, paths: Sequence[str]) -> Iterator[Predicted
         fitted.head,
         paths,
         label="depth",
+        batch_size=batch_size,
         workers=fitted.setup.workers,
         device=torch.device(fitted.setup.device),
     ):

@@ -23,7 +23,7 @@ from alumnus.evaluation.compare import Interval
 from alumnus.evaluation.dense.coco import RESAMPLES, Detections, average_precision
 from alumnus.evaluation.dense.features import LevelCache, Source
 from alumnus.evaluation.dense.letterbox import Letterbox, boxes_in, boxes_out
-from alumnus.evaluation.dense.pictures import Predicted, predictions
+from alumnus.evaluation.dense.pictures import BATCH, Predicted, predictions
 from alumnus.evaluation.dense.training import Budget, Fitted, Setup, opened, seeded, train, usable_rows
 from alumnus.models.detector import Boxes, Detected, Detector
 from alumnus.types import DenseEncode
@@ -141,13 +141,16 @@ def score_detection(
     return DetectionScore(*precision, np.array(places, np.int64), found, bad)
 
 
-def detections(fitted: Fitted, paths: Sequence[str]) -> Iterator[Predicted[Detections] | Bad]:
+def detections(
+    fitted: Fitted, paths: Sequence[str], *, batch_size: int = BATCH
+) -> Iterator[Predicted[Detections] | Bad]:
     """Yields what the detector finds in each picture, in its own px, the surest first, or why it cannot be read."""
     for found in predictions(
         fitted.encoder,
         fitted.head,
         paths,
         label="detect",
+        batch_size=batch_size,
         workers=fitted.setup.workers,
         device=torch.device(fitted.setup.device),
     ):

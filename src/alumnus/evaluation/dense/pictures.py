@@ -15,13 +15,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from alumnus.data.loader import Bad, give_way, handed_over
+from alumnus.data.loader import Bad, check_reading, give_way, handed_over
 from alumnus.data.read import BadImage, read_image
 from alumnus.evaluation.dense.letterbox import Letterbox, letterbox, placed
 from alumnus.log import bar
 from alumnus.types import DenseEncode
 
 T = TypeVar("T")
+
+BATCH = 32
 
 
 class Pictures(NamedTuple):
@@ -42,13 +44,17 @@ class Predicted(NamedTuple, Generic[T]):
 
 
 def pictures(
-    paths: Sequence[str], *, size: int, batch_size: int = 32, workers: int = 0, label: str
+    paths: Sequence[str], *, size: int, batch_size: int = BATCH, workers: int = 0, label: str
 ) -> Iterator[Pictures]:
     """Yields all pictures in order, with a progress bar.
 
     Args:
         workers: reading processes; 0 reads in this one.
+
+    Raises:
+        ConfigError: there is no batch of that size, or no such number of workers.
     """
+    check_reading(batch_size=batch_size, workers=workers)
     chunks = _Chunks(paths, size, batch_size)
     workers = min(workers, len(chunks))
     loader = DataLoader(
@@ -71,7 +77,7 @@ def predictions(
     paths: Sequence[str],
     *,
     label: str,
-    batch_size: int = 32,
+    batch_size: int = BATCH,
     workers: int = 0,
     device: torch.device,
 ) -> Iterator[Predicted[T] | Bad]:

@@ -26,7 +26,7 @@ from alumnus.evaluation.compare import RESAMPLES, Interval
 from alumnus.evaluation.dense.features import LevelCache, Source
 from alumnus.evaluation.dense.letterbox import Letterbox, sampled, spread
 from alumnus.evaluation.dense.overlap import Overlap, overlap
-from alumnus.evaluation.dense.pictures import Predicted, predictions
+from alumnus.evaluation.dense.pictures import BATCH, Predicted, predictions
 from alumnus.evaluation.dense.training import Fitted, Setup, opened, seeded, train, usable_rows
 from alumnus.models.dense_heads import DenseHeadKind, dense_head
 from alumnus.types import DenseEncode
@@ -145,13 +145,16 @@ def score_segmentation(
     )
 
 
-def predicted_masks(fitted: Fitted, paths: Sequence[str]) -> Iterator[Predicted[Ids] | Bad]:
+def predicted_masks(
+    fitted: Fitted, paths: Sequence[str], *, batch_size: int = BATCH
+) -> Iterator[Predicted[Ids] | Bad]:
     """Yields the head's mask of each picture, (H, W) int64 at the picture's size, or why it cannot be read."""
     for found in predictions(
         fitted.encoder,
         fitted.head,
         paths,
         label="segment",
+        batch_size=batch_size,
         workers=fitted.setup.workers,
         device=torch.device(fitted.setup.device),
     ):
