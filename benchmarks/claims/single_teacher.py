@@ -9,6 +9,8 @@ same number of steps of 64 images (a peer, which counts epochs, as many or a few
     lightly-train, autovision    the one that is best by what they distil, its pooled features, by their method `distillationv3` with its
                                  defaults; see single_teacher_peer.py
 
+Which of ours becomes the default is a choice, and is made on validation classes: results["validation"] has their scores there.
+
 Each is given the best that it can be given, chosen among all nine by macro R@1 on validation classes, all domains in one index: ours among
 the specialists' embeddings and pooled features and the generalist's, peers among pooled features. Each seed says which, and has all scores
 in teachers.json. Searched are our embeddings of 64 numbers and the peers' pooled features of 1,280; and what the best teachers say, and
@@ -114,6 +116,9 @@ def main() -> None:
     options = {"steps": asked.steps, "seeds": asked.seeds, "specialist_steps": asked.specialist_steps}
     files = [asked.out / f"seed-{seed}" / "teachers.json" for seed in range(asked.seeds)]
     results["teachers"] = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    results["validation"] = [
+        on_validation(asked.out / f"seed-{seed}", dataset) for seed in range(asked.seeds)
+    ]
     is_full = not asked.no_peers and all(vars(asked)[name] >= number for name, number in FULL.items())
     if path := asked.json or (Path(__file__).with_suffix(".json") if is_full else None):
         path.write_text(json.dumps({"options": options, **results}, indent=1) + "\n", encoding="utf-8")
@@ -198,6 +203,19 @@ def scores_of(specs: Mapping[str, Mapping[str, Any]], dataset: Dataset, *, kept:
         temporary.rename(kept)
     known: dict[str, float] = json.loads(kept.read_text(encoding="utf-8"))
     return known
+
+
+def on_validation(out: Path, dataset: Dataset) -> dict[str, dict[str, float]]:
+    """Returns the macro scores of each of our students of all teachers on validation classes, kept beside it."""
+    found = {}
+    for name in OURS:
+        kept = out / name / "validation.json"
+        if not kept.is_file():
+            said = score(StudentEncode(load_student(out / name / "student")), dataset, split="val")
+            macro = {key: macro_mean(said[key], said["domain"]) for key in KEYS}
+            kept.write_text(json.dumps(macro) + "\n", encoding="utf-8")
+        found[name] = json.loads(kept.read_text(encoding="utf-8"))
+    return found
 
 
 def best_of(scores: Mapping[str, float], *, output: str = "") -> str:
