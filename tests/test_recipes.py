@@ -29,7 +29,7 @@ def test_experts_have_the_shape_of_the_demo() -> None:
     assert [config.method.name for config in experts] == ["supervised"] * len(experts)
     assert len({config.domains for config in experts}) == len(experts) >= 2
     for config in (student, fine):
-        assert config.method.name == "plain"
+        assert config.method.name == "agglomerate"
         assert [spec.source for spec in config.teachers[1:]] == [
             f"alumnus:{expert.out}/student" for expert in experts
         ]

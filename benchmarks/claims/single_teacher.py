@@ -20,8 +20,8 @@ Student's t over seeds.
 
 The peers' environments are made if they are missing (some minutes, 5 GB each); LightlyTrain is under the AGPL and runs apart from
 Alumnus. What is there is kept, and the same command goes on after a stop. About an hour a seed on 2 idle cores beside the specialists.
-Writes single_teacher.json beside this file, or what `--json` names; fewer steps or seeds than the defaults, or no peers, write only what
-is named. `--steps 4 --specialist-steps 4 --seeds 1 --no-peers` with other folders is a smoke run.
+Writes single_teacher.json beside this file, or what `--json` names; fewer steps, seeds or peers than the defaults write only what
+is named. `--steps 4 --specialist-steps 4 --seeds 1 --peers` with other folders is a smoke run.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def main() -> None:
         help="those of udon.py: a quarter of its steps",
     )
     parser.add_argument("--environments", type=Path, default=Path(".cache/peers"))
-    parser.add_argument("--no-peers", action="store_true", help="without LightlyTrain and AutoVision")
+    parser.add_argument("--peers", nargs="*", choices=PEERS, default=PEERS, help="all by default")
     parser.add_argument(
         "--json",
         type=Path,
@@ -119,7 +119,9 @@ def main() -> None:
     results["validation"] = [
         on_validation(asked.out / f"seed-{seed}", dataset) for seed in range(asked.seeds)
     ]
-    is_full = not asked.no_peers and all(vars(asked)[name] >= number for name, number in FULL.items())
+    is_full = set(asked.peers) == set(PEERS) and all(
+        vars(asked)[name] >= number for name, number in FULL.items()
+    )
     if path := asked.json or (Path(__file__).with_suffix(".json") if is_full else None):
         path.write_text(json.dumps({"options": options, **results}, indent=1) + "\n", encoding="utf-8")
     print(markdown(results))
@@ -175,7 +177,7 @@ def one_seed(
     teacher = specialists.get(best_of_peers.partition("/")[0])
     if teacher is None:
         teacher, _ = saved({**settings, "student": LITE0}, out / GENERALIST / "student")
-    for tool in () if asked.no_peers else PEERS:
+    for tool in asked.peers:
         weights = peer(asked, tool, start, teacher, dataset, out / tool, seed=seed)
         found[tool] = scored(lambda w=weights: pooled(w, first), dataset, out / tool)  # type: ignore[misc]
     return found

@@ -228,7 +228,7 @@ def test_a_recipe_that_cannot_be_is_refused(
 @pytest.mark.parametrize(
     ("last", "parts"),
     [
-        ({"name": "b"}, ["stage 'b'", "method=plain learns from teachers", "`teachers`"]),
+        ({"name": "b"}, ["stage 'b'", "method=agglomerate learns from teachers", "`teachers`"]),
         ({**FINE, "teachers": ["stage:discs"]}, ["stage 'fine'", "supervised takes no teachers"]),
         (
             {**SECOND, "domains": ["croses"]},

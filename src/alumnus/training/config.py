@@ -228,7 +228,7 @@ class Config(BaseModel):
     method: Annotated[
         SerializeAsAny[MethodSettings], BeforeValidator(_method, json_schema_input_type=str | _Named)
     ] = Field(
-        default="plain",
+        default="agglomerate",
         validate_default=True,
         description="a name, or {name: …, settings of that method}",
     )
