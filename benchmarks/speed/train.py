@@ -200,6 +200,7 @@ def _recipe(
         "data": str(data),
         "student": f"timm/{student}",
         "teachers": [{"model": f"timm/{name}", "weights": "random", "size": SIZE} for name in teachers],
+        "method": "plain",  # what the default has more costs a small student up to a third: see methods.py
         "out": str(place.run(what)),
         "size": SIZE,
         "batch_size": BATCH,
