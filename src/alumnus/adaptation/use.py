@@ -151,14 +151,18 @@ def predict(
     quarantine = Quarantine(listed, total=len(data), max_bad_fraction=max_bad_fraction)
     (out.parent if is_table else out).mkdir(parents=True, exist_ok=True)
     if isinstance(adapted, AdaptedClassifier):
-        labels = adapted.predict(data.paths, batch_size=batch_size or 64, workers=workers)
+        labels = adapted.predict(
+            data.paths, batch_size=64 if batch_size is None else batch_size, workers=workers
+        )
         for place, reason in labels.bad.items():
             quarantine.add(data.file_names[place], reason)
         good = [place for place in range(len(data)) if place not in labels.bad]
         _check_any(good, data)
         _write_table(_label_columns(labels, data.file_names, good), out)
     else:
-        good = _write_dense(adapted, data, out, quarantine, batch_size=batch_size or BATCH)
+        good = _write_dense(
+            adapted, data, out, quarantine, batch_size=BATCH if batch_size is None else batch_size
+        )
     console.print(f"{len(good):,} images predicted in {out}; {quarantine.count} could not be read")
     return out
 

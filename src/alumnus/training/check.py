@@ -1,8 +1,12 @@
-"""What can be seen to be wrong before anything is downloaded, loaded or written: it costs a look at names and labels."""
+"""What can be seen to be wrong before anything is written, most of it before anything is downloaded or loaded."""
 
 from __future__ import annotations
 
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
 from alumnus.data.dataset import Dataset
+from alumnus.distributed import world_size
 from alumnus.errors import ConfigError
 from alumnus.models.artifact import read_about, student_folder
 from alumnus.models.backbone import check_name
@@ -51,3 +55,19 @@ def check_given(config: Config, dataset: Dataset) -> None:
         raise ConfigError(f"method={method} takes no teachers; remove `teachers`, or set `teachers: []` here")
     if "labels" in learns_from and not (dataset.label >= 0).any():
         raise ConfigError(f"method={method} needs labels, and no training image has one; see `alumnus data`")
+
+
+def check_pieces(config: Config, student: nn.Module) -> None:
+    """Refuses steps whose images come one by one to batch norms that learn. (Those of several processes see the images of all.)
+
+    Raises:
+        ConfigError: with both numbers.
+    """
+    if world_size() > 1 or config.batch_size // config.accumulate > 1:
+        return
+    norms = [module for module in student.modules() if isinstance(module, _BatchNorm)]
+    if any(parameter.requires_grad for norm in norms for parameter in norm.parameters()):
+        raise ConfigError(
+            f"batch_size={config.batch_size} with accumulate={config.accumulate} leaves one image at a time, and the batch norms of "
+            f"{config.student.model} take their statistics of several; give at least two to each piece"
+        )

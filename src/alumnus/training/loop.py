@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from alumnus.data.dataset import Dataset
 from alumnus.data.loader import Loaded, train_batches
@@ -33,7 +32,7 @@ from alumnus.licences import licence_kind, licence_warning
 from alumnus.log import MetricsFile, bar, console
 from alumnus.teachers.targets import TargetSource
 from alumnus.training.build import pick_device, random_start
-from alumnus.training.check import check_given, check_student
+from alumnus.training.check import check_given, check_pieces, check_student
 from alumnus.training.checkpoint import TrainState, load_together, share_state
 from alumnus.training.config import Config
 from alumnus.training.data import sampler_of, training_data
@@ -157,7 +156,8 @@ def prepare(opened: Sequence[tuple[Config, Run]]) -> Course:
         )
         for config, run in opened
     ]
-    _check_pieces(config, pupils)
+    for pupil in pupils:
+        check_pieces(pupil.config, pupil.student)
     needs = [pupil.need for pupil in pupils if pupil.need is not None]
     if config.memory_limit is not None and needs:
         check_limit(
@@ -361,19 +361,6 @@ def batches(
         rank=rank(),
         world_size=world_size(),
     )
-
-
-def _check_pieces(config: Config, pupils: Sequence[Pupil]) -> None:
-    """Refuses steps whose images come one by one, if a student has batch norms that learn: of several processes they are of all images."""
-    if world_size() > 1 or config.batch_size // config.accumulate > 1:
-        return
-    for pupil in pupils:
-        norms = [each for each in pupil.student.modules() if isinstance(each, _BatchNorm)]
-        if any(parameter.requires_grad for norm in norms for parameter in norm.parameters()):
-            raise ConfigError(
-                f"batch_size={config.batch_size} with accumulate={config.accumulate} leaves one image at a time, and the batch norms of "
-                f"{pupil.config.student.model} take their statistics of several; give at least two to each piece"
-            )
 
 
 def _say(run: Run, text: str) -> None:
