@@ -31,6 +31,7 @@ from alumnus.errors import ArtifactError
 from alumnus.evaluation.compare import Interval
 from alumnus.models.artifact import ALL_FILES, STALE, load_student, save_student
 from alumnus.models.student import Student
+from alumnus.models.tensors import savable
 
 Method = Literal["linear", "finetune", "prototype"]
 Start = Literal["student", "scratch"]
@@ -122,8 +123,7 @@ def save_adapted(
     folder.parent.mkdir(parents=True, exist_ok=True)
     provenance = {**about.provenance, **({STALE: why} if (why := _why_stale(about)) else {})}
     save_student(_classifying(student, head, about), new, provenance=provenance, card=card)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in head.items()}
-    safetensors.torch.save_file(tensors, new / HEAD, metadata={"format": "pt"})
+    safetensors.torch.save_file(savable(head), new / HEAD, metadata={"format": "pt"})
     for name, text in {**texts, ABOUT: about.to_json()}.items():
         (new / name).write_text(text, encoding="utf-8")
     return replace_folder(new, folder)

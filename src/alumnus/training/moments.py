@@ -27,8 +27,6 @@ LIVE_ROWS, LIVE_ROWS_PER_DIM = (
     4096,
     4,
 )  # of a live teacher at least: a covariance of D dimensions wants several times D rows
-
-
 MOST_STEPS = 16  # times those of a teacher that is trusted on every image
 
 
