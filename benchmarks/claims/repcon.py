@@ -66,6 +66,7 @@ COMMON: Mapping[str, Any] = {
     "views": {"scale": [0.5, 1.0], "flip": 0.0},
     "log_every": 50,
 }
+EXPERT_RATES: Mapping[str, Any] = {"lr": 1e-3, "optim": {"backbone_lr": 0.1, "frozen": 0.2}}
 # The defaults. With less of one, or with few classes, nothing is written beside this file.
 FULL: Mapping[str, int] = {"seeds": 3, "draws": 3, "steps": 300, "expert_steps": 200}
 Right = NDArray[np.float64]
@@ -83,7 +84,7 @@ def main() -> None:
     )
     parser.add_argument("--steps", type=int, default=FULL["steps"], help="of a student")
     parser.add_argument("--expert-steps", type=int, default=FULL["expert_steps"])
-    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--lr", type=float, default=1e-3, help="of a student; experts have their own")
     parser.add_argument("--backbone-lr", type=float, default=0.1, help="the backbone's share of it")
     parser.add_argument(
         "--frozen", type=float, default=0.2, help="share of the steps before the backbone moves"
@@ -182,7 +183,7 @@ def expert(asked: argparse.Namespace, domain: Domain, folder: Path, *, seed: int
     """Returns the generalist, fine-tuned on half of a domain's classes."""
     slug = domain.name.replace(" ", "_")
     images = domain.write_list(folder / "lists" / f"{slug}.csv")
-    settings = {"method": "supervised", "steps": asked.expert_steps, "seed": seed, **rates(asked)}
+    settings = {"method": "supervised", "steps": asked.expert_steps, "seed": seed, **EXPERT_RATES}
     return train(load_config(out=folder / "experts" / slug, data=images, **COMMON, **settings))
 
 
@@ -207,15 +208,11 @@ def student(
             method={"name": "repcon", **named},
             steps=asked.steps,
             seed=seed,
-            **rates(asked),
+            lr=asked.lr,
+            optim={"backbone_lr": asked.backbone_lr, "frozen": asked.frozen},
             **COMMON,
         )
     )
-
-
-def rates(asked: argparse.Namespace) -> dict[str, Any]:
-    """Returns the settings that say how fast networks move from the generalist's weights."""
-    return {"lr": asked.lr, "optim": {"backbone_lr": asked.backbone_lr, "frozen": asked.frozen}}
 
 
 class Classifier(nn.Module):
