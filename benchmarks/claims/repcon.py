@@ -58,6 +58,7 @@ POOL = 60  # images of a class at most that a probe draws from; garments have te
 TESTED = 50  # and that it is tested on
 DECAYS = (1.0, 0.1, 0.01, 0.001)  # of the probe; few images want strong ones
 ARMS = {"experts": ("experts",), "generalist": ("generalist",), "both": ("experts", "generalist")}
+VIEWS = 2  # of each image that students see, so that every teacher runs once on it
 COMMON: Mapping[str, Any] = {
     "size": SIZE,
     "batch_size": 64,
@@ -208,9 +209,10 @@ def student(
             method={"name": "repcon", **named},
             steps=asked.steps,
             seed=seed,
+            store=folder / "store",  # of all arms
             lr=asked.lr,
             optim={"backbone_lr": asked.backbone_lr, "frozen": asked.frozen},
-            **COMMON,
+            **{**COMMON, "views": {**COMMON["views"], "per_image": VIEWS}},
         )
     )
 

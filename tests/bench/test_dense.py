@@ -90,6 +90,16 @@ def test_too_many_unreadable_pictures_are_refused(squares: Path, tmp_path: Path)
     assert (found.counts["num_bad"], found.counts["num_test"]) == (2, 5)
 
 
+def test_unreadable_maps_to_learn_from_count_as_pictures_do(squares: Path, tmp_path: Path) -> None:
+    """They take no part; too many are refused, and fewer are counted."""
+    folder = shutil.copytree(squares, tmp_path / "squares")
+    (folder / "0-depth.png").write_bytes(b"no picture")
+    with pytest.raises(TooManyBadImages, match=r"1 of 12 images .*'0\.png'"):
+        _probe(folder, "depth").score(fraction=1.0, seed=0, resamples=5)
+    found = _probe(folder, "depth", limit=0.1).score(fraction=1.0, seed=0, resamples=5)
+    assert found.counts == {"num_train": 11, "num_test": 6, "num_bad": 1}
+
+
 def test_detection_resamples_are_those_of_every_model_and_seed(squares: Path) -> None:
     """So differences of average precision are paired."""
     pytest.importorskip("pycocotools")

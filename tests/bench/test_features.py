@@ -161,3 +161,27 @@ def test_a_damaged_file_is_computed_again(data: Dataset, tmp_path: Path) -> None
     nothing = FeatureStore(tmp_path / "nothing", limit_bytes=0)
     nothing.vectors({"m": model()}, data, np.arange(4), state="now", workers=0)
     assert not nothing.folder.exists()
+
+
+def test_a_folder_that_cannot_be_written_costs_time_only(
+    data: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The vectors are there, and one line says that they are not kept."""
+    (tmp_path / "file").write_text("no folder")
+    store = FeatureStore(tmp_path / "file" / "kept", limit_bytes=GIGABYTE)
+    for name in ("a", "b"):
+        found = store.vectors({name: model()}, data, np.arange(10), state="now", workers=0)[name]
+        assert found.error is None
+        assert len(found.vector) == 10
+    assert capsys.readouterr().err.count("vectors cannot be kept in") == 1
+
+
+def test_room_that_another_process_made_is_no_error(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its files may go between the listing and the look at each."""
+    store = FeatureStore(tmp_path, limit_bytes=GIGABYTE)
+    gone = tmp_path / "gone.safetensors"
+    monkeypatch.setattr(Path, "glob", lambda _, pattern: iter([gone]))
+    store.vectors({"m": model()}, data, np.arange(10), state="now", workers=0)
+    assert len([path for path in tmp_path.iterdir() if path.suffix == ".safetensors"]) == 1

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from alumnus.bench.suite import Budget, Task
-from alumnus.bench.tasks import TaskData, check_readable, chosen, state_of
+from alumnus.bench.tasks import TaskData, check_readable, check_sources, chosen, state_of
 from alumnus.data.dataset import open_dataset, write_dataset
-from alumnus.errors import TooManyBadImages
+from alumnus.errors import ConfigError, TooManyBadImages
 from tests.bench.made import make_colours, make_halves
 
 MINUTE_NS = 60 * 10**9
@@ -124,3 +124,27 @@ def test_splits_that_are_named_search_themselves_where_there_is_no_index(tmp_pat
     assert _splits(_opened(folder, "retrieval", test="val")) == ({"val"}, {"val"})
     asking = make_colours(tmp_path / "asking", {"query": 2})
     assert _splits(_opened(asking, "retrieval")) == ({"query"}, {"query"})
+
+
+def _task(data: str) -> Task:
+    return Task.model_validate({"name": "t", "data": data, "task": "classification"})
+
+
+def test_shards_by_a_pattern_are_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A glob or a range; what is not there is refused."""
+    monkeypatch.chdir(tmp_path)
+    check_sources([_task("set/shard-*.tar"), _task("set/shard-{00..03}.tar"), _task("hf:owner/name")])
+    with pytest.raises(ConfigError, match="there is no data 'set'"):
+        check_sources([_task("set")])
+
+
+def test_a_folder_named_as_a_known_data_set_is_asked_about(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody can tell which of the two is meant."""
+    monkeypatch.chdir(tmp_path)
+    check_sources([_task("trees")])
+    (tmp_path / "trees").mkdir()
+    with pytest.raises(ConfigError, match=r"'trees' is a known data set.*write \./trees"):
+        check_sources([_task("trees")])
+    check_sources([_task("./trees")])

@@ -110,6 +110,18 @@ def test_a_picture_listed_for_training_and_index_is_no_leak(tmp_path: Path) -> N
     assert [(leak.train, leak.held_out, leak.is_exact) for leak in found.leaks] == [(0, 2, True)]
 
 
+def test_a_leak_that_is_held_out_twice_is_named_twice(tmp_path: Path) -> None:
+    """A near copy of a training picture in val, and the same file again in test."""
+    image = picture(4, np.random.default_rng(0))
+    names = {"a.png": image, "b.png": brightened(image, 1.1), "c.png": brightened(image, 1.1)}
+    rows: list[dict[str, object]] = [
+        {"file_name": name, "split": split}
+        for name, split in zip(names, ("train", "val", "test"), strict=True)
+    ]
+    found = check(_dataset(tmp_path / "set", rows, names), workers=0)
+    assert [(leak.train, leak.held_out) for leak in found.leaks] == [(0, 1), (0, 2)]
+
+
 def test_labels_of_two_domains_do_not_contradict(tmp_path: Path) -> None:
     """A picture may be an animal here and a dog there; spare pictures leak nowhere."""
     image = picture(4, np.random.default_rng(0))

@@ -120,6 +120,7 @@ LAYOUTS = {
         "annotations/training/a.png", "annotations/validation/b.png"
     ],
     "train/images/a.jpg train/masks/a.png val/images/a.jpg val/masks/a.png": ["train/masks/a.png", "val/masks/a.png"],
+    "train/images/a.jpg train/masks/a.png val/images/a.jpg": ["train/masks/a.png", None],
     "img/x/a.jpg img/y/a.jpg labels/y/a.png": [None, "labels/y/a.png"],
 }  # fmt: skip
 
@@ -133,6 +134,16 @@ def test_masks_are_found_by_stem(tmp_path: Path, names: str, masks: list[str | N
     assert set(data.label) == {-1}
     if "val" in names:
         assert data.split.tolist() == ["train", "val"]
+
+
+def test_test_images_outside_a_folder_of_images_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are left out, and masks are no pictures of a class."""
+    names = "train/images/a.jpg train/masks/a.png test/b.jpg test/c.jpg"
+    data = open_dataset(_fill(tmp_path / "set", *names.split()))
+    assert data.file_names == ("train/images/a.jpg",)
+    assert "set: 2 images, such as 'test/b.jpg', are in no folder named images" in capsys.readouterr().err
 
 
 def test_depth_folders_and_palette_masks_of_voc(tmp_path: Path) -> None:

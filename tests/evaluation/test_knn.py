@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from alumnus.evaluation.knn import knn_predict
+from alumnus.data.dataset import Dataset
+from alumnus.evaluation.knn import MOST_IMAGES, knn_predict, make_task
 from alumnus.evaluation.search import unit_length
 
 
@@ -55,3 +58,45 @@ def test_many_queries_and_classes_vote_in_parts(monkeypatch: pytest.MonkeyPatch)
     whole = knn_predict(queries, train, label)
     monkeypatch.setattr("alumnus.evaluation.knn.ELEMENTS", 50)
     assert knn_predict(queries, train, label).tolist() == whole.tolist()
+
+
+def _data(label: list[int], split: list[str], domain: list[int] | None = None) -> Dataset:
+    """Rows without pictures, which a task does not look at."""
+    names = tuple(f"{number}.png" for number in range(len(label)))
+    domains = np.array(domain or [0] * len(label))
+    return Dataset(
+        root=Path("/nowhere"),
+        paths=names,
+        file_names=names,
+        domains=tuple("ab"[: int(domains.max()) + 1]),
+        domain=domains,
+        classes=tuple(tuple(map(str, range(max(label) + 1))) for _ in range(int(domains.max()) + 1)),
+        label=np.array(label),
+        split=np.array(split),
+    )
+
+
+def test_only_what_is_asked_about_is_classified() -> None:
+    """Test images are no part of a score by which something is chosen on validation images."""
+    data = _data([0, 1, 0, 1, 0, 2, -1], ["train", "train", "val", "test", "val", "val", "val"])
+    task = make_task(data, np.flatnonzero(data.split == "val"))
+    assert (task.train.tolist(), task.queries.tolist(), task.note) == ([0, 1], [2, 4], "")
+    assert make_task(data, np.flatnonzero(data.split == "train")).queries.tolist() == []
+    nothing = make_task(data, np.array([5]))
+    assert nothing.note == "No kNN for a: no class of the training split is asked about"
+
+
+def test_a_small_domain_beside_a_large_one_keeps_its_training_images() -> None:
+    """Each domain has its own limit, in which every class keeps its share, and at least one image; the note says so."""
+    small, rare = [0] * 30, [1]  # of the small domain, and one class of the large one that has one image
+    large = [0] * (3 * MOST_IMAGES)
+    data = _data(
+        [*small, *rare, *large, 0, 0, 1],
+        ["train"] * (31 + len(large)) + ["test"] * 3,
+        [0] * 30 + [1] * (1 + len(large)) + [0, 1, 1],
+    )
+    task = make_task(data, np.flatnonzero(data.split == "test"))
+    assert task.train[:31].tolist() == list(range(31))
+    assert abs(len(task.train) - 30 - MOST_IMAGES) <= 2
+    assert len(task.queries) == 3
+    assert task.note == f"kNN of b is by {len(task.train) - 30:,} of its {len(large) + 1:,} training images"

@@ -132,7 +132,15 @@ def test_bad_images_are_neither_queries_nor_index(data: Dataset, tmp_path: Path)
         (tmp_path / "images" / name).write_text("this is text")
     paths = tuple(str(tmp_path / "images" / name) for name in data.file_names)
     spoilt = replace(data, root=tmp_path / "images", paths=paths)
-    results = score([model("a", colours)], spoilt, out=tmp_path / "out", workers=0, resamples=10, knn=False)
+    results = score(
+        [model("a", colours)],
+        spoilt,
+        out=tmp_path / "out",
+        workers=0,
+        resamples=10,
+        knn=False,
+        max_bad_fraction=0.1,
+    )
     assert (results.num_bad, results.num_images) == (3, 36 - 3)
     assert sum(domain.num_queries for domain in results.domains) == 33
     assert sum(domain.num_index for domain in results.domains) == 33
@@ -145,6 +153,9 @@ def test_bad_images_are_neither_queries_nor_index(data: Dataset, tmp_path: Path)
     assert (tmp_path / "out" / "quarantine.jsonl").read_text() == "the run's own\n"
     with pytest.raises(TooManyBadImages):
         score([model("a", colours)], spoilt, workers=0, max_bad_fraction=0.01, knn=False)
+    # Three of 90 images are few, and three of the 36 that ask are not.
+    with pytest.raises(TooManyBadImages, match="2 of 36 images"):
+        score([model("a", colours)], spoilt, workers=0, max_bad_fraction=0.05, knn=False)
 
 
 def test_a_separate_index_and_held_out_classes(data: Dataset) -> None:

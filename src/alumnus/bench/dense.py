@@ -66,13 +66,12 @@ class Probe:
         """Returns the scores of a head that learnt from a share of the training pictures.
 
         Raises:
-            TooManyBadImages: of the test pictures, see `max_bad_fraction` of `bench`.
+            TooManyBadImages: of the test pictures, or of the training part's masks or maps, see `max_bad_fraction` of `bench`.
         """
         places = label_fraction(_strata(self.found), fraction, seed)
         setup = Setup(budget=self._budget(), seed=seed, workers=self.workers, device=self.device)
         make = {"detection": self._detection, "segmentation": self._segmentation, "depth": self._depth}
-        outcome = make[self.found.task.task](places, setup, resamples)
-        return dataclasses.replace(outcome, counts={"num_train": len(places), **outcome.counts})
+        return make[self.found.task.task](places, setup, resamples)
 
     def _detection(self, places: Ids, setup: Setup, resamples: int) -> Outcome:
         train, test = _objects(self.found, self.found.train[places]), _objects(self.found, self.found.test)
@@ -95,7 +94,7 @@ class Probe:
             "AP": Drawn(rows, score.ap.mean, drawn[:, 0]),
             "AP50": Drawn(rows, score.ap50.mean, drawn[:, 1]),
         }
-        return self._outcome("AP", runs, score.bad, len(rows), resamples)
+        return self._outcome("AP", runs, places, fitted.bad, score.bad, len(rows), resamples)
 
     def _segmentation(self, places: Ids, setup: Setup, resamples: int) -> Outcome:
         masks, kind = self.found.data.masks, self._head()
@@ -129,7 +128,7 @@ class Probe:
                 true.sum(1, keepdims=True).astype(np.float32),
             ),
         }
-        return self._outcome("mIoU", runs, score.bad, len(rows), resamples)
+        return self._outcome("mIoU", runs, places, fitted.bad, score.bad, len(rows), resamples)
 
     def _depth(self, places: Ids, setup: Setup, resamples: int) -> Outcome:
         depths, unit = self.found.data.depths, self.found.data.depth_unit
@@ -153,20 +152,28 @@ class Probe:
             "RMSE": mean_of(rmse, rows),
             "abs_rel": mean_of(abs_rel, rows),
         }
-        return self._outcome("delta1", runs, score.bad, len(rows), resamples)
+        return self._outcome("delta1", runs, places, fitted.bad, score.bad, len(rows), resamples)
 
     def _outcome(
         self,
         primary: str,
         runs: dict[str, PerImage] | dict[str, Drawn],
-        bad: dict[int, str],
+        places: Ids,
+        bad_train: Mapping[int, str],
+        bad_test: Mapping[int, str],
         num_test: int,
         resamples: int,
     ) -> Outcome:
-        """Args: bad is place among the test pictures -> reason."""
-        check_readable(self.found, _by_row(self.found.test, bad), self.max_bad_fraction)
+        """Args: places of the training pictures; of these, and of the test pictures, place -> why it took no part."""
+        learnt = _by_row(self.found.train[places], bad_train)
+        bad = {
+            **_by_row(self.found.train, self.features.bad),
+            **learnt,
+            **_by_row(self.found.test, bad_test),
+        }
+        check_readable(self.found, bad, self.max_bad_fraction)
         scores = {name: interval_of([run], resamples=resamples) for name, run in runs.items()}
-        counts = {"num_test": num_test, "num_bad": len(self.features.bad) + len(bad)}
+        counts = {"num_train": len(places) - len(learnt), "num_test": num_test, "num_bad": len(bad)}
         return Outcome(primary, scores, dict(runs), counts)
 
     def _budget(self) -> HeadBudget:

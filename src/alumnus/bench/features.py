@@ -13,6 +13,7 @@ import hashlib
 import os
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,9 +22,11 @@ import safetensors
 import safetensors.numpy
 
 from alumnus.data.dataset import Dataset
+from alumnus.data.names import printable
 from alumnus.distributed import gathered, local_rank, wait
 from alumnus.evaluation.arrays import Floats, Ids
 from alumnus.evaluation.vectors import try_paths
+from alumnus.log import console
 from alumnus.types import Encode
 
 
@@ -49,6 +52,7 @@ class FeatureStore:
     def __init__(self, folder: Path, *, limit_bytes: int) -> None:
         """Limit 0 keeps nothing."""
         self.folder, self.limit_bytes = folder, limit_bytes
+        self._has_told = False  # that nothing can be kept
 
     def missing(self, model: str, state: str, rows: Ids, *, size: int) -> Ids:
         """Returns the rows that are still to be computed for a model's fingerprint and a state of the data."""
@@ -114,25 +118,38 @@ class FeatureStore:
         except (safetensors.SafetensorError, OSError, ValueError):
             return None
         now = time.time_ns()
-        os.utime(path, ns=(now, now))  # by which the oldest is known
+        with suppress(OSError):  # of a folder that can only be read
+            os.utime(path, ns=(now, now))  # by which the oldest is known
         return known
 
     def _write(self, path: Path, known: Known) -> None:
+        """A folder that cannot be written costs the time to encode again, and is told once."""
         if known.vector.nbytes > self.limit_bytes:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._make_room(known.vector.nbytes, besides=path)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
         tensors: dict[str, np.ndarray] = {"row": known.row, "vector": np.ascontiguousarray(known.vector)}
-        safetensors.numpy.save_file(tensors, temporary)
-        os.replace(temporary, path)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._make_room(known.vector.nbytes, besides=path)
+            safetensors.numpy.save_file(tensors, temporary)
+            os.replace(temporary, path)
+        except (OSError, safetensors.SafetensorError) as error:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            if not self._has_told:
+                console.print(
+                    f"vectors cannot be kept in {printable(self.folder)} ({error}); another run will encode again",
+                    markup=False,
+                )
+            self._has_told = True
 
     def _make_room(self, needed: int, *, besides: Path) -> None:
-        files = sorted(
-            (path.stat().st_mtime_ns, path.stat().st_size, path)
-            for path in self.folder.glob("*.safetensors")
-            if path != besides
-        )
+        found = list[tuple[int, int, Path]]()
+        for path in self.folder.glob("*.safetensors"):
+            with suppress(FileNotFoundError):  # another process made room, too
+                state = path.stat()
+                found.append((state.st_mtime_ns, state.st_size, path))
+        files = sorted(each for each in found if each[2] != besides)
         total = needed + sum(size for _, size, _ in files)
         for _, size, path in files:
             if total <= self.limit_bytes:

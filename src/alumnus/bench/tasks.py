@@ -15,7 +15,8 @@ from alumnus.bench.suite import DENSE, Budget, Task
 from alumnus.data.dataset import Dataset, open_dataset
 from alumnus.data.fractions import label_fraction
 from alumnus.data.locator import container_of
-from alumnus.data.quarantine import Quarantine
+from alumnus.data.quarantine import check_parts
+from alumnus.data.readers.webdataset import is_shard_pattern
 from alumnus.errors import ConfigError, DataError, nearest
 from alumnus.evaluation.arrays import Ids
 
@@ -68,7 +69,13 @@ def check_sources(tasks: Sequence[Task]) -> None:
     known = datasets.names()
     for task in tasks:
         for name in task.data:
-            if name in known or name.startswith("hf:") or "{" in name or Path(name).expanduser().exists():
+            is_there = Path(name).expanduser().exists()
+            if name in known and is_there:
+                raise ConfigError(
+                    f"task {task.name}: data {name!r} is a known data set and something in this folder; write ./{name} for what is here, "
+                    f"or the path of what `alumnus data get {name}` writes for the known one"
+                )
+            if name in known or is_there or name.startswith("hf:") or is_shard_pattern(name):
                 continue
             raise ConfigError(
                 f"task {task.name}: there is no data {name!r}{nearest(name, known)}; give a path or a known data set "
@@ -101,18 +108,14 @@ def state_of(data: Dataset) -> str:
 def check_readable(found: TaskData, bad: Mapping[int, str], max_bad_fraction: float) -> None:
     """Refuses a task of which too many images could not be read: of those that are learnt from, that are scored, or that answer.
 
-    Each part by itself, for a small test part could be lost as a whole within the limit of all.
-
     Args:
         bad: row -> reason.
 
     Raises:
         TooManyBadImages: names the last.
     """
-    for part in (found.train, found.test, found.index):
-        quarantine = Quarantine(None, total=len(part), max_bad_fraction=max_bad_fraction)
-        for row in part[np.isin(part, list(bad))].tolist():
-            quarantine.add(found.data.file_names[row], bad[row])
+    parts = (found.train, found.test, found.index)
+    check_parts(found.data.file_names, bad, parts, max_bad_fraction=max_bad_fraction)
 
 
 def chosen(task: Task, data: Dataset, budget: Budget) -> TaskData:

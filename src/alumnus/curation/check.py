@@ -208,8 +208,9 @@ def as_json(found: Check) -> dict[str, object]:
 
 
 def _leaks(data: Dataset, exact: Sequence[Rows], near: Sequence[Near]) -> list[Leak]:
-    """By the held-out row; of equal training pictures the first is named."""
+    """By the held-out row; of equal training pictures the first is named, of equal held-out ones each."""
     found = []
+    same = {int(row): group for group in exact for row in group}
     for group in exact:
         train = [int(row) for row in group if data.split[row] == "train"]
         for row in map(int, group[np.isin(data.split[group], HELD_OUT)]):
@@ -218,7 +219,9 @@ def _leaks(data: Dataset, exact: Sequence[Rows], near: Sequence[Near]) -> list[L
     for pair in near:
         for one, other in ((pair.first, pair.second), (pair.second, pair.first)):
             if data.split[one] == "train" and data.split[other] in HELD_OUT:
-                found.append(Leak(one, other, pair.likeness, False))
+                group = same.get(other, np.array([other]))
+                held_out = group[np.isin(data.split[group], HELD_OUT)].tolist()
+                found += [Leak(one, row, pair.likeness, False) for row in held_out]
     return sorted(found, key=lambda leak: (leak.held_out, leak.train))
 
 

@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from alumnus.data.names import printable
 from alumnus.errors import ConfigError, TooManyBadImages
+
+Ids = NDArray[np.int64]
 
 
 class Quarantine:
@@ -105,6 +110,26 @@ def passes_limit(
         return len(places) > most and len({names[place] for place in places}) > most
 
     return passes
+
+
+def check_parts(
+    names: Sequence[str], bad: Mapping[int, str], parts: Iterable[Ids], *, max_bad_fraction: float
+) -> None:
+    """Refuses data of which too much of one part could not be read, as a small part could be lost as a whole within the limit of all.
+
+    Args:
+        names: of all rows.
+        bad: row -> reason.
+        parts: the rows of each.
+
+    Raises:
+        TooManyBadImages: names the last.
+    """
+    rows = np.array(sorted(bad), np.int64)
+    for part in parts:
+        quarantine = Quarantine(None, total=len(part), max_bad_fraction=max_bad_fraction)
+        for row in part[np.isin(part, rows)].tolist():
+            quarantine.add(names[row], bad[row])
 
 
 def _check_fraction(max_bad_fraction: float) -> None:

@@ -4,8 +4,9 @@
     0007.json {"label", "domain", "split", "text"}, each optional
     0007.mask.png, 0007.seg.png   a mask                      0007.depth.png  a depth map
 
-A sample with several images (`0007.left.jpg`, `0007.right.jpg`) is several rows of one label. What belongs to an image but cannot be read
-leaves the image without it, and is told.
+A sample with several images (`0007.left.jpg`, `0007.right.jpg`) is several rows of one label. A label or caption that is a file goes before
+the one in the JSON. What belongs to an image but cannot be read leaves the image without it, and is told; of a split that is none the image
+is neither learnt from nor scored.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from alumnus.data.listing import Text, caption_of, split_of, text_of
 from alumnus.data.names import EXTENSIONS, printable
 from alumnus.data.tar_scan import Member
 
+SPARE = "spare"
 MAX_WORDS = 1 << 20  # bytes of a label, caption or json member; more is none
 MASKS, DEPTHS = (".mask.png", ".seg.png"), (".depth.png",)
 LABELS, CAPTIONS, OBJECTS = (".cls",), (".txt", ".text", ".caption"), (".json",)
@@ -48,12 +50,21 @@ class Samples(NamedTuple):
 @dataclass
 class _Sample:
     images: list[str] = field(default_factory=list)
-    label: str | None = None
-    domain: str | None = None
-    split: str | None = None
+    label: str | None = None  # of a member of its own, which goes before that of the JSON
     texts: Text | None = None
+    said: dict[str, str] = field(default_factory=dict)  # label, domain and split of the JSON
+    said_texts: Text | None = None
     mask: str | None = None
     depth: str | None = None
+
+    def rows(self) -> Iterable[Row]:
+        """Yields its images."""
+        label = self.said.get("label") if self.label is None else self.label
+        texts = self.said_texts if self.texts is None else self.texts
+        for name in self.images:
+            yield Row(
+                name, label, self.said.get("domain"), self.said.get("split"), texts, self.mask, self.depth
+            )
 
 
 def samples_of(members: Iterable[Member], read: Callable[[Member], bytes]) -> Samples:
@@ -71,18 +82,15 @@ def samples_of(members: Iterable[Member], read: Callable[[Member], bytes]) -> Sa
             continue
         sample = found.setdefault(f"{folder}{slash}{key}", _Sample())
         try:
-            _note(sample, member, f".{kind.lower()}", read)
+            told = _note(sample, member, f".{kind.lower()}", read)
         except (ValueError, OSError, EOFError, RecursionError) as error:
-            faults.append(f"{printable(member.name)}: {error}")
-    rows = [
-        Row(name, each.label, each.domain, each.split, each.texts, each.mask, each.depth)
-        for each in found.values()
-        for name in each.images
-    ]
-    return Samples(rows, faults)
+            told = [str(error)]
+        faults += [f"{printable(member.name)}: {each}" for each in told]
+    return Samples([row for each in found.values() for row in each.rows()], faults)
 
 
-def _note(sample: _Sample, member: Member, kind: str, read: Callable[[Member], bytes]) -> None:
+def _note(sample: _Sample, member: Member, kind: str, read: Callable[[Member], bytes]) -> list[str]:
+    """Returns what cannot be understood in it."""
     if kind.endswith(MASKS):
         sample.mask = member.name
     elif kind.endswith(DEPTHS):
@@ -94,18 +102,31 @@ def _note(sample: _Sample, member: Member, kind: str, read: Callable[[Member], b
     elif kind in CAPTIONS:
         sample.texts = caption_of(_words(member, read).strip())
     elif kind in OBJECTS:
-        _note_json(sample, json.loads(_words(member, read)))
+        return _note_json(sample, json.loads(_words(member, read)))
+    return []
 
 
-def _note_json(sample: _Sample, found: object) -> None:
+def _note_json(sample: _Sample, found: object) -> list[str]:
+    """Notes each field by itself, so that a label that cannot be understood does not put a test image among those to learn from."""
     if not isinstance(found, Mapping):
         raise ValueError(f"a JSON {type(found).__name__}, but must be an object")
-    label, texts = _first(found, LABEL_KEYS), _first(found, CAPTION_KEYS)
-    domain, split = found.get("domain"), found.get("split")
-    sample.label = sample.label if label is None else text_of(label)
-    sample.texts = sample.texts if texts is None else caption_of(texts)
-    sample.domain = text_of(domain)
-    sample.split = None if split is None else split_of(split, default="train")
+    faults = list[str]()
+    convert = {"domain": text_of, "split": lambda word: split_of(word, default="train"), "label": text_of}
+    values = {key: found.get(key) for key in ("domain", "split")} | {"label": _first(found, LABEL_KEYS)}
+    for key, value in values.items():
+        try:
+            word = None if value is None else convert[key](value)
+        except ValueError as error:
+            faults.append(str(error))
+            word = SPARE if key == "split" else None  # neither learnt from nor scored
+        if word is not None:
+            sample.said[key] = word
+    try:
+        texts = _first(found, CAPTION_KEYS)
+        sample.said_texts = None if texts is None else caption_of(texts)
+    except ValueError as error:
+        faults.append(str(error))
+    return faults
 
 
 def _first(found: Mapping[str, object], keys: Iterable[str]) -> object:

@@ -7,6 +7,7 @@ state of the shard, by size and time of change, and is made again for another. I
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from contextlib import suppress
 from functools import lru_cache
@@ -18,16 +19,18 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from alumnus.data.bad import BadImage
+from alumnus.data.names import printable
 from alumnus.data.samples import Row, samples_of
 from alumnus.data.tar_scan import Member, scan_tar
 from alumnus.errors import DataError
 from alumnus.log import console
 from alumnus.packages import cache_dir
 
-VERSION = "1"  # of what the index holds
+VERSION = "2"  # of what the index holds
 MAX_INDEXES = 1024  # kept by a process: about 0.5 MB for 10,000 members
 MAX_BYTES = 1 << 30  # of a picture
-TOLD = 3  # faults of one shard that are named
+SHOWN = 3  # faults of one shard that are named
+TOLD = b"told"  # in the metadata of the rows: what is wrong with the shard, a JSON list of lines
 
 _MEMBERS = pa.schema([("name", pa.large_binary()), ("offset", pa.int64()), ("size", pa.int64())])
 _ROWS = pa.schema(
@@ -41,13 +44,15 @@ _ROWS = pa.schema(
 
 
 def rows_of(path: str) -> list[Row]:
-    """Returns the images of a shard, in their order, with what it says about them; made and kept if it was not.
+    """Returns the images of a shard, in their order, with what it says about them, and tells what is wrong with it.
 
     Raises:
         DataError: it is no tar.
     """
     _members(path, *_state(path))
     rows = _load(_file(path, "rows"), _ROWS, path) or _made(path)[1]
+    for line in json.loads(rows.schema.metadata[TOLD]):
+        console.print(line, markup=False)
     return [Row(*map(_row_value, row.values())) for row in rows.to_pylist()]
 
 
@@ -119,25 +124,27 @@ def _made(path: str) -> tuple[pa.Table, pa.Table]:
     scan = scan_tar(Path(path))
     last = {member.name: member for member in scan.members}  # of members of one name the last one counts
     with_rows = samples_of(last.values(), lambda member: _content(path, member))
-    _tell(path, scan.damage, with_rows.faults)
     ordered = sorted(last.values(), key=lambda member: _key(member.name))
     columns = zip(*ordered, strict=True) if ordered else ([], [], [])
     names, offsets, sizes = columns
     members = pa.table([[_key(name) for name in names], list(offsets), list(sizes)], schema=_MEMBERS)
     values = [{key: _stored(key, value) for key, value in row._asdict().items()} for row in with_rows.rows]
-    rows = pa.Table.from_pylist(values, schema=_ROWS)
+    told = json.dumps(_told(path, scan.damage, with_rows.faults)).encode()
+    rows = pa.Table.from_pylist(values, schema=_ROWS).replace_schema_metadata({TOLD: told})
     _keep(_file(path, "members"), members, path)
     _keep(_file(path, "rows"), rows, path)
     return members, rows
 
 
-def _tell(path: str, damage: str, faults: list[str]) -> None:
-    name = Path(path).name
+def _told(path: str, damage: str, faults: list[str]) -> list[str]:
+    """Returns the lines that each process that opens the shard writes on the console."""
+    name, lines = printable(Path(path).name), list[str]()
     if damage:
-        console.print(f"{name}: {damage}; what is whole in it is used")
+        lines.append(f"{name}: {damage}; what is whole in it is used")
     if faults:
-        shown = "; ".join(faults[:TOLD])
-        console.print(f"{name}: {len(faults)} members say nothing that can be understood, such as {shown}")
+        shown = "; ".join(faults[:SHOWN])
+        lines.append(f"{name}: {len(faults)} things in it cannot be understood, such as {shown}")
+    return lines
 
 
 def _state(path: str) -> tuple[int, int]:
@@ -158,7 +165,10 @@ def _load(file: Path, schema: pa.Schema, path: str) -> pa.Table | None:
         table.validate(full=True)
     except (OSError, pa.ArrowException):
         return None
-    if table.schema.metadata != _stamp(path) or not table.schema.equals(schema):
+    said, stamp = table.schema.metadata or {}, _stamp(path)
+    if {key: said.get(key) for key in stamp} != stamp or not table.schema.equals(schema):
+        return None
+    if schema is _ROWS and TOLD not in said:
         return None
     return table.combine_chunks()
 
@@ -168,7 +178,7 @@ def _keep(file: Path, table: pa.Table, path: str) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with pa.OSFile(os.fspath(temporary), "wb") as sink:
-            stamped = table.replace_schema_metadata(_stamp(path))
+            stamped = table.replace_schema_metadata({**(table.schema.metadata or {}), **_stamp(path)})
             with pa.ipc.new_file(sink, stamped.schema) as writer:
                 writer.write_table(stamped)
         os.replace(temporary, file)

@@ -56,6 +56,8 @@ def scan_tar(path: Path) -> Scan:
     size = path.stat().st_size
     if members and members[-1].offset + members[-1].size > size:
         damage = damage or f"it ends inside its last member, '{printable(members[-1].name)}'"
+    elif end <= size:
+        damage = damage or _end(path, end, size, members)
     return Scan(members, damage)
 
 
@@ -77,6 +79,13 @@ def _gap(path: Path, end: int, start: int, members: list[Member]) -> str:
         file.seek(end)
         is_empty = not file.read(min(start - end, 1 << 20)).strip(b"\0")
     return "" if is_empty else f"a header is broken after {len(members)} members, and something is lost there"
+
+
+def _end(path: Path, end: int, size: int, members: list[Member]) -> str:
+    """Returns what is wrong if the last member is not followed by a block of zeros: by a torn header, or by nothing."""
+    if _gap(path, end, size, members):
+        return f"it ends badly after {len(members)} members, inside a header or with something else"
+    return "" if size - end >= BLOCK else f"it ends after {len(members)} members without a tar's end mark"
 
 
 def _check_is_tar(path: Path) -> None:

@@ -14,14 +14,14 @@ from typing import NamedTuple
 import numpy as np
 
 from alumnus.data.dataset import Dataset
+from alumnus.data.fractions import label_fraction
 from alumnus.evaluation.arrays import Floats, Ids
 from alumnus.evaluation.compare import RESAMPLES, Interval, resample
 from alumnus.evaluation.search import ELEMENTS, NO_ID, search, unit_length
 
 K = 20
 TEMPERATURE = 0.07
-TESTED = ("val", "test")
-MOST_IMAGES = 5000  # of either side; more are drawn from, so that a big training split does not cost more than the retrieval
+MOST_IMAGES = 5000  # of a domain, on either side; more are drawn from, so that a big training split does not cost more than the retrieval
 
 
 class Task(NamedTuple):
@@ -32,25 +32,39 @@ class Task(NamedTuple):
     note: str  # what is left out and why, "" if nothing is
 
 
-def make_task(data: Dataset, *, seed: int = 0, wanted: bool = True) -> Task:
-    """Returns the images of the val and test splits whose class is in the training split, and that split's images of those domains."""
+def make_task(data: Dataset, queries: Ids, *, seed: int = 0, wanted: bool = True) -> Task:
+    """Returns those of the queries whose class is in the training split, and that split's images of their domains.
+
+    Of many training images of a domain, each class keeps its share, and at least one image.
+
+    Args:
+        queries: rows of the dataset, such as a split's; those of the training split are not asked about.
+        seed: of what is drawn from many images.
+        wanted: whether there shall be a task at all.
+    """
     none = np.empty(0, np.int64)
     if not wanted:
         return Task(none, none, "kNN was not asked for")
     train = np.flatnonzero((data.split == "train") & (data.label >= 0))
-    tested = np.flatnonzero(np.isin(data.split, TESTED) & (data.label >= 0))
+    asked = queries[(data.split[queries] != "train") & (data.label[queries] >= 0)]
     group = data.domain * (int(data.label.max(initial=0)) + 1) + data.label
-    tested = tested[np.isin(group[tested], group[train])]
-    domains = np.unique(data.domain[tested])
-    without = [name for d, name in enumerate(data.domains) if d not in domains]
-    train = train[np.isin(data.domain[train], domains)]
-    note = (
-        f"No kNN for {', '.join(without)}: no class of the training split is in val or test"
-        if without
-        else ""
-    )
+    asked = asked[np.isin(group[asked], group[train])]
     random = np.random.default_rng(seed)
-    return Task(_at_most(train, random), _at_most(tested, random), note)
+    kept_train, kept_asked, without, notes = [none], [none], [], []
+    for d in np.unique(data.domain[queries]).tolist():
+        name = data.domains[d]
+        ours, theirs = (rows[data.domain[rows] == d] for rows in (train, asked))
+        if not len(theirs):
+            without.append(name)
+            continue
+        fewer = ours[label_fraction(data.label[ours], min(1.0, MOST_IMAGES / len(ours)), seed)]
+        if len(fewer) < len(ours):
+            notes.append(f"kNN of {name} is by {len(fewer):,} of its {len(ours):,} training images")
+        kept_train.append(fewer)
+        kept_asked.append(_at_most(theirs, random))
+    if without:
+        notes.append(f"No kNN for {', '.join(without)}: no class of the training split is asked about")
+    return Task(np.sort(np.concatenate(kept_train)), np.sort(np.concatenate(kept_asked)), "; ".join(notes))
 
 
 def classify(

@@ -17,8 +17,8 @@ import numpy.typing as npt
 import torch
 
 from alumnus.data.dataset import Dataset
-from alumnus.data.quarantine import passes_limit
-from alumnus.data.read import Quarantine
+from alumnus.data.names import printable
+from alumnus.data.quarantine import Quarantine, check_parts, passes_limit
 from alumnus.distributed import decided, is_main
 from alumnus.errors import ConfigError, DataError
 from alumnus.evaluation.arrays import Floats, Ids
@@ -33,7 +33,7 @@ from alumnus.evaluation.reduction import reduced_teachers
 from alumnus.evaluation.results import DomainCount, Results, write_results
 from alumnus.evaluation.retrieval import Retrieval, retrieve
 from alumnus.evaluation.vectors import check_names, concatenated, encode_paths, ms_per_image
-from alumnus.log import progress
+from alumnus.log import console, progress
 
 QUARANTINE = "evaluate.quarantine.jsonl"
 SPARE = "spare"  # near copies of held-out classes; scoring them would flatter
@@ -73,8 +73,8 @@ def score(
         batch_size, workers: of the reading.
         device: of the search, see `search`.
         resamples, seed: of the bootstrap; the seed also chooses the gallery.
-        max_bad_fraction: more unreadable images than this part of the data stop the evaluation, as soon as there are so many.
-        knn: score nearest-neighbour classification too, where classes of the training split are tested.
+        max_bad_fraction: more unreadable images than this part of the data, of those that ask or of those that answer, stop the evaluation.
+        knn: score nearest-neighbour classification of the images that ask too, where classes of the training split do.
 
     Of several processes that torchrun started, all call this alike: they share the encoding and the search, and the first one writes.
 
@@ -89,7 +89,7 @@ def score(
     asked = [data.domains[d] for d in np.unique(data.domain[queries])]
     check_specialists(specialists or {}, [model.name for model in models], asked)
     check_generalist(generalist, [model.name for model in models])
-    task = make_task(data, seed=seed, wanted=knn)
+    task = make_task(data, queries, seed=seed, wanted=knn)
     rows = np.unique(np.concatenate([queries, index, task.train, task.queries]))
     paths = [data.paths[row] for row in rows]
     enough = passes_limit(
@@ -99,7 +99,7 @@ def score(
         models, paths, batch_size=batch_size, workers=workers, together=True, enough=enough
     )
     table, bad, notes = dict(encoded.of), encoded.bad, dict[str, str]()
-    _note_bad(data, rows, bad, out, max_bad_fraction)
+    _note_bad(data, rows, bad, (queries, index), out, max_bad_fraction)
     if concatenate:
         table |= _concatenation(models, table)
         small = reduced_teachers(models, table, data, batch_size=batch_size, workers=workers, seed=seed)
@@ -200,13 +200,23 @@ def _search(
 
 
 def _note_bad(
-    data: Dataset, rows: Ids, bad: Mapping[int, str], out: Path | None, max_bad_fraction: float
+    data: Dataset,
+    rows: Ids,
+    bad: Mapping[int, str],
+    parts: Sequence[Ids],
+    out: Path | None,
+    max_bad_fraction: float,
 ) -> None:
     # A name of its own: `out` may be a run, which keeps a list of its training images.
     path = out / QUARANTINE if out is not None and is_main() else None
     quarantine = Quarantine(path, total=len(data), max_bad_fraction=max_bad_fraction, anew=True)
     for place, reason in sorted(bad.items()):
         quarantine.add(data.file_names[rows[place]], reason)
+    by_row = {int(rows[place]): reason for place, reason in bad.items()}
+    check_parts(data.file_names, by_row, parts, max_bad_fraction=max_bad_fraction)
+    if bad and is_main():
+        where = "" if path is None else f"; they are in {printable(path)}"
+        console.print(f"{len(bad):,} images could not be read and are left out{where}", markup=False)
 
 
 def _places(rows: Ids, chosen: Ids, readable: Ids) -> Ids:

@@ -91,6 +91,44 @@ def test_a_file_beside_its_images_in_each_split(tmp_path: Path) -> None:
     assert data.split.tolist() == ["train", "val"]
 
 
+def test_what_two_files_say_alike_counts_once(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A part of a split in a file of its own adds no second box or caption; what is new in it stays."""
+    notes = folder / "annotations"
+    new = {"id": 1, "image_id": 5, "category_id": 90, "bbox": [1, 2, 3, 1.5]}
+    images = [{**row, "file_name": f"val2017/{row['file_name']}"} for row in IMAGES]
+    _instances(notes / "instances_val2017_part.json", images=images, annotations=[*BOXES, new])
+    captions = json.loads((notes / "captions_val2017.json").read_text())
+    _save(notes / "captions_val2017_part.json", **{**captions, "images": images})
+    data = open_dataset(folder)
+    assert data.objects is not None
+    assert data.objects[1] is not None
+    labels = data.objects[1].labels.tolist()
+    assert [data.object_classes[label] for label in labels] == ["car", "dog", "yak"]
+    assert data.text == ("A dog.\nOne dog.", None)
+    assert "2 boxes that another file has too left out" in capsys.readouterr().err
+
+
+def test_an_image_of_two_splits_is_refused(folder: Path) -> None:
+    """It would be learnt from, and scored."""
+    found = json.loads((folder / "annotations" / "instances_val2017.json").read_text())
+    found["images"] = [{**row, "file_name": f"val2017/{row['file_name']}"} for row in found["images"]]
+    _save(folder / "annotations" / "instances_train2017.json", **found)
+    with pytest.raises(
+        DataError, match=r"'val2017/a\.png' is of the split train, and another file has it in val"
+    ):
+        open_dataset(folder)
+
+
+def test_a_name_without_a_split_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its images are to be learnt from."""
+    notes = folder / "annotations"
+    (notes / "instances_val2017.json").rename(notes / "instances_minival2017.json")
+    (folder / "val2017").rename(folder / "images")
+    (notes / "captions_val2017.json").unlink()
+    assert set(open_dataset(folder).split) == {"train"}
+    assert "instances_minival2017.json says no split" in capsys.readouterr().err
+
+
 def test_a_file_without_images_leaves_the_others(folder: Path) -> None:
     """An empty split is no fault; its categories count."""
     more = [*CATEGORIES, {"id": 7, "name": "zebra"}]

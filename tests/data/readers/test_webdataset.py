@@ -179,7 +179,45 @@ def test_words_that_cannot_be_understood_leave_the_image(
     save_tar(tmp_path / "set" / "0.tar", members | words)
     data = open_dataset(tmp_path / "set")
     assert (len(data), _labels(data)) == (4, [None] * 4)
-    assert "4 members say nothing that can be understood" in capsys.readouterr().err
+    assert data.split.tolist() == ["train", "spare", "train", "train"]  # of no known split: not learnt from
+    for _ in range(2):  # from the index, too
+        open_dataset(tmp_path / "set")
+        assert "4 things in it cannot be understood" in capsys.readouterr().err
+
+
+def test_each_word_of_a_json_counts_by_itself(tmp_path: Path) -> None:
+    """A test image whose label or caption is of no known form stays a test image."""
+    said: list[dict[str, object]] = [
+        {"label": 0.5, "split": "test"},
+        {"label": [1, 2], "split": "test"},
+        {"caption": 7, "split": "test", "label": 1},
+    ]
+    members = {f"{i}.json": json.dumps({"domain": "d", **each}).encode() for i, each in enumerate(said)}
+    data = open_dataset(save_tar(tmp_path / "0.tar", {f"{i}.png": picture(i) for i in range(3)} | members))
+    assert (data.domains, set(data.split)) == (("d",), {"test"})
+    assert _labels(data) == [None, None, "1"]
+
+
+@pytest.mark.parametrize("order", [["0.cls", "0.json"], ["0.json", "0.cls"]])
+def test_a_label_of_its_own_goes_before_the_jsons(tmp_path: Path, order: list[str]) -> None:
+    """In any order of the members."""
+    words = {"0.cls": b"3", "0.json": b'{"label": "cat"}'}
+    members = {"0.png": picture(1)} | {name: words[name] for name in order}
+    assert _labels(open_dataset(save_tar(tmp_path / "0.tar", members))) == ["3"]
+
+
+@pytest.mark.parametrize(
+    ("kept", "said"), [(1024 + 300, "inside a header"), (1024, "without a tar's end mark")]
+)
+def test_a_shard_that_ends_between_members_says_so_each_time(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kept: int, said: str
+) -> None:
+    """A download that broke off in a header, or before one."""
+    path = save_tar(tmp_path / "0.tar", {f"{i}.png": picture(i) for i in range(2)})
+    path.write_bytes(path.read_bytes()[:kept])
+    for _ in range(2):
+        assert len(open_dataset(path)) == 1
+        assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

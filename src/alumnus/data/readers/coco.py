@@ -5,7 +5,8 @@
     set/train/_annotations.coco.json           set/train/a.jpg                    one file a split, beside its images
 
 Boxes of crowds (`iscrowd`) stand for many objects at once and are left out, as training on COCO does; boxes without area are left out too,
-and both are counted on the console. Segmentations (polygons, run lengths) are not read: a mask is a file here, see `dense`.
+and both are counted on the console. Of an image in several files their boxes and captions are joined, what is the same in two of them once;
+one in files of two splits is refused. Segmentations (polygons, run lengths) are not read: a mask is a file here, see `dense`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from alumnus.data.listing import BATCH_ROWS, SPLIT_WORDS, Listing, RowBatch, collected
 from alumnus.data.names import byte_order, printable
@@ -35,6 +37,24 @@ class _Image:
 
     def __init__(self, split: str) -> None:
         self.split, self.objects, self.texts = split, None, list[str]()  # type: tuple[str, Found | None, list[str]]
+
+
+class _Known(NamedTuple):
+    """What files before the present one say about an image."""
+
+    objects: frozenset[tuple[tuple[float, ...], str]]
+    texts: frozenset[str]
+
+
+NOTHING = _Known(frozenset(), frozenset())
+
+
+def _known(image: _Image) -> _Known:
+    if image.objects is None and not image.texts:
+        return NOTHING
+    found = image.objects or Found([], [])
+    objects = zip(map(tuple, found.boxes), found.categories, strict=True)
+    return _Known(frozenset(objects), frozenset(image.texts))
 
 
 def coco_files(folder: Path) -> list[Path]:
@@ -111,9 +131,20 @@ def _add(
     rows = _rows(found, "images", path)
     prefix = _image_folder([str(row.get("file_name")) for row in rows], path, root) if rows else ""
     split = _split_of(path)
+    if split is None:
+        console.print(
+            f"{printable(path.name)} says no split, so its images are to be learnt from", markup=False
+        )
+        split = "train"
     names = {_need(row, "id", path): _name(row, prefix, root, path) for row in rows}
+    before = dict[str, _Known]()
     for name in names.values():
-        images.setdefault(name, _Image(split))
+        if (image := images.setdefault(name, _Image(split))).split != split:
+            raise DataError(
+                f"{printable(path)}: '{printable(name)}' is of the split {split}, and another file has it in {image.split}; what is "
+                f"scored must not be learnt from, so leave it out of one of them, or give one file alone"
+            )
+        before[name] = _known(image)
     words = {
         _need(row, "id", path): str(_need(row, "name", path)) for row in _rows(found, "categories", path)
     }
@@ -127,7 +158,8 @@ def _add(
             raise DataError(
                 f"{printable(path)}: an annotation is about image {image_id!r}, which is not listed"
             )
-        _annotate(images[names[image_id]], row, words, path, left_out)
+        name = names[image_id]
+        _annotate(images[name], row, words, path, left_out, before[name])
 
 
 def _annotate(
@@ -136,9 +168,11 @@ def _annotate(
     words: Mapping[object, str],
     path: Path,
     left_out: Counter[str],
+    before: _Known,
 ) -> None:
-    if row.get("caption"):
-        image.texts.append(str(row["caption"]).strip())
+    """Args: before is what other files say about the image, which one that holds the same again does not add to."""
+    if (caption := str(row.get("caption") or "").strip()) and caption not in before.texts:
+        image.texts.append(caption)
     if "bbox" not in row:
         return
     category = _need(row, "category_id", path)
@@ -153,6 +187,9 @@ def _annotate(
         box = box_of(row["bbox"])
     except ValueError:
         left_out["boxes without area"] += 1
+        return
+    if (tuple(box), words[category]) in before.objects:
+        left_out["boxes that another file has too"] += 1
         return
     assert image.objects is not None
     image.objects.boxes.append(box)
@@ -183,7 +220,7 @@ def _image_folder(names: Sequence[str], path: Path, root: Path) -> str:
         f"{tail}/",
         f"images/{tail}/",
         "images/",
-        f"{_split_of(path)}/",
+        f"{_split_of(path) or 'train'}/",
     ]
     sample = names[:: max(1, len(names) // LOOKED_FOR)]
     for folder in dict.fromkeys(each.replace("//", "/").lstrip("/") for each in tried):
@@ -195,12 +232,12 @@ def _image_folder(names: Sequence[str], path: Path, root: Path) -> str:
     )
 
 
-def _split_of(path: Path) -> str:
-    """Returns the split that the file's name says (`instances_val2017`), or its folder's, or train."""
+def _split_of(path: Path) -> str | None:
+    """Returns the split that the file's name says (`instances_val2017`), or its folder's, or None."""
     words = [found[1] for found in _SPLIT_YEAR.finditer(path.stem.lower())]
     if path.name == BESIDE:
         words = [path.parent.name.lower()]
-    return next((SPLIT_WORDS[word] for word in reversed(words) if word in SPLIT_WORDS), "train")
+    return next((SPLIT_WORDS[word] for word in reversed(words) if word in SPLIT_WORDS), None)
 
 
 def _rows(found: Mapping[str, object], key: str, path: Path) -> list[Mapping[str, object]]:

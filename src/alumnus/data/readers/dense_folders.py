@@ -4,9 +4,9 @@
     set/train/images/a.jpg         set/train/masks/a.png         and depth/a.png, each optional for an image
     set/JPEGImages/a.jpg           set/SegmentationClass/a.png   ImageSets/Segmentation/{train,val}.txt (Pascal VOC)
 
-A mask's stem is the image's, or that with `_mask` behind it. Images without a mask stay, with none; in VOC the lists say which images
-count. `annotations` and `labels` may be classes, or hold boxes as text (YOLO, Pascal VOC's XML): with a PNG they are masks, with other
-images classes, and with other files the folder is refused.
+A mask's stem is the image's, or that with `_mask` behind it. Images without a mask stay, with none, such as those of a test folder without
+masks; in VOC the lists say which images count. `annotations` and `labels` may be classes, or hold boxes as text (YOLO, Pascal VOC's XML):
+with a PNG they are masks, with other images classes, and with other files the folder is refused.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from alumnus.data.listing import SPLIT_WORDS, Listing, RowBatch, collected, spli
 from alumnus.data.names import printable
 from alumnus.data.readers.folders import images_below, is_folder
 from alumnus.errors import DataError
+from alumnus.log import console
 
 IMAGES = ("images", "image", "imgs", "img", "jpegimages")
 MASKS = ("masks", "mask", "annotations", "labels", "segmentationclass", "segmentations")
@@ -30,9 +31,8 @@ VOC_LISTS = "ImageSets/Segmentation"
 
 
 def is_dense_folder(folder: Path) -> bool:
-    """Returns whether a folder, or each of its split folders, has a folder of images and one of masks or depth maps."""
-    places = split_folders(_folders(folder))
-    return _has_pair(folder) or bool(places and all(_has_pair(folder / name) for name in places))
+    """Returns whether a folder, or one of its split folders, has a folder of images and one of masks or depth maps."""
+    return _has_pair(folder) or any(_has_pair(folder / name) for name in split_folders(_folders(folder)))
 
 
 def check_annotations(folder: Path) -> None:
@@ -62,12 +62,21 @@ def read_dense_folder(folder: Path, *, domain: str) -> Listing:
         DataError: not one mask or depth map has an image, or a VOC list names an image that is not there.
     """
     images, others = list[str](), {"mask": dict[str, str](), "depth": dict[str, str]()}
+    places = set(split_folders(_folders(folder)))
+    apart = list[str]()
     for name in images_below(folder):
         kind, key = _kind(name)
         if kind == "image":
             images.append(name)
         elif kind and name.lower().endswith(".png"):
             others[kind].setdefault(key, name)
+        elif not kind and name.partition("/")[0] in places:
+            apart.append(name)
+    if apart:
+        console.print(
+            f"{printable(folder.name)}: {len(apart)} images, such as '{printable(apart[0])}', are in no folder named images, and left out",
+            markup=False,
+        )
     splits = _voc_splits(folder)
     if splits:
         images = _listed(images, splits, folder)

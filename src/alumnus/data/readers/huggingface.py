@@ -8,7 +8,8 @@
 Columns: the first of type Image is the image; `label`, `text` (or `caption`, `captions`), `objects`, `domain`, `mask` (or `annotation`),
 `depth` (or `depth_map`) are understood. By name, `hf:owner/name` or `hf:owner/name:split`, the package `datasets` fetches the set into its
 own cache, whose Arrow files are then read here; `datasets` 4 and later runs no code that comes with a set. A split that the user names
-counts as train where its name is no known word (`hf:owner/name:extra`, `hf:owner/name:train+test`).
+counts as train where its name is no known word (`hf:owner/name:extra`, `hf:owner/name:train+test`); parts of a split (`train[:10%]`) are
+refused.
 """
 
 from __future__ import annotations
@@ -90,6 +91,11 @@ def read_named(source: str) -> Listing:
     name, _, split = source.removeprefix(PREFIX).partition(":")
     if not name:
         raise DataError(f"{source!r} names no data set; write hf:owner/name or hf:owner/name:split")
+    if "[" in split:
+        raise DataError(
+            f"{source!r} asks for a part of a split, and whole Arrow files are read; give whole splits, or the folder that "
+            f"load_dataset({name!r}, split={split!r}).save_to_disk(...) writes"
+        )
     try:
         found = datasets.load_dataset(name, split=split or None)
     except Exception as error:  # the package raises whatever its many file systems raise
@@ -240,12 +246,12 @@ def _split(word: object) -> str:
 
 
 def _asked(expression: str) -> str:
-    """Returns the split of what the user asked for by name: `test[:10%]` is one of test; what is no known word is to be learnt from.
+    """Returns the split of what the user asked for by name; what is no known word is to be learnt from.
 
-    >>> _asked("test[:10%]"), _asked("extra"), _asked("train+test")
+    >>> _asked("test"), _asked("extra"), _asked("train+test")
     ('test', 'train', 'train')
     """
-    return SPLIT_WORDS.get(expression.partition("[")[0].strip().lower(), "train")
+    return SPLIT_WORDS.get(expression.strip().lower(), "train")
 
 
 def _inside(folder: Path, name: object) -> Path:

@@ -86,7 +86,7 @@ def fit_segmentation(
         features: `cached_levels` of the same pictures, if they are there already.
 
     Raises:
-        DataError: no picture has a mask that can be read, or a mask has an index that is no class.
+        DataError: no picture has a mask that can be read and whose indices are all classes.
     """
     setup = setup or Setup()
     encoder, source = opened(encoder, list(paths), setup, features=features)
@@ -115,7 +115,7 @@ def score_segmentation(
     """Returns how well the head's masks cover those of other pictures, pixel by pixel of each picture.
 
     Raises:
-        DataError: not one picture can be scored, or a mask has an index that is no class.
+        DataError: not one picture can be scored.
     """
     places, counts, bad = list[int](), list[NDArray[np.int64]](), dict[int, str]()
     for found in predicted_masks(fitted, paths):
@@ -199,8 +199,9 @@ def _read(path: str, box: Letterbox, num_classes: int) -> Ids:
             path, f"the mask is {mask.shape[1]} x {mask.shape[0]} px, its picture {box.width} x {box.height}"
         )
     if mask.max(initial=0) >= num_classes:
-        raise DataError(
-            f"{path!r} has the class {mask.max()}, but there are {num_classes}: 0 to {num_classes - 1}, and 255 (65535 in 16 bit) to ignore"
+        raise BadImage(
+            path,
+            f"the mask has the class {mask.max()}; there are {num_classes}: 0 to {num_classes - 1}, and 255 (65535 in 16 bit) to ignore",
         )
     return mask
 
