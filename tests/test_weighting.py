@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from alumnus.weighting import Weighting, WeightingKind, keep_hardest
+from alumnus.types import Features, Target
+from alumnus.weighting import Weighting, WeightingKind, keep_hardest, over_speakers
 
 SHARES = {"faces": 1.0, "keys": 3.0}
 
@@ -65,6 +66,22 @@ def test_angle_divides_by_the_mean_squared_angle_to_the_mean_direction() -> None
         share = SHARES[name] / 4
         assert found[name].item() == pytest.approx(share / (sum(angles) / len(angles)), rel=1e-5)
     assert found["keys"] / 3 > found["faces"]
+
+
+def test_a_few_images_say_nothing_of_how_far_a_teacher_spreads() -> None:
+    """One is its own mean direction, at no angle to it; until there are some the weight is the share."""
+    weighting = Weighting("angle", SHARES, dims={"faces": 6, "keys": 6})
+    weighting.observe("faces", torch.randn(1, 6))
+    assert weighting.weights(_losses(1, 1))["faces"].item() == pytest.approx(SHARES["faces"] / 4)
+
+
+def test_an_image_counts_by_the_teachers_that_speak_about_it() -> None:
+    """Twice as many teachers do not make it twice as hard."""
+    shares = {"faces": 0.25, "keys": 0.75}
+    places = {"faces": torch.tensor([0, 1]), "keys": torch.tensor([0])}
+    targets = {name: Target(Features(torch.zeros(len(p), 2)), p) for name, p in places.items()}
+    weighted = torch.tensor([0.25 * 2 + 0.75 * 2, 0.25 * 2, 0.0])
+    assert over_speakers(weighted, targets, shares).tolist() == [2, 2, 0]
 
 
 def test_uncertainty_learns_the_variance_that_fits() -> None:

@@ -26,8 +26,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from alumnus.types import Targets
+
 WeightingKind = Literal["constant", "initial", "running", "angle", "uncertainty"]
 MOMENTUM = 0.01  # of the running mean: about the last hundred steps
+SPREAD = 16  # images from which on `angle` goes by the dispersion
 SMALLEST = 1e-8  # of a loss or a dispersion that is divided by; rounding is below it
 
 
@@ -104,7 +107,25 @@ class Weighting(nn.Module):
         share = self.shares[place]
         if self.log_variance is not None:
             return share * torch.exp(-self.log_variance[place].double())
-        return torch.where(self.seen[place] == 0, share, share / self.level[place].clamp(min=SMALLEST))
+        # The first image is its own mean direction, which says nothing of how far others spread.
+        enough = self.seen[place] >= (SPREAD if self.kind == "angle" else 1)
+        return torch.where(enough, share / self.level[place].clamp(min=SMALLEST), share)
+
+
+@torch.no_grad()
+def over_speakers(weighted: Tensor, targets: Targets, shares: Mapping[str, float]) -> Tensor:
+    """Returns each image's loss (B,) relative to the shares of the teachers that speak about it.
+
+    So an image does not look harder to the dynamic sampler because more teachers say something about it.
+
+    Args:
+        weighted: (B,), the sum over teachers of share times loss; 0 where none speaks.
+        shares: teacher -> its share, 1 in all.
+    """
+    spoken = torch.zeros_like(weighted)
+    for name, target in targets.items():
+        spoken[target.places] += shares[name]
+    return torch.where(spoken > 0, weighted / spoken, weighted)
 
 
 def keep_hardest(losses: Tensor, speaks: Tensor, draw: Tensor, *, drop: float) -> Tensor:

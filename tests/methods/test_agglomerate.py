@@ -17,6 +17,7 @@ from alumnus.models.backbone import Taps
 from alumnus.models.student import Student
 from alumnus.moments import Moments
 from alumnus.objective import Setup, TeacherWidth
+from alumnus.types import Features
 from tests.methods.examples import EMBED, make_batch, make_setup, make_student, make_targets, reordered
 
 GRIDS = {
@@ -185,7 +186,13 @@ def test_dropping_divides_by_what_the_whole_batch_keeps(drop: float) -> None:
         kept = [loss for name, (loss, drawn) in here.items() if name == hardest or drawn >= drop]
         total, count = total + sum(kept), count + len(kept)
     assert terms.loss.item() == pytest.approx(total / count, rel=1e-5)
-    assert terms.per_sample.mean().item() == pytest.approx(terms.loss.item(), rel=1e-5)
+    # Of what an image keeps, relative to the shares of the teachers that speak about it.
+    share = [
+        sum(VECTORS[name].weight for name in VECTORS if i in targets[name].places.tolist()) / 5
+        for i in range(6)
+    ]
+    weighed = terms.per_sample * torch.tensor(share)
+    assert weighed.mean().item() == pytest.approx(terms.loss.item(), rel=1e-5)
     assert count == (14 if drop == 0 else count)
 
 
@@ -288,6 +295,13 @@ def test_unsuitable_recipes_are_refused() -> None:
         _objective(patches="mlp")
     with pytest.raises(ConfigError, match="normalise=none"):
         _objective(weighting="angle")
+    for loss in (
+        "cosine",
+        "angle",
+    ):  # the adaptors' lengths are free, and undoing the standardisation needs them
+        with pytest.raises(ConfigError, match="leaves the length of standardised vectors open"):
+            _objective(keep_adaptors=True, summary_loss=loss)
+        _objective(keep_adaptors=True, summary_loss=loss, normalise="none")
     with pytest.raises(ConfigError, match="patch_loss=radio has no effect without patches"):
         _objective(patch_loss="radio")
     with pytest.raises(ConfigError, match="'odd' gives 6 patches"):
@@ -297,3 +311,28 @@ def test_unsuitable_recipes_are_refused() -> None:
         build(Settings(patches="mlp"), blind)
     with pytest.raises(ConfigError, match="adaptor=mlp"):
         build(Settings(adaptor="ladder"), blind)
+
+
+def test_angles_are_observed_in_training() -> None:
+    """A teacher in a narrow cone weighs more from the first batch on; without what it observes the weights would be the shares."""
+    targets = make_targets(VECTORS, count=32)
+    narrow = targets["dino"].features.summary
+    targets["dino"] = targets["dino"]._replace(features=Features(1 + 0.01 * narrow))
+    objective = _objective(weighting="angle", normalise="none").train()
+    terms = objective(make_student(), make_batch(count=32), targets, 0.0)
+    shares = sum(VECTORS[name].weight / 5 * float(terms.report[f"loss/{name}"]) for name in VECTORS)
+    assert terms.loss.item() != pytest.approx(shares, rel=0.1)
+    weights = objective.weighting.weights({name: torch.tensor(1.0) for name in VECTORS})
+    assert weights["dino"] > 100 * weights["sam"]
+
+
+@pytest.mark.parametrize("embedding", ["joint", "detached"])
+def test_detached_embeddings_do_not_move_the_backbone(embedding: str) -> None:
+    """The embedding's own part of the loss reaches the backbone only if it is joint; the head learns either way."""
+    student, objective = make_student(), _objective(embedding=embedding)
+    for adaptor in objective.adaptors.parameters():  # so that the summary's part says nothing to the backbone
+        adaptor.data.zero_()
+    objective(student, make_batch(), make_targets(VECTORS), 0.0).loss.backward()
+    moved = any(p.grad is not None and p.grad.abs().max() > 0 for p in student.backbone.parameters())
+    assert moved is (embedding == "joint")
+    assert all(p.grad is not None and p.grad.abs().max() > 0 for p in student.embed.parameters())

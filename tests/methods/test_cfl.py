@@ -186,14 +186,27 @@ def test_soft_targets_are_over_the_classes_that_are_known() -> None:
 
 
 def test_a_teacher_without_images_in_the_batch_is_silent() -> None:
-    """No image on which it is trusted, or one alone: no term, no gradient, no update of its statistics."""
-    for places in ([], [2]):
-        objective = _objective()
-        terms = objective(_student(objective), _batch(), _targets(faces=places), 0.0)
-        terms.loss.backward()
-        assert "loss/faces" not in terms.report
-        assert all(p.grad is None for p in objective.space.align["teacher_faces"].parameters())
-        assert int(objective.normalisers["teacher_faces"].count) == 0  # type: ignore[arg-type]
+    """No image on which it is trusted: no term, no gradient, no update of its statistics."""
+    objective = _objective()
+    terms = objective(_student(objective), _batch(), _targets(faces=[]), 0.0)
+    terms.loss.backward()
+    assert "loss/faces" not in terms.report
+    assert all(p.grad is None for p in objective.space.align["teacher_faces"].parameters())
+    assert int(objective.normalisers["teacher_faces"].count) == 0  # type: ignore[arg-type]
+
+
+def test_of_one_image_all_but_the_mmd_is_learnt() -> None:
+    """It is no distribution, but it is reconstructed, and paired with what the student says."""
+    objective = _objective(paired=2.0)
+    nothing = _targets(faces=[], keys=[], faces_logits=[], keys_logits=[])
+    one = {**nothing, "faces": _targets(faces=[2])["faces"]}
+    terms = objective(_student(objective), _batch(), one, 0.0)
+    terms.loss.backward()
+    assert terms.report["common"] == 0
+    assert terms.report["reconstruction"] > 0
+    assert terms.report["paired"] > 0
+    assert terms.per_sample.nonzero().flatten().tolist() == [2]
+    assert terms.per_sample[2].item() == pytest.approx(terms.loss.item(), rel=1e-5)
 
 
 def test_a_batch_that_nobody_knows_has_a_gradient_of_zero() -> None:

@@ -51,6 +51,16 @@ def test_the_first_phase_is_the_squared_distance_of_a_1x1_convolution(layer: int
     assert found.per_sample.mean().item() == pytest.approx(loss.item(), rel=1e-5)
 
 
+def test_a_frozen_backbone_and_no_trusted_image_learn_nothing() -> None:
+    """Nothing of the layer has a gradient then; the step is taken all the same."""
+    student = make_student(size=SIZE)
+    student.backbone.requires_grad_(False)
+    nowhere = make_targets(TEACHERS, {"hint": (), "end": ()})
+    terms = _objective(student)(student, make_batch(size=SIZE), nowhere, HINT)
+    terms.loss.backward()
+    assert terms.loss.item() == 0
+
+
 def test_the_second_phase_is_the_end_alone() -> None:
     """What `FinalDistillation` says, over the images on which that teacher is trusted."""
     student, batch = make_student(size=SIZE), make_batch(size=SIZE)

@@ -160,3 +160,9 @@ def test_unsuitable_recipes_are_refused() -> None:
         _objective(generalist_share=0.9)
     with pytest.raises(ConfigError, match="method=agglomerate"):
         _objective(weighting="angle")
+    heavy = {name: TeacherWidth(teacher.num_features, 7.0) for name, teacher in TEACHERS.items()}
+    with pytest.raises(ConfigError, match="weight=7 has no effect, because generalist_share"):
+        _objective(heavy, generalist="keys")
+    logits = {name: TeacherWidth(4, 1.0, output="logits") for name in ("a", "b")}
+    with pytest.raises(ConfigError, match="all of these give logits"):
+        _objective(logits, projector="mlp")

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from alumnus.errors import ConfigError, NonFiniteError, TeacherError
 from alumnus.log import read_metrics
-from alumnus.methods.udon import Settings, Udon, build
+from alumnus.methods.udon import Settings, Udon, Weights, build
 from alumnus.models.artifact import load_student
 from alumnus.models.heads import CosineClassifier
 from alumnus.models.student import Architecture, Student
@@ -47,7 +47,8 @@ def _student() -> Student:
 
 
 def _objective(setup: Setup = SETUP, **settings: Any) -> Udon:
-    made = build(Settings(**{"teacher_dim": 12, **settings}), setup)
+    of_heads = {} if settings.get("source") == "teachers" else {"teacher_dim": 12}
+    made = build(Settings(**{**of_heads, **settings}), setup)
     assert isinstance(made, Udon)
     return made
 
@@ -389,6 +390,40 @@ def test_quality_weighs_images_by_what_the_teacher_knows_of_them() -> None:
     assert same.report.keys() == {"loss/logits", "loss/relations"}
 
 
+def test_quality_sends_no_gradient_to_the_teacher() -> None:
+    """Distillation moves the student alone, however images are weighed."""
+    weights = {"teacher": 0, "student": 0, "relations": 0}
+    objective, student = _objective(by_quality=True, weights=weights), _student()
+    objective(student, _batch([0] * 4, [0, 1, -1, 2]), {}, 0.0).loss.backward()
+    for module in (objective.teacher_heads, objective.teacher_classifiers):
+        assert all(p.grad is None or p.grad.abs().max() == 0 for p in module.parameters())
+
+
+@pytest.mark.parametrize("kind", ["cosface", "arcface"])
+def test_a_margin_makes_both_classifiers_losses_larger(kind: str) -> None:
+    """By the same cosines; distillation has none."""
+    student, batch = _student(), _batch([0] * 4, [0, 1, 2, 2])
+    torch.manual_seed(2)
+    plain = _objective()
+    held = _objective(margin=0.3, margin_kind=kind)
+    held.load_state_dict(plain.state_dict())
+    without, found = (each(student, batch, {}, 0.0).report for each in (plain, held))
+    for name in ("teacher", "student"):
+        assert found[f"loss/{name}"] > without[f"loss/{name}"] + 1
+    assert found["loss/logits"] == without["loss/logits"]
+
+
+def test_standing_teachers_count_by_their_weights() -> None:
+    """The term is the mean over them by the recipe's weights."""
+    setup = Setup(256, 8, {"g": TeacherWidth(5, 1.0), "h": TeacherWidth(5, 3.0)}, {"a": 3, "photos": 0})
+    batch, places = _batch([1] * 4, [-1] * 4), torch.arange(4)
+    targets = {name: Target(Features(torch.randn(4, 5)), places) for name in ("g", "h")}
+    report = _objective(setup)(_student(), batch, targets, 0.0).report
+    wanted = (report["generalist/g"] + 3 * report["generalist/h"]) / 4
+    assert report["generalist/g"] != pytest.approx(float(report["generalist/h"]), rel=1e-3)
+    assert report["loss/generalist"].item() == pytest.approx(wanted.item(), rel=1e-5)
+
+
 def test_kept_heads_change_no_loss() -> None:
     """They are the student's and are counted there, and say what they would in the objective."""
     student, batch = _student(), _batch([1] * 4, [39, 2, 17, 2])
@@ -451,6 +486,27 @@ def test_a_multi_head_teacher_is_trained_and_then_teaches(tiny_images: Path, tmp
             Setup(8, 8, {"s": TeacherWidth(4, 1.0), "t": TeacherWidth(5, 1.0)}, {"a": 2}),
             {"source": "teachers"},
             r"all of one width; got \{'s': 4, 't': 5\}",
+        ),
+        (
+            Setup(8, 8, {"s": TeacherWidth(4, 1.0)}, {"a": 2}),
+            {"source": "teachers", "teacher_dim": 64},
+            "teacher_dim and teacher_hidden are of heads",
+        ),
+        (
+            Setup(8, 8, {"s": TeacherWidth(4, 5.0)}, {"a": 2}),
+            {"source": "teachers"},
+            "weight=5 has no effect",
+        ),
+        (Setup(8, 8, {}, {"a": 2}), {"margin_kind": "arcface"}, "no effect at margin=0"),
+        (
+            Setup(8, 8, {}, {"a": 2}),
+            {"nested": (4,), "weights": {"nested": 0}},
+            "no effect at weights.nested=0",
+        ),
+        (
+            Setup(8, 8, {}, {"a": 2}),
+            {"weights": dict.fromkeys(Weights.model_fields, 0)},
+            "nothing to learn",
         ),
     ],
 )

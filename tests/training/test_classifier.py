@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from alumnus.errors import ConfigError
 from alumnus.log import read_metrics
 from alumnus.models.artifact import load_student, read_about, save_student
 from alumnus.models.student import Architecture, Student
@@ -142,6 +143,10 @@ def test_a_student_goes_on_with_its_classifier(tiny_images: Path, tmp_path: Path
     assert before.classifier is not None
     assert after.classifier is not None
     torch.testing.assert_close(after.classifier.weight, before.classifier.weight, rtol=0, atol=1e-5)
+    for name, value in {"weights": "w.pth", "model_args": {"drop_path_rate": 0.1}, "mean": [0, 0, 0]}.items():
+        wrong = {"model": f"alumnus:{first.student}", name: value}
+        with pytest.raises(ConfigError, match=rf"student\.{name} is of a new network"):
+            train(load_config(**{**larger, "student": wrong, "out": tmp_path / "wrong"}))
     plain = _settings(tmp_path / "plain", tiny_images, teachers=[_teacher("old", 2)], **changes)
     found = train(load_config(**plain))
     assert load_student(found.student).classes == {}

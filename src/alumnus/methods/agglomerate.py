@@ -61,7 +61,7 @@ from alumnus.models.student import Student, StudentOutput
 from alumnus.objective import MethodSettings, Objective, Setup
 from alumnus.teachers.normalize import Normalise, inverse_map, normaliser
 from alumnus.types import Batch, Target, Targets, Terms
-from alumnus.weighting import Weighting, WeightingKind, keep_hardest
+from alumnus.weighting import Weighting, WeightingKind, keep_hardest, over_speakers
 
 DRAWS = 0x9E3779B97F4A7C15  # keeps the draws of dropping apart from those of a student's drop path; splitmix64's step
 
@@ -134,6 +134,15 @@ def build(settings: Settings, setup: Setup) -> Objective:
             "weighting=angle balances how far a teacher's vectors spread from their mean direction, and normalised ones have no mean: "
             "set normalise=none with it"
         )
+    if (
+        settings.keep_adaptors
+        and settings.summary_loss in ("cosine", "angle")
+        and settings.normalise != "none"
+    ):
+        raise ConfigError(
+            f"keep_adaptors serves what each teacher would say, and summary_loss={settings.summary_loss} leaves the length of standardised "
+            "vectors open: take summary_loss=both or smooth_l1, or normalise=none, with which the direction is the teacher's"
+        )
     if "ladder" in (settings.adaptor, settings.patches) and not setup.taps.stage_dims:
         raise ConfigError(
             "a ladder needs earlier stages, and this student gives none; use adaptor=mlp, patches=mlp"
@@ -198,6 +207,8 @@ class Agglomerate(Objective):
             term: teachers[name].weight / len(terms) for name, terms in self.terms.items() for term in terms
         }
         dims = {name: teacher.num_features for name, teacher in teachers.items()}
+        total = sum(teacher.weight for teacher in teachers.values())
+        self.shares = {name: teacher.weight / total for name, teacher in teachers.items()}
         self.weighting = Weighting(settings.weighting, shares, dims=dims)
 
     def hand_over(self) -> Mapping[str, Adaptor]:
@@ -251,7 +262,8 @@ class Agglomerate(Objective):
             total, per_sample = per_sample.mean(), per_sample.detach()
         if means:
             total = total + self.weighting.regulariser(means)
-        return Terms(total, {f"loss/{term}": mean.detach() for term, mean in means.items()}, per_sample)
+        report = {f"loss/{term}": mean.detach() for term, mean in means.items()}
+        return Terms(total, report, over_speakers(per_sample, targets, self.shares))
 
     def _summary_loss(self, name: str, target: Target, output: StudentOutput) -> Tensor:
         """(n,)."""

@@ -197,7 +197,9 @@ class CommonFeatures(Objective):
         sums = {name: torch.zeros_like(soft) for name in ("common", "reconstruction", "paired")}
         for name, share in self.shares.items():
             places = targets[name].places
-            if len(places) < 2:  # one image is no distribution
+            if not len(places) or (
+                self.is_map and len(places) < 2
+            ):  # of maps of one cell one image has no statistics
                 continue
             parts = self._parts(name, common[places], targets[name].features)
             own = share * (self.reconstruction * parts.reconstruction + self.settings.paired * parts.paired)
@@ -236,7 +238,9 @@ class CommonFeatures(Objective):
         error = (self.space.reconstruct(name, theirs).float() - wanted).square().flatten(1).mean(1)
         ours, theirs = _comparable(common.float(), theirs.float())
         widths = PUBLISHED if self.settings.kernels == "published" else None
-        return _Parts(squared_mmd(ours, theirs, widths=widths), error, cosine_distance(ours, theirs))
+        # One image is no distribution.
+        apart = squared_mmd(ours, theirs, widths=widths) if len(ours) > 1 else 0 * ours.sum()
+        return _Parts(apart, error, cosine_distance(ours, theirs))
 
     @torch.no_grad()
     def _normalised(self, name: str, features: Features) -> Tensor:

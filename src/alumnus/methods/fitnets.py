@@ -108,7 +108,8 @@ class FitNets(Objective):
         if is_hint:
             output, layers = self.layers.of(student, batch, inner=self.guided < len(self.layers) - 1)
             layer = layers[self.guided if len(layers) > 1 else -1]
-            total = 0 * layer[:, 0, 0].sum()  # part of the graph even where the teacher is not trusted
+            # Part of the graph even where the teacher is not trusted; while the backbone is frozen, by the head.
+            total = 0 * (layer.flatten(1) if layer.requires_grad else output.embedding)[:, 0].sum()
         else:
             output = student(batch.image)
             total = 0 * output.embedding[:, 0].float().sum()

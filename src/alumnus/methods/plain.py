@@ -28,6 +28,7 @@ from alumnus.models.student import Student
 from alumnus.objective import MethodSettings, Objective, Setup
 from alumnus.teachers.normalize import Normalise, normaliser
 from alumnus.types import Batch, Targets, Terms
+from alumnus.weighting import over_speakers
 
 
 class Settings(MethodSettings):
@@ -67,7 +68,8 @@ class Plain(Objective):
     def __init__(self, settings: Settings, setup: Setup) -> None:
         super().__init__()
         widths = {name: teacher.num_features for name, teacher in setup.teachers.items()}
-        self.weights = {name: teacher.weight for name, teacher in setup.teachers.items()}
+        total = sum(teacher.weight for teacher in setup.teachers.values())
+        self.shares = {name: teacher.weight / total for name, teacher in setup.teachers.items()}
         self.is_running = settings.normalise == "running"
         self.normalisers = per_teacher(
             setup.teachers,
@@ -105,11 +107,11 @@ class Plain(Objective):
                 distance = (
                     distance + feature_distance(self.from_summary[module_key(name)](summary), wanted)
                 ) / 2
-            share = self.weights[name] / sum(self.weights.values())
+            share = self.shares[name]
             total = total + share * distance.mean()
             per_sample = per_sample.index_add(0, target.places, share * distance.detach())
             report[f"loss/{name}"] = distance.detach().mean()
-        return Terms(total, report, per_sample)
+        return Terms(total, report, over_speakers(per_sample, targets, self.shares))
 
     @torch.no_grad()
     def _normalised(self, name: str, summary: Tensor) -> Tensor:

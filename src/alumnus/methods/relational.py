@@ -29,6 +29,7 @@ from alumnus.losses import angle_relations, distance_relations
 from alumnus.models.student import Student
 from alumnus.objective import MethodSettings, Objective, Setup
 from alumnus.types import Batch, Targets, Terms
+from alumnus.weighting import over_speakers
 
 FEWEST = 3  # images that make an angle
 
@@ -80,7 +81,8 @@ class Relational(Objective):
             total = total + self.shares[name] * each.mean()
             per_sample = per_sample.index_add(0, target.places, self.shares[name] * each.detach())
             report[f"loss/{name}"] = each.detach().mean()
-        return Terms(total, report, per_sample)
+        heard = {name: target for name, target in targets.items() if f"loss/{name}" in report}
+        return Terms(total, report, over_speakers(per_sample, heard, self.shares))
 
     def _relations(self, vectors: Tensor, wanted: Tensor) -> Tensor:
         """(n,) of the student's vectors (n, E) and the teacher's (n, D), in float32 whatever the student's precision is."""

@@ -28,7 +28,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from alumnus.classes import ClassifierSettings, groups_of
+from alumnus.classes import ClassifierSettings, groups_of, refuse_weights
 from alumnus.errors import ConfigError, nearest
 from alumnus.losses import feature_distance, softened_kl
 from alumnus.models.heads import ProjectorKind, module_key, per_teacher, projector
@@ -36,7 +36,7 @@ from alumnus.models.student import Student
 from alumnus.objective import Objective, Setup, TeacherWidth
 from alumnus.teachers.normalize import Normalise, normaliser
 from alumnus.types import Batch, Targets, Terms
-from alumnus.weighting import Weighting, WeightingKind
+from alumnus.weighting import Weighting, WeightingKind, over_speakers
 
 
 class Settings(ClassifierSettings):
@@ -89,6 +89,16 @@ def build(settings: Settings, setup: Setup) -> Objective:
             f"generalist_share={settings.generalist_share:g} has no effect without a generalist; name the one among the teachers, or leave "
             "it out"
         )
+    if settings.generalist is not None:
+        # Its share is `generalist_share`, whatever its weight is.
+        refuse_weights(
+            setup, [settings.generalist], because="generalist_share says what the generalist weighs"
+        )
+    of_features = setup.teachers.keys() - groups_of(setup, settings).keys()
+    if not of_features and (settings.projector, settings.normalise) != ("linear", "running"):
+        raise ConfigError(
+            "projector and normalise are for teachers of features, and all of these give logits; leave them out"
+        )
     if settings.weighting == "angle":
         raise ConfigError(
             "weighting=angle balances directions of unchanged features, and method=repcon compares probabilities and standardised "
@@ -134,10 +144,10 @@ class RepresentationConsolidation(Objective):
         )
         self.heads = self._heads(setup.num_features, setup, kind=settings.projector)
         self.embedding_heads = self._heads(setup.embed_dim, setup, kind=settings.projector)
-        weights = shares(
+        self.shares = shares(
             setup.teachers, generalist=settings.generalist, generalist_share=settings.generalist_share
         )
-        self.weighting = Weighting(settings.weighting, weights)
+        self.weighting = Weighting(settings.weighting, self.shares)
 
     def forward(self, student: Student, batch: Batch, targets: Targets, progress: float) -> Terms:
         """Returns the weighted sum over teachers of each one's mean over its images, and each one's own as `loss/NAME`."""
@@ -162,7 +172,8 @@ class RepresentationConsolidation(Objective):
             per_sample = per_sample.index_add(0, targets[name].places, (weights[name] * distance).detach())
         if means:
             total = total + self.weighting.regulariser(means)
-        return Terms(total, {f"loss/{name}": mean.detach() for name, mean in means.items()}, per_sample)
+        report = {f"loss/{name}": mean.detach() for name, mean in means.items()}
+        return Terms(total, report, over_speakers(per_sample, targets, self.shares))
 
     def _heads(self, in_dim: int, setup: Setup, *, kind: ProjectorKind) -> nn.ModuleDict:
         """Logits are made by one affine layer, as a classifier's are."""

@@ -161,7 +161,8 @@ class ResidualDistillation(Objective):
         learning = self.learning(progress)
         output = student(batch.image, patches=self.settings.mimic != "l2", head_only=True, learning=learning)
         summary = output.features.summary
-        total = 0 * summary[:, 0].sum()  # part of the graph even where the teacher is not trusted
+        # Part of the graph even where the teacher is not trusted; while the backbone is frozen, by the head.
+        total = 0 * (summary if summary.requires_grad else output.embedding)[:, 0].sum()
         per_sample = summary.detach().new_zeros(len(summary))
         report: dict[str, Tensor] = {}
         ((name, target),) = targets.items()

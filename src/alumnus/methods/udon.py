@@ -34,7 +34,8 @@ A batch of several domains is learnt domain by domain: every term is a mean over
 
 Ours, off by default: `imprint` starts a class's weights at the mean of its embeddings in the first batch that it is in (both
 classifiers), for in a short run a class of few images is in few batches. With `source: heads` teachers of the recipe are standing
-generalists. A projector of the backbone's summary predicts their features (as in `plain`), so that the backbone keeps what they know.
+generalists. A projector of the backbone's summary predicts their features (as in `plain`), so that the backbone keeps what they know. The
+loss is the weighted mean of the terms that a batch has: this one is a fifth beside the others, and all of it in a batch without labels.
 `nested` trains prefixes of the embedding with labels too (Matryoshka, Kusupati et al. 2022, arXiv 2205.13147, one classifier for all
 lengths). `max_classes` compares with a sample of them. `by_quality` weighs images in L_log and L_rel by the probability that the teacher
 gives the right class, q_k = softmax(16 z^t_k)[y_k]: both are sum_k q_k l_k / sum_k q_k, with the mean q for images without a label.
@@ -53,6 +54,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from alumnus.classes import refuse_weights
 from alumnus.errors import ConfigError
 from alumnus.losses import (
     MarginKind,
@@ -135,6 +137,9 @@ def build(settings: Settings, setup: Setup) -> Objective:
     """Returns the objective for the domains that have classes."""
     if not any(setup.num_classes.values()):
         raise ConfigError("method=udon needs labels, and no training image has one; see `alumnus data`")
+    if not any(value for _, value in settings.weights):
+        raise ConfigError("method.weights are all 0, so there is nothing to learn; raise one of them")
+    _refuse_idle(settings, setup)
     wrong = [length for length in settings.nested if not 0 < length < setup.embed_dim]
     if wrong:
         raise ConfigError(
@@ -152,6 +157,26 @@ def build(settings: Settings, setup: Setup) -> Objective:
                 "the same embed_dim, and given with output: embedding"
             )
     return Udon(settings, setup)
+
+
+def _refuse_idle(settings: Settings, setup: Setup) -> None:
+    """Refuses what would have no effect."""
+    if settings.source == "teachers":
+        refuse_weights(
+            setup,
+            setup.teachers,
+            because="with method.source=teachers each teacher teaches its domains alone",
+        )
+        if settings.teacher_hidden or settings.teacher_dim != Settings.model_fields["teacher_dim"].default:
+            raise ConfigError(
+                "method.teacher_dim and teacher_hidden are of heads on the student, and method.source=teachers has none; leave them out"
+            )
+    if settings.margin_kind != "cosface" and not settings.margin:
+        raise ConfigError(f"method.margin_kind={settings.margin_kind} has no effect at margin=0; set one")
+    if settings.nested and not settings.weights.nested:
+        raise ConfigError(
+            "method.nested has no effect at weights.nested=0; leave it out, or raise the weight"
+        )
 
 
 class Udon(Objective):

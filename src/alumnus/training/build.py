@@ -44,6 +44,9 @@ def pick_device(name: str) -> torch.device:
     return torch.device("cuda", local_rank())
 
 
+FIRST_WEIGHTS = ("weights", "model_args", "mean", "std")  # settings of a student that only a new network has
+
+
 def build_student(config: Config) -> Student:
     """Returns the student with its first weights, the same every time for one configuration.
 
@@ -162,6 +165,11 @@ def check_continued(found: Architecture, config: Config, *, source: object) -> N
     Raises:
         ConfigError: naming both.
     """
+    given = [name for name in FIRST_WEIGHTS if vars(config.student)[name]]
+    if given:
+        raise ConfigError(
+            f"student.{given[0]} is of a new network (timm/NAME), and {source} has its network and weights already; leave it out"
+        )
     if found.embed_dim != config.embed_dim:
         raise ConfigError(
             f"{source} has embed_dim={found.embed_dim}, the recipe embed_dim={config.embed_dim}; they must agree"
