@@ -11,8 +11,9 @@ the data (other fonts, other drawings); `--split val` has the part that settings
 generalist < both, and both > every expert in its own domain.
 
 Heads learn alone for the first fifth of the steps, as in UDON, and the backbone then moves at a tenth of their rate: at one rate for all
-from the beginning every student ended below the weights that it began with (docs/lab/2026-11-28-first-tries.md). To be confirmed on
-`--split val`.
+from the beginning every student ended below the weights that it began with (docs/lab/2026-11-28-first-tries.md). And a student's batch
+norms keep the generalist's statistics: with those of the proxy images, which are drawings, every student lost on validation images what the
+generalist knew (docs/lab/2026-11-29-repcon.md; `--batch-norm train`).
 
 Two intervals: over test images, of the mean over seeds and draws, paired image by image; and over seeds. What is done already is kept, run
 by run and probe by probe, so the same command goes on after a stop; a run of other settings is refused, probes of other draws or classes
@@ -89,6 +90,12 @@ def main() -> None:
     parser.add_argument("--backbone-lr", type=float, default=0.1, help="the backbone's share of it")
     parser.add_argument(
         "--frozen", type=float, default=0.2, help="share of the steps before the backbone moves"
+    )
+    parser.add_argument(
+        "--batch-norm",
+        default="frozen",
+        choices=("frozen", "train"),
+        help="whether a student's batch norms keep the generalist's statistics, or take those of the images it sees",
     )
     parser.add_argument("--proxy", nargs="+", default=list(PROXY), help="data sets that students see")
     parser.add_argument("--split", default="test", help="val, to choose settings by")
@@ -211,7 +218,11 @@ def student(
             seed=seed,
             store=folder / "store",  # of all arms
             lr=asked.lr,
-            optim={"backbone_lr": asked.backbone_lr, "frozen": asked.frozen},
+            optim={
+                "backbone_lr": asked.backbone_lr,
+                "frozen": asked.frozen,
+                "batch_norm": asked.batch_norm,
+            },
             **{**COMMON, "views": {**COMMON["views"], "per_image": VIEWS}},
         )
     )

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
-from torch import nn
+from torch import Tensor, nn
 
+from alumnus.errors import ConfigError
 from alumnus.models.adaptors import Adaptor
 from alumnus.models.backbone import Taps
 from alumnus.models.student import Student
@@ -127,3 +128,31 @@ class Objective(nn.Module, ABC):
 
     def finish(self, student: Student) -> None:
         """Changes what was handed over from what was trained to what is served, once, when the student has its last weights."""
+
+
+def check_terms(terms: object, method: str, *, num_images: int) -> None:
+    """Checks what an objective returned, so that a method of somebody's own is told what is wrong with it.
+
+    Raises:
+        ConfigError: it is no `Terms`, its loss is no scalar or of no graph, or what is said of images is not of all of them.
+    """
+    if not isinstance(terms, Terms):
+        raise ConfigError(
+            f"method={method}: forward returned a {type(terms).__name__}; return Terms(loss, report, per_sample)"
+        )
+    if terms.loss.ndim or not terms.loss.requires_grad:
+        what = f"has the shape {tuple(terms.loss.shape)}" if terms.loss.ndim else "is part of no graph"
+        raise ConfigError(
+            f"method={method}: the loss {what}; it has to be a scalar that depends on the student, also where there is nothing to learn "
+            "from a batch: 0 * output.embedding.sum()"
+        )
+    for name, value in (("per_sample", terms.per_sample), ("has_loss", terms.has_loss)):
+        if value is not None and value.shape != (num_images,):
+            raise ConfigError(
+                f"method={method}: {name} has the shape {tuple(value.shape)}; it is of each of the batch's images, ({num_images},)"
+            )
+    numbers = [name for name, value in terms.report.items() if not isinstance(value, Tensor)]
+    if numbers:
+        raise ConfigError(
+            f"method={method}: report[{numbers[0]!r}] is a {type(terms.report[numbers[0]]).__name__}; give a detached scalar tensor"
+        )

@@ -107,6 +107,8 @@ def test_batch_norms_need_two_images_in_a_piece(
     assert not (tmp_path / "run").exists()
     frozen = {"freeze": ["backbone"], "steps": 1, "student": student, **settings}
     assert train(_config(tmp_path / "frozen", tiny_images, **frozen)).is_done
+    kept = {"optim": {"batch_norm": "frozen"}, "steps": 1, "student": student, **settings}
+    assert train(_config(tmp_path / "kept", tiny_images, **kept)).is_done
 
 
 def test_a_run_from_before_there_were_pieces_goes_on(tiny_images: Path, tmp_path: Path) -> None:

@@ -61,6 +61,7 @@ def test_what_is_dumped_can_be_loaded_again(recipe: Path, tmp_path: Path) -> Non
         ("optim.wieght_decay=1", ["optim.wieght_decay", "did you mean 'weight_decay'"]),
         ("teachers.0.wight=1", ["teachers.0.wight", "did you mean 'weight'"]),
         ("method.projectr=mlp", ["method", "projectr", "did you mean 'projector'"]),
+        ("method=mine.seed", ["the module mine.seed of method=mine.seed is not found", "PYTHONPATH=."]),
         ("method=plian", ["method", "unknown method 'plian'", "did you mean 'plain'", "supervised"]),
         ("steps=many", ["steps", "integer", "'many'"]),
         ("steps=0", ["steps", "greater than or equal to 1"]),

@@ -83,6 +83,23 @@ def test_a_run_leaves_frozen_tensors_bit_for_bit(pattern: str, tiny_images: Path
     assert others & same == set()
 
 
+def test_frozen_batch_norms_keep_their_statistics_and_learn_their_weights(
+    tiny_images: Path, tmp_path: Path
+) -> None:
+    """Also after a frozen start, which sets the modes anew; a network without any is refused."""
+    optim = {"batch_norm": "frozen", "frozen": 0.4}
+    config = _config(tmp_path / "run", tiny_images, student="timm/test_efficientnet", optim=optim)
+    first = build_student(config).state_dict()
+    last = load_student(train(config).student).state_dict()
+    kept = {name for name in first if name.endswith(("running_mean", "running_var"))}
+    same = {name for name, value in first.items() if torch.equal(value, last[name])}
+    assert kept
+    assert kept <= same
+    assert {name for name in first if name.startswith("backbone.bn1.weight")}.isdisjoint(same)
+    with pytest.raises(ConfigError, match="test_vit has no batch norm"):
+        train(_config(tmp_path / "vit", tiny_images, student="timm/test_vit", optim=optim))
+
+
 def test_a_stopped_run_with_frozen_parts_goes_on_to_the_same_bits(tiny_images: Path, tmp_path: Path) -> None:
     """The optimiser's numbering of parameters is that of the whole student."""
 

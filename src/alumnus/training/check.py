@@ -63,7 +63,7 @@ def check_pieces(config: Config, student: nn.Module) -> None:
     Raises:
         ConfigError: with both numbers.
     """
-    if world_size() > 1 or config.batch_size // config.accumulate > 1:
+    if world_size() > 1 or config.batch_size // config.accumulate > 1 or config.optim.batch_norm == "frozen":
         return
     norms = [module for module in student.modules() if isinstance(module, _BatchNorm)]
     if any(parameter.requires_grad for norm in norms for parameter in norm.parameters()):

@@ -113,6 +113,11 @@ def method_module(name: str) -> Any:
         found = importlib.util.find_spec(path)
     except (ModuleNotFoundError, ValueError):
         found = None
+    if found is None and "." in name:
+        raise ConfigError(
+            f"the module {name} of method={name} is not found; its folder has to be on Python's path, such as by PYTHONPATH=. before the "
+            f"command; the methods of this package are {', '.join(method_names())}"
+        )
     if found is None:
         names = method_names()
         raise ConfigError(

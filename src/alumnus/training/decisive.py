@@ -29,6 +29,7 @@ LATER: Mapping[str, object] = {
     "accumulate": 1,
     "student.split": None,
     "optim.frozen": 0.0,
+    "optim.batch_norm": "train",
     "views.sizes": [],
     "method.classifier": "separate",  # of supervised
     "method.normalise_summary": False,  # of supervised

@@ -3,7 +3,9 @@
 A frozen parameter gets no gradient, so neither a step nor weight decay moves it. A module whose parameters are all frozen is in
 eval mode too: its batch norms keep their statistics and its dropout and drop path are off.
 
-The backbone may also be frozen for the first part of a run only, while the heads find their place (`optim.frozen`).
+The backbone may also be frozen for the first part of a run only, while the heads find their place (`optim.frozen`). And its batch norms
+may keep the statistics of the first weights throughout (`optim.batch_norm=frozen`, as detectors are fine-tuned: He et al. 2016, arXiv
+1512.03385, appendix A), so that what those weights knew is not lost to the statistics of other images.
 """
 
 from __future__ import annotations
@@ -13,9 +15,11 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from alumnus.errors import ConfigError
 from alumnus.models.student import Student
+from alumnus.training.optim import BatchNormMode
 
 SHOWN = 3  # near names in a message
 
@@ -47,13 +51,27 @@ def freeze(student: nn.Module, patterns: Sequence[str]) -> None:
             parameter.requires_grad_(False)
 
 
-def set_training(student: nn.Module) -> None:
-    """Sets a student to training, and what is frozen of it to eval mode."""
+def set_training(student: Student, *, batch_norm: BatchNormMode = "train") -> None:
+    """Sets a student to training, and what is frozen of it to eval mode.
+
+    Args:
+        batch_norm: `frozen` keeps its networks' batch norms in eval mode; their weights learn all the same.
+    """
     student.train()
     for module in student.modules():
         parameters = list(module.parameters())
         if parameters and not any(parameter.requires_grad for parameter in parameters):
             module.eval()
+    if batch_norm == "frozen":
+        for network in student.networks:
+            for module in network.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+
+
+def has_batch_norm(student: Student) -> bool:
+    """Returns whether a student's networks have a batch norm."""
+    return any(isinstance(module, _BatchNorm) for network in student.networks for module in network.modules())
 
 
 class FrozenStart:
@@ -61,10 +79,11 @@ class FrozenStart:
 
     Args:
         share: of the run's steps, in [0, 1].
+        batch_norm: see `set_training`.
     """
 
-    def __init__(self, student: Student, *, share: float) -> None:
-        self._student, self._share = student, share
+    def __init__(self, student: Student, *, share: float, batch_norm: BatchNormMode = "train") -> None:
+        self._student, self._share, self._batch_norm = student, share, batch_norm
         self._parameters = [
             p for network in student.networks for p in network.parameters() if p.requires_grad
         ]
@@ -78,7 +97,7 @@ class FrozenStart:
         self._holds = holds
         for parameter in self._parameters:
             parameter.requires_grad_(not holds)
-        set_training(self._student)
+        set_training(self._student, batch_norm=self._batch_norm)
 
 
 def _is_meant(name: str, pattern: str) -> bool:

@@ -30,6 +30,7 @@ from alumnus.errors import ConfigError, NonFiniteError
 from alumnus.faults import told
 from alumnus.licences import licence_kind, licence_warning
 from alumnus.log import MetricsFile, bar, console
+from alumnus.objective import check_terms
 from alumnus.teachers.targets import TargetSource
 from alumnus.training.build import pick_device, random_start
 from alumnus.training.check import check_given, check_pieces, check_student
@@ -281,6 +282,7 @@ def terms_of(pupil: Pupil, batch: Batch, targets: Targets, *, step: int) -> Term
     low = LOW.get(pupil.plan.precision)
     with torch.autocast(batch.image.device.type, low, enabled=low is not None):
         terms: Terms = pupil.objective(pupil.student, batch, targets, progress)
+    check_terms(terms, config.method.name, num_images=len(batch.row))
     return terms
 
 

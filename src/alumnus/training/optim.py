@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,6 +12,8 @@ from torch import nn
 
 from alumnus.models.student import Student
 from alumnus.training.shards import local
+
+BatchNormMode = Literal["train", "frozen"]
 
 
 class OptimSettings(BaseModel):
@@ -39,6 +41,11 @@ class OptimSettings(BaseModel):
     )
     frozen: float = Field(
         0.0, ge=0, le=1, description="share of the steps at the start in which the backbone stays as it is"
+    )
+    batch_norm: BatchNormMode = Field(
+        "train",
+        description="of the backbone: its statistics are the batches' (train), or stay those of the first weights (frozen), which keeps "
+        "what pretrained weights know of other images; for small backbone_lr",
     )
     clip_norm: float = Field(
         1.0, gt=0, description="largest norm of the gradient of all weights together; .inf does not clip"

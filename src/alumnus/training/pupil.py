@@ -30,7 +30,7 @@ from alumnus.training.checkpoint import Saved, TrainState, save_checkpoint
 from alumnus.training.config import Config, method_module
 from alumnus.training.data import class_counts
 from alumnus.training.decisive import decisive
-from alumnus.training.freeze import FrozenStart, freeze, set_training
+from alumnus.training.freeze import FrozenStart, freeze, has_batch_norm, set_training
 from alumnus.training.limit import StepNeed, step_need
 from alumnus.training.meter import Meter
 from alumnus.training.moments import save_moments
@@ -74,7 +74,7 @@ class Pupil:
             self.run.begin(self.config, self._manifest)
             self.plan.save(self.run.folder)
             save_moments(self.run, self.moments)
-        set_training(self.student)
+        set_training(self.student, batch_norm=self.config.optim.batch_norm)
         self.objective.train()
 
     def save(self, *, done: int) -> None:
@@ -128,6 +128,10 @@ def make_pupil(
     for name, adaptor in objective.hand_over().items():
         student.keep(name, adaptor)
     freeze(student, config.freeze or ())
+    if config.optim.batch_norm == "frozen" and not has_batch_norm(student):
+        raise ConfigError(
+            f"optim.batch_norm=frozen has no effect, because {student.architecture.model} has no batch norm; leave it out"
+        )
     precision, measured = _precision(config, student, None if run.is_stale else read_plan(run.folder))
     student.micro_batches = config.accumulate
     need = _need(config, student, objective, precision)
@@ -163,7 +167,7 @@ def make_pupil(
         state=TrainState(student, objective, optimizer, ema, sampler, scaling),
         fingerprint=run_fingerprint,
         first_weights=first_weights,
-        start=FrozenStart(student, share=config.optim.frozen),
+        start=FrozenStart(student, share=config.optim.frozen, batch_norm=config.optim.batch_norm),
         need=need,
     )
 

@@ -63,7 +63,7 @@ def replay(run: str | Path | Config) -> Replayed:
                 f"{config.out / FILE} is about step {failure.step} of another configuration, or from before the last checkpoint "
                 f"(of {course.start} steps); the run's own command makes it again"
             )
-        set_training(pupil.student)
+        set_training(pupil.student, batch_norm=config.optim.batch_norm)
         pupil.objective.train()
         return _compared(failure, _done_again(course, failure))
 

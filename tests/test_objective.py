@@ -1,0 +1,31 @@
+"""What a method of somebody's own may return."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from alumnus.errors import ConfigError
+from alumnus.objective import check_terms
+from alumnus.types import Terms
+
+WEIGHT = torch.ones(3, requires_grad=True)
+RIGHT = Terms(WEIGHT.sum(), {"loss/x": torch.tensor(1.0)}, torch.zeros(3), torch.ones(3, dtype=torch.bool))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (WEIGHT.sum(), r"method=mine\.seed: forward returned a Tensor; return Terms"),
+        (RIGHT._replace(loss=2 * WEIGHT), r"the loss has the shape \(3,\); it has to be a scalar"),
+        (RIGHT._replace(loss=torch.tensor(1.0)), "the loss is part of no graph"),
+        (RIGHT._replace(per_sample=torch.zeros(2)), r"per_sample has the shape \(2,\).*images, \(3,\)"),
+        (RIGHT._replace(has_loss=torch.ones(2)), r"has_loss has the shape \(2,\)"),
+        (RIGHT._replace(report={"loss/x": 1.0}), r"report\['loss/x'\] is a float; give a detached scalar"),  # type: ignore[dict-item]
+    ],
+)
+def test_what_is_wrong_with_an_objectives_terms_is_said(wrong: object, words: str) -> None:
+    """With the method's name and what to return instead."""
+    check_terms(RIGHT, "mine.seed", num_images=3)
+    with pytest.raises(ConfigError, match=words):
+        check_terms(wrong, "mine.seed", num_images=3)
