@@ -15,6 +15,7 @@ class Meter:
 
     def __init__(self) -> None:
         self.last_loss = float("nan")
+        self.has_warned = False  # that there was nothing to learn
         self._reset()
 
     def count(self, terms: Terms, images: int) -> None:
