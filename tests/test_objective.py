@@ -17,11 +17,16 @@ RIGHT = Terms(WEIGHT.sum(), {"loss/x": torch.tensor(1.0)}, torch.zeros(3), torch
     ("wrong", "words"),
     [
         (WEIGHT.sum(), r"method=mine\.seed: forward returned a Tensor; return Terms"),
-        (RIGHT._replace(loss=2 * WEIGHT), r"the loss has the shape \(3,\); it has to be a scalar"),
+        (RIGHT._replace(loss=2 * WEIGHT), r"the loss has the shape \(3,\); it is a scalar"),
+        (RIGHT._replace(loss=1.0), "the loss is a float; give a tensor"),  # type: ignore[arg-type]
         (RIGHT._replace(loss=torch.tensor(1.0)), "the loss is part of no graph"),
         (RIGHT._replace(per_sample=torch.zeros(2)), r"per_sample has the shape \(2,\).*images, \(3,\)"),
+        (RIGHT._replace(per_sample=None), "per_sample is a NoneType"),  # type: ignore[arg-type]
+        (RIGHT._replace(per_sample=2 * WEIGHT), "per_sample has a gradient; detach it"),
         (RIGHT._replace(has_loss=torch.ones(2)), r"has_loss has the shape \(2,\)"),
-        (RIGHT._replace(report={"loss/x": 1.0}), r"report\['loss/x'\] is a float; give a detached scalar"),  # type: ignore[dict-item]
+        (RIGHT._replace(has_loss=torch.ones(3)), r"has_loss is of torch\.float32.*as bool"),
+        (RIGHT._replace(report={"loss/x": 1.0}), r"report\['loss/x'\] is a float; give a tensor"),  # type: ignore[dict-item]
+        (RIGHT._replace(report={"x": torch.ones(2)}), r"report\['x'\] has the shape \(2,\); it is a scalar"),
     ],
 )
 def test_what_is_wrong_with_an_objectives_terms_is_said(wrong: object, words: str) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
@@ -134,25 +135,32 @@ def check_terms(terms: object, method: str, *, num_images: int) -> None:
     """Checks what an objective returned, so that a method of somebody's own is told what is wrong with it.
 
     Raises:
-        ConfigError: it is no `Terms`, its loss is no scalar or of no graph, or what is said of images is not of all of them.
+        ConfigError: it is no `Terms`, its loss is no scalar or of no graph, or the rest is no detached tensor of the right shape.
     """
     if not isinstance(terms, Terms):
         raise ConfigError(
             f"method={method}: forward returned a {type(terms).__name__}; return Terms(loss, report, per_sample)"
         )
-    if terms.loss.ndim or not terms.loss.requires_grad:
-        what = f"has the shape {tuple(terms.loss.shape)}" if terms.loss.ndim else "is part of no graph"
-        raise ConfigError(
-            f"method={method}: the loss {what}; it has to be a scalar that depends on the student, also where there is nothing to learn "
-            "from a batch: 0 * output.embedding.sum()"
-        )
-    for name, value in (("per_sample", terms.per_sample), ("has_loss", terms.has_loss)):
-        if value is not None and value.shape != (num_images,):
+    parts = {"the loss": terms.loss, "per_sample": terms.per_sample}
+    parts |= {f"report[{name!r}]": value for name, value in terms.report.items()}
+    parts |= {} if terms.has_loss is None else {"has_loss": terms.has_loss}
+    for name, value in parts.items():
+        if not isinstance(value, Tensor):
+            raise ConfigError(f"method={method}: {name} is a {type(value).__name__}; give a tensor")
+        wanted = (num_images,) if name in ("per_sample", "has_loss") else ()
+        if value.shape != wanted:
+            what = "of each of the batch's images" if wanted else "a scalar"
             raise ConfigError(
-                f"method={method}: {name} has the shape {tuple(value.shape)}; it is of each of the batch's images, ({num_images},)"
+                f"method={method}: {name} has the shape {tuple(value.shape)}; it is {what}, {wanted}"
             )
-    numbers = [name for name, value in terms.report.items() if not isinstance(value, Tensor)]
-    if numbers:
+        if name != "the loss" and value.requires_grad:
+            raise ConfigError(f"method={method}: {name} has a gradient; detach it")
+    if not terms.loss.requires_grad:
         raise ConfigError(
-            f"method={method}: report[{numbers[0]!r}] is a {type(terms.report[numbers[0]]).__name__}; give a detached scalar tensor"
+            f"method={method}: the loss is part of no graph; it has to depend on the student also where there is nothing to learn from a "
+            "batch: 0 * output.embedding.sum()"
+        )
+    if terms.has_loss is not None and terms.has_loss.dtype != torch.bool:
+        raise ConfigError(
+            f"method={method}: has_loss is of {terms.has_loss.dtype}; it says which images have one, as bool"
         )

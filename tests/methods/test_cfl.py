@@ -206,7 +206,8 @@ def test_of_one_image_all_but_the_mmd_is_learnt() -> None:
     assert terms.report["reconstruction"] > 0
     assert terms.report["paired"] > 0
     assert terms.per_sample.nonzero().flatten().tolist() == [2]
-    assert terms.per_sample[2].item() == pytest.approx(terms.loss.item(), rel=1e-5)
+    # To the sampler the image is no easier because the other teacher, with three quarters of the weight, is silent.
+    assert terms.per_sample[2].item() == pytest.approx(4 * terms.loss.item(), rel=1e-5)
 
 
 def test_a_batch_that_nobody_knows_has_a_gradient_of_zero() -> None:

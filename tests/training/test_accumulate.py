@@ -107,7 +107,13 @@ def test_batch_norms_need_two_images_in_a_piece(
     assert not (tmp_path / "run").exists()
     frozen = {"freeze": ["backbone"], "steps": 1, "student": student, **settings}
     assert train(_config(tmp_path / "frozen", tiny_images, **frozen)).is_done
-    kept = {"optim": {"batch_norm": "frozen"}, "steps": 1, "student": student, **settings}
+    kept = {
+        "optim": {"batch_norm": "frozen"},
+        "precision": "auto",
+        "steps": 1,
+        "student": student,
+        **settings,
+    }
     assert train(_config(tmp_path / "kept", tiny_images, **kept)).is_done
 
 

@@ -168,7 +168,7 @@ def test_an_exploding_loss_names_term_and_step(tiny_images: Path, tmp_path: Path
 def test_a_run_that_has_nothing_to_learn_says_so_once(tiny_images: Path, tmp_path: Path) -> None:
     """Relations are of three images, and here are two at a time."""
     run = train(_config(tmp_path / "run", tiny_images, method="relational", batch_size=2))
-    assert (run.folder / "log.txt").read_text().count("nothing was learnt up to step 1: each loss is 0") == 1
+    assert (run.folder / "log.txt").read_text().count("nothing to learn up to step 1: each loss is 0") == 1
 
 
 def test_training_on_one_domain_leaves_the_others_out(tiny_images: Path, tmp_path: Path) -> None:

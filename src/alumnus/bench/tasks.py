@@ -19,6 +19,7 @@ from alumnus.data.quarantine import check_parts
 from alumnus.data.readers.webdataset import is_shard_pattern
 from alumnus.errors import ConfigError, DataError, nearest
 from alumnus.evaluation.arrays import Ids
+from alumnus.log import console
 
 SEED = 0  # of what a limit keeps: the same pictures for every model, fraction and seed
 
@@ -71,9 +72,9 @@ def check_sources(tasks: Sequence[Task]) -> None:
         for name in task.data:
             is_there = Path(name).expanduser().exists()
             if name in known and is_there:
-                raise ConfigError(
-                    f"task {task.name}: data {name!r} is a known data set and something in this folder; write ./{name} for what is here, "
-                    f"or the path of what `alumnus data get {name}` writes for the known one"
+                console.print(
+                    f"task {task.name}: data {name} is the known data set; a suite of yours means what is in this folder by ./{name}",
+                    markup=False,
                 )
             if name in known or is_there or name.startswith("hf:") or is_shard_pattern(name):
                 continue

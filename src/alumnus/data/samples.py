@@ -6,7 +6,7 @@
 
 A sample with several images (`0007.left.jpg`, `0007.right.jpg`) is several rows of one label. A label or caption that is a file goes before
 the one in the JSON. What belongs to an image but cannot be read leaves the image without it, and is told; of a split that is none the image
-is neither learnt from nor scored.
+is neither learnt from nor scored, nor is one whose JSON is broken in a shard that does not say a split itself.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from alumnus.data.names import EXTENSIONS, printable
 from alumnus.data.tar_scan import Member
 
 SPARE = "spare"
+UNKNOWN = "?"  # split of an image whose JSON cannot be read
 MAX_WORDS = 1 << 20  # bytes of a label, caption or json member; more is none
 MASKS, DEPTHS = (".mask.png", ".seg.png"), (".depth.png",)
 LABELS, CAPTIONS, OBJECTS = (".cls",), (".txt", ".text", ".caption"), (".json",)
@@ -29,7 +30,7 @@ CAPTION_KEYS = ("text", "caption", "captions")
 
 
 class Row(NamedTuple):
-    """An image of a shard and what the shard says about it; None where it says nothing."""
+    """An image of a shard and what the shard says about it; None where it says nothing; the split may be `UNKNOWN`."""
 
     name: str
     label: str | None
@@ -85,6 +86,8 @@ def samples_of(members: Iterable[Member], read: Callable[[Member], bytes]) -> Sa
             told = _note(sample, member, f".{kind.lower()}", read)
         except (ValueError, OSError, EOFError, RecursionError) as error:
             told = [str(error)]
+            if f".{kind.lower()}" in OBJECTS:  # it may have said that the image is to be tested on
+                sample.said["split"] = UNKNOWN
         faults += [f"{printable(member.name)}: {each}" for each in told]
     return Samples([row for each in found.values() for row in each.rows()], faults)
 

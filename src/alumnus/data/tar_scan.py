@@ -44,7 +44,7 @@ def scan_tar(path: Path) -> Scan:
             try:
                 for info in _infos(tar):
                     damage = damage or _gap(path, end, info.offset, members)
-                    end = info.offset_data + -(-info.size // BLOCK) * BLOCK
+                    end = tar.offset  # of the next header; a sparse member's size is not what it takes here
                     if info.isreg() and info.sparse is None:
                         members.append(Member(info.name, info.offset_data, info.size))
             except (tarfile.TarError, OSError, ValueError, OverflowError, EOFError) as error:
@@ -57,7 +57,7 @@ def scan_tar(path: Path) -> Scan:
     if members and members[-1].offset + members[-1].size > size:
         damage = damage or f"it ends inside its last member, '{printable(members[-1].name)}'"
     elif end <= size:
-        damage = damage or _end(path, end, size, members)
+        damage = damage or _end(path, end, members)
     return Scan(members, damage)
 
 
@@ -81,11 +81,14 @@ def _gap(path: Path, end: int, start: int, members: list[Member]) -> str:
     return "" if is_empty else f"a header is broken after {len(members)} members, and something is lost there"
 
 
-def _end(path: Path, end: int, size: int, members: list[Member]) -> str:
-    """Returns what is wrong if the last member is not followed by a block of zeros: by a torn header, or by nothing."""
-    if _gap(path, end, size, members):
+def _end(path: Path, end: int, members: list[Member]) -> str:
+    """Returns what is wrong if the last member is not followed by a block of zeros; what comes after that is no part of a tar."""
+    with path.open("rb") as file:
+        file.seek(end)
+        block = file.read(BLOCK)
+    if block.strip(b"\0"):
         return f"it ends badly after {len(members)} members, inside a header or with something else"
-    return "" if size - end >= BLOCK else f"it ends after {len(members)} members without a tar's end mark"
+    return "" if len(block) == BLOCK else f"it ends after {len(members)} members without a tar's end mark"
 
 
 def _check_is_tar(path: Path) -> None:

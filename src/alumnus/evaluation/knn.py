@@ -21,7 +21,7 @@ from alumnus.evaluation.search import ELEMENTS, NO_ID, search, unit_length
 
 K = 20
 TEMPERATURE = 0.07
-MOST_IMAGES = 5000  # of a domain, on either side; more are drawn from, so that a big training split does not cost more than the retrieval
+MOST_IMAGES = 5000  # of a domain, on either side, or one a class; more are drawn from, so that big splits do not cost more than retrieval
 
 
 class Task(NamedTuple):
@@ -63,7 +63,10 @@ def make_task(data: Dataset, queries: Ids, *, seed: int = 0, wanted: bool = True
         kept_train.append(fewer)
         kept_asked.append(_at_most(theirs, random))
     if without:
-        notes.append(f"No kNN for {', '.join(without)}: no class of the training split is asked about")
+        why = "no class of the training split is asked about, but by its own images"
+        notes.append(
+            f"No kNN for {', '.join(without)}: {why if (data.split[queries] == 'train').any() else why.partition(',')[0]}"
+        )
     return Task(np.sort(np.concatenate(kept_train)), np.sort(np.concatenate(kept_asked)), "; ".join(notes))
 
 

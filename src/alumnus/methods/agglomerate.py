@@ -256,14 +256,14 @@ class Agglomerate(Objective):
         }
         if settings.teacher_dropping is None or not by_teacher:
             total = sum((weights[term] * mean for term, mean in means.items()), nothing.sum())
-            per_sample = sum(by_teacher.values(), nothing).detach() / len(self.names)
+            weighted = sum(by_teacher.values(), nothing).detach() / len(self.names)
+            per_sample = over_speakers(weighted, targets, self.shares)
         else:
-            per_sample = self._dropped(by_teacher, targets, drop=settings.teacher_dropping)
-            total, per_sample = per_sample.mean(), per_sample.detach()
+            total, per_sample = self._dropped(by_teacher, targets, drop=settings.teacher_dropping)
         if means:
             total = total + self.weighting.regulariser(means)
         report = {f"loss/{term}": mean.detach() for term, mean in means.items()}
-        return Terms(total, report, over_speakers(per_sample, targets, self.shares))
+        return Terms(total, report, per_sample)
 
     def _summary_loss(self, name: str, target: Target, output: StudentOutput) -> Tensor:
         """(n,)."""
@@ -306,8 +306,10 @@ class Agglomerate(Objective):
             chosen.update(said)  # type: ignore[operator]
         return chosen(said.detach())  # type: ignore[no-any-return]
 
-    def _dropped(self, by_teacher: Mapping[str, Tensor], targets: Targets, *, drop: float) -> Tensor:
-        """(B,), whose mean is the sum over what images keep, divided by how many they keep."""
+    def _dropped(
+        self, by_teacher: Mapping[str, Tensor], targets: Targets, *, drop: float
+    ) -> tuple[Tensor, Tensor]:
+        """The sum over what images keep, divided by how many they keep; and (B,), each image's by the shares of what it keeps."""
         names = sorted(by_teacher)  # so that the draws do not depend on the order of the recipe
         losses = torch.stack([by_teacher[name] for name in names], dim=1)  # (B, T)
         speaks = torch.zeros_like(losses, dtype=torch.bool)
@@ -316,7 +318,10 @@ class Agglomerate(Objective):
         generator = torch.Generator().manual_seed((torch.initial_seed() + DRAWS) % 2**63)  # of seed and step
         draw = torch.rand(losses.shape, generator=generator).to(losses.device)
         kept = keep_hardest(losses.detach(), speaks, draw, drop=drop)
-        return (kept * losses).sum(dim=1) * (len(losses) / kept.sum())
+        summed = (kept * losses).sum(dim=1)
+        shares = (kept * kept.new_tensor([self.shares[name] for name in names])).sum(dim=1)
+        observed = torch.where(shares > 0, summed / (len(self.names) * shares), summed)
+        return summed.sum() / kept.sum(), observed.detach()
 
 
 def _spread(values: Tensor, places: Tensor, *, like: Tensor) -> Tensor:

@@ -46,6 +46,7 @@ from alumnus.models.student import Student, StudentOutput
 from alumnus.objective import Objective, Setup, TeacherWidth
 from alumnus.teachers.normalize import normaliser
 from alumnus.types import Batch, Features, Targets, Terms
+from alumnus.weighting import over_speakers
 
 PUBLISHED = (0.001, 0.01, 0.05, 0.1, 0.2, 1.0, 2.0)  # widths of the kernels in KamalEngine
 FEW, MANY = 10.0, 20.0  # weights of `common` and `rec` in KamalEngine's examples of two and of four teachers
@@ -192,7 +193,7 @@ class CommonFeatures(Objective):
         total = (
             self.settings.soft * soft + 0 * feature.sum()
         )  # part of the graph even where no teacher is trusted
-        per_sample = self.settings.soft * per_sample
+        per_sample, of_features = self.settings.soft * per_sample, torch.zeros_like(per_sample)
         report = {"soft": soft.detach()} if self.groups else {}
         sums = {name: torch.zeros_like(soft) for name in ("common", "reconstruction", "paired")}
         for name, share in self.shares.items():
@@ -205,13 +206,15 @@ class CommonFeatures(Objective):
             own = share * (self.reconstruction * parts.reconstruction + self.settings.paired * parts.paired)
             loss = share * self.common * parts.common + own.mean()
             total = total + loss
-            per_sample = per_sample.index_add(0, places, own.detach())
+            of_features = of_features.index_add(0, places, own.detach())
             report[f"loss/{name}"] = loss.detach()
             for term, value in parts._asdict().items():
                 sums[term] += share * value.detach().mean()
         if self.shares:
             report |= sums | {"rank": spanned(common.detach().flatten(1))}
-        return Terms(total, report, per_sample)
+        heard = {name: targets[name] for name in self.shares if f"loss/{name}" in report}
+        weights = {name: share / len(self.shares) for name, share in self.shares.items()}
+        return Terms(total, report, per_sample + over_speakers(of_features, heard, weights))
 
     def _of_student(self, output: StudentOutput) -> Tensor:
         if self.is_map:

@@ -137,7 +137,10 @@ def build(settings: Settings, setup: Setup) -> Objective:
     """Returns the objective for the domains that have classes."""
     if not any(setup.num_classes.values()):
         raise ConfigError("method=udon needs labels, and no training image has one; see `alumnus data`")
-    if not any(value for _, value in settings.weights):
+    idle = (() if settings.nested else ("nested",)) + (
+        () if setup.teachers and settings.source == "heads" else ("generalist",)
+    )
+    if not any(value for name, value in settings.weights if name not in idle):
         raise ConfigError("method.weights are all 0, so there is nothing to learn; raise one of them")
     _refuse_idle(settings, setup)
     wrong = [length for length in settings.nested if not 0 < length < setup.embed_dim]

@@ -54,7 +54,7 @@ def step_need(
 
 def _passing(student: Student, image: torch.Tensor, low: torch.dtype | None) -> int:
     """Bytes that a step takes beyond weights and gradients, measured on a copy after a first step in which libraries make their buffers."""
-    trial = copy.deepcopy(student).train()
+    trial = copy.deepcopy(student)
     trial.micro_batches = 1
     _step(trial, image, low)
     give_back(image.device)

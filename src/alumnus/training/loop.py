@@ -336,11 +336,11 @@ def _note(pupil: Pupil, terms: Terms, metrics: MetricsFile | None, *, step: int,
         line = pupil.meter.line(step=step, lr=lr)
         if metrics is not None:
             metrics.write(line)
-        if line["loss"] == 0 and not pupil.meter.has_warned:
+        if not pupil.meter.has_learnt and not pupil.meter.has_warned:
             pupil.meter.has_warned = True
             _say(
                 pupil.run,
-                f"warning: nothing was learnt up to step {step}: each loss is 0. Is every teacher trusted on images that it sees, are "
+                f"warning: nothing to learn up to step {step}: each loss is 0. Is every teacher trusted on images that it sees, are "
                 "weights above 0, and are there enough images of each in a batch (batch_size, sampler)?",
             )
     if (step + 1) % config.checkpoint_every == 0 and step + 1 < config.steps:

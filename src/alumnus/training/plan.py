@@ -118,9 +118,9 @@ def arrange(needs: Sequence[Need], *, free: int, can_rest: bool) -> dict[str, Mo
 def fastest_precision(
     student: Student, *, batch_size: int, device: torch.device
 ) -> tuple[StudentPrecision, str]:
-    """Returns the precision in which the student's step is faster, and what was measured; the student stays as it is."""
+    """Returns the precision in which the student's step is faster, and what was measured, in its present mode; it stays as it is."""
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        trial = copy.deepcopy(student).train()
+        trial = copy.deepcopy(student)
         image = torch.randint(
             0, 256, (batch_size, 3, student.size, student.size), dtype=torch.uint8, device=device
         )

@@ -129,9 +129,11 @@ def make_pupil(
         student.keep(name, adaptor)
     freeze(student, config.freeze or ())
     if config.optim.batch_norm == "frozen" and not has_batch_norm(student):
-        raise ConfigError(
-            f"optim.batch_norm=frozen has no effect, because {student.architecture.model} has no batch norm; leave it out"
+        console.print(
+            f"optim.batch_norm=frozen has no effect on {student.architecture.model}, which has no batch norm",
+            markup=False,
         )
+    set_training(student, batch_norm=config.optim.batch_norm)  # for what is measured beforehand
     precision, measured = _precision(config, student, None if run.is_stale else read_plan(run.folder))
     student.micro_batches = config.accumulate
     need = _need(config, student, objective, precision)

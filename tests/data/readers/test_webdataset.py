@@ -179,10 +179,17 @@ def test_words_that_cannot_be_understood_leave_the_image(
     save_tar(tmp_path / "set" / "0.tar", members | words)
     data = open_dataset(tmp_path / "set")
     assert (len(data), _labels(data)) == (4, [None] * 4)
-    assert data.split.tolist() == ["train", "spare", "train", "train"]  # of no known split: not learnt from
+    # What a broken JSON or an unknown word may have kept apart is not learnt from; a broken label costs the label alone.
+    assert data.split.tolist() == ["spare", "spare", "train", "spare"]
     for _ in range(2):  # from the index, too
         open_dataset(tmp_path / "set")
         assert "4 things in it cannot be understood" in capsys.readouterr().err
+
+
+def test_a_broken_json_leaves_the_split_of_the_shard(tmp_path: Path) -> None:
+    """Where its place says one."""
+    save_tar(tmp_path / "set" / "test" / "0.tar", {"0.png": picture(1), "0.json": b"{"})
+    assert open_dataset(tmp_path / "set").split.tolist() == ["test"]
 
 
 def test_each_word_of_a_json_counts_by_itself(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from alumnus.data.listing import SPLIT_WORDS, Listing, RowBatch, collected, split_folders
 from alumnus.data.locator import check_is_file, joined_locator
 from alumnus.data.names import byte_order, name_below, printable
+from alumnus.data.samples import SPARE, UNKNOWN
 from alumnus.data.tar_index import rows_of
 from alumnus.errors import DataError
 from alumnus.log import progress
@@ -90,21 +91,24 @@ def _batches(shards: Sequence[str], root: str, domain: str) -> Iterator[RowBatch
             [joined_locator(name, row.name) for row in rows],
             domains=[row.domain or domain for row in rows],
             labels=[row.label for row in rows],
-            splits=[row.split or split for row in rows],
+            # Without a word of the shard, one whose JSON cannot be read is neither learnt from nor scored.
+            splits=[
+                (split or SPARE) if row.split == UNKNOWN else row.split or split or "train" for row in rows
+            ],
             texts=[row.texts for row in rows],
             masks=[inside(row.mask) for row in rows],
             depths=[inside(row.depth) for row in rows],
         )
 
 
-def _split_of_shard(path: str, root: str) -> str:
+def _split_of_shard(path: str, root: str) -> str | None:
     folders = name_below(path, os.path.dirname(root)).split("/")[:-1]
     said = [SPLIT_WORDS[word.lower()] for word in folders if word.lower() in SPLIT_WORDS]
     if said:
         return said[-1]
     words = re.findall("[a-z]+", os.path.basename(path).lower())
     splits = {SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS} & {"train", "val", "test"}
-    return splits.pop() if len(splits) == 1 else "train"
+    return splits.pop() if len(splits) == 1 else None
 
 
 def _braces_expanded(pattern: str) -> list[str]:
