@@ -17,7 +17,7 @@ generalist knew (docs/lab/2026-11-29-repcon.md; `--batch-norm train`).
 
 Two intervals: over test images, of the mean over seeds and draws, paired image by image; and over seeds. What is done already is kept, run
 by run and probe by probe, so the same command goes on after a stop; a run of other settings is refused, probes of other draws or classes
-are kept apart. About 40 minutes on two cores. Writes repcon.json beside this file, or what `--json` names; `--split val` and less than
+are kept apart. About an hour on two cores. Writes repcon.json beside this file, or what `--json` names; `--split val` and less than
 the defaults write only what is named. A smoke run of the whole way is `--steps 4 --expert-steps 4 --seeds 1 --draws 1 --classes 4`.
 """
 
