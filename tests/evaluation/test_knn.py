@@ -83,7 +83,9 @@ def test_only_what_is_asked_about_is_classified() -> None:
     assert (task.train.tolist(), task.queries.tolist(), task.note) == ([0, 1], [2, 4], "")
     assert make_task(data, np.flatnonzero(data.split == "train")).queries.tolist() == []
     nothing = make_task(data, np.array([5]))
-    assert nothing.note == "No kNN for a: no class of the training split is asked about"
+    assert nothing.note == (
+        "No kNN for a: no image that asks is outside the training split and of one of its classes"
+    )
 
 
 def test_a_small_domain_beside_a_large_one_keeps_its_training_images() -> None:

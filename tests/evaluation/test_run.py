@@ -166,7 +166,7 @@ def test_a_separate_index_and_held_out_classes(data: Dataset) -> None:
     held_out = replace(data, split=np.where(data.label < 3, "train", "test"))
     results = score([model("a", colours)], held_out, workers=0, resamples=10)
     assert not results.model().knn
-    assert "no class of the training split" in results.knn_note
+    assert "outside the training split and of one of its classes" in results.knn_note
 
 
 def test_splits_joined_by_plus_ask_and_answer_together(data: Dataset) -> None:

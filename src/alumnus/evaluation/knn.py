@@ -63,9 +63,8 @@ def make_task(data: Dataset, queries: Ids, *, seed: int = 0, wanted: bool = True
         kept_train.append(fewer)
         kept_asked.append(_at_most(theirs, random))
     if without:
-        why = "no class of the training split is asked about, but by its own images"
         notes.append(
-            f"No kNN for {', '.join(without)}: {why if (data.split[queries] == 'train').any() else why.partition(',')[0]}"
+            f"No kNN for {', '.join(without)}: no image that asks is outside the training split and of one of its classes"
         )
     return Task(np.sort(np.concatenate(kept_train)), np.sort(np.concatenate(kept_asked)), "; ".join(notes))
 

@@ -198,9 +198,8 @@ class CommonFeatures(Objective):
         sums = {name: torch.zeros_like(soft) for name in ("common", "reconstruction", "paired")}
         for name, share in self.shares.items():
             places = targets[name].places
-            if not len(places) or (
-                self.is_map and len(places) < 2
-            ):  # of maps of one cell one image has no statistics
+            # Of maps of one cell a single image has no statistics.
+            if len(places) < (2 if self.is_map else 1):
                 continue
             parts = self._parts(name, common[places], targets[name].features)
             own = share * (self.reconstruction * parts.reconstruction + self.settings.paired * parts.paired)
