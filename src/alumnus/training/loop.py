@@ -336,8 +336,8 @@ def _note(pupil: Pupil, terms: Terms, metrics: MetricsFile | None, *, step: int,
         line = pupil.meter.line(step=step, lr=lr)
         if metrics is not None:
             metrics.write(line)
-        if not pupil.meter.has_learnt and not pupil.meter.has_warned:
-            pupil.meter.has_warned = True
+        if pupil.meter.is_silent:
+            pupil.meter.is_silent = False
             _say(
                 pupil.run,
                 f"warning: nothing to learn up to step {step}: each loss is 0. Is every teacher trusted on images that it sees, are "

@@ -15,8 +15,7 @@ class Meter:
 
     def __init__(self) -> None:
         self.last_loss = float("nan")
-        self.has_learnt = False  # whether a line had a loss
-        self.has_warned = False  # that none had
+        self.is_silent = True  # no line had a loss so far, and nobody was told
         self._reset()
 
     def count(self, terms: Terms, images: int) -> None:
@@ -29,7 +28,7 @@ class Meter:
         """Returns the means, and begins anew."""
         means = {name: float(torch.stack(values).mean()) for name, values in self._sums.items()}
         self.last_loss = means["loss"]
-        self.has_learnt = self.has_learnt or self.last_loss != 0
+        self.is_silent = self.is_silent and self.last_loss == 0
         pace = self._images / max(time.monotonic() - self._since, 1e-9)
         self._reset()
         return {"step": step, **means, "lr": lr, "images/s": round(pace, 1)}
