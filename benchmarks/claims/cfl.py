@@ -7,7 +7,7 @@ stands the effective rank of the student's test pictures in the common space: ho
 not in it: a run keeps its student alone, and the space has to come from a checkpoint.
 
 `--trials` has validation pictures and the settings among which the default weight of the MMD was chosen, with `--seeds 1`.
-`--four` has four teachers instead, with characters in typefaces and scripts of the world, 97 classes, and three arms.
+`--four` has four teachers instead, with characters in typefaces and scripts of the world, 97 classes, and few arms, DMC among them.
 
 About an hour on one core, and as much for `--four`. What is there already is kept, and a folder of other settings is refused. Writes
 cfl.json beside this file, or cfl-four.json. `--steps 2 --seeds 1` is a smoke run, with a folder of its own; it does not write that file.
@@ -78,7 +78,9 @@ TRIALS = {
     "1, summary alone": {"common": 1, "source": "summary"},
     "10, summary alone": {"common": 10, "source": "summary"},
 }
-OF_FOUR = (KD, "CFL by default", "CFL by default without reconstruction")
+# What centres the classifiers' logits, which are not on one scale, beside them.
+CENTRED: dict[str, dict[str, Any]] = {"DMC": {}, "DMC with spread": {"spread": True}}
+OF_FOUR = (KD, "CFL by default", "CFL by default without reconstruction", *CENTRED)
 
 
 def main() -> None:
@@ -172,12 +174,14 @@ def _learn(out: Path, test: Mapping[str, Pictures], arm: str, seed: int, steps: 
     logits = [
         {"model": model, "name": f"{name}_logits", "output": "logits"} for name, model in networks.items()
     ]
+    has_space = arm not in (KD, *CENTRED)
+    method = {"name": "dmc", **CENTRED[arm]} if arm in CENTRED else {"name": "cfl", **{**ARMS, **TRIALS}[arm]}
     config = load_config(
         out=out / _file(arm),
         data=[{"path": str(folder_of(SETS[slice_])), "role": "proxy"} for slice_ in test],
         student={"model": "timm/resnet10t", "model_args": CNN},
-        teachers=logits if arm == KD else [*features, *logits],
-        method={"name": "cfl", **{**ARMS, **TRIALS}[arm]},
+        teachers=[*features, *logits] if has_space else logits,
+        method=method,
         size=SIZE,
         embed_dim=EMBED_DIM,
         steps=steps,
@@ -193,8 +197,8 @@ def _learn(out: Path, test: Mapping[str, Pictures], arm: str, seed: int, steps: 
     for (slice_, pictures), count in zip(test.items(), student.classes.values(), strict=True):
         found[slice_] = _right(ask(student, pictures.image), pictures.label + first)
         first += count
-    rank = None if arm == KD else _rank(config, torch.cat([pictures.image for pictures in test.values()]))
-    return {**found, "rank": rank}
+    images = torch.cat([pictures.image for pictures in test.values()])
+    return {**found, "rank": _rank(config, images) if has_space else None}
 
 
 @torch.no_grad()
