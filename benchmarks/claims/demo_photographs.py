@@ -21,12 +21,16 @@ from typing import Any
 
 import numpy as np
 from classifiers import kept, settle
-from numpy.typing import NDArray
 
 from alumnus import datasets
-from alumnus.data.dataset import open_dataset
+from alumnus.adaptation.prototype import fit_prototypes
+from alumnus.data.dataset import Dataset, open_dataset
+from alumnus.data.fractions import label_fraction
 from alumnus.demo import DOMAINS, SIZE, STEPS
+from alumnus.evaluation.arrays import Floats, Ids
 from alumnus.evaluation.encode import CallableEncode, StudentEncode
+from alumnus.evaluation.retrieval import macro, retrieve
+from alumnus.evaluation.search import unit_length
 from alumnus.evaluation.vectors import encode_paths
 from alumnus.models.artifact import load_student
 from alumnus.models.student import Student
@@ -34,27 +38,19 @@ from alumnus.training.build import build_student
 from alumnus.training.config import Config
 from alumnus.training.loop import train
 from alumnus.training.recipe import load_config
+from alumnus.types import Encode
 
 PHOTOS = ("gcompris", "tuxpaint")
 SHARES, DRAWS = (0.1, 0.5), 20  # of the labels
 AGGLOMERATE = {"method": {"name": "agglomerate"}}
-FROZEN = "frozen"
+FROZEN_3 = {"optim": {"backbone_lr": 0.3, "batch_norm": "frozen"}}
+FROZEN_1 = {"optim": {"backbone_lr": 0.1, "batch_norm": "frozen"}}
 ARMS: dict[str, dict[str, Any]] = {  # settings that are not the demo's; "photographs" adds them to the data
     "the demo's": {},
-    "plain, backbone .3, norms frozen": {"optim": {"backbone_lr": 0.3, "batch_norm": FROZEN}},
-    "agglomerate, backbone .3, norms frozen": {
-        **AGGLOMERATE,
-        "optim": {"backbone_lr": 0.3, "batch_norm": FROZEN},
-    },
-    "agglomerate, backbone .1, norms frozen": {
-        **AGGLOMERATE,
-        "optim": {"backbone_lr": 0.1, "batch_norm": FROZEN},
-    },
-    "the same, photographs": {
-        **AGGLOMERATE,
-        "optim": {"backbone_lr": 0.1, "batch_norm": FROZEN},
-        "photographs": True,
-    },
+    "plain, backbone .3, norms frozen": FROZEN_3,
+    "agglomerate, backbone .3, norms frozen": {**AGGLOMERATE, **FROZEN_3},
+    "agglomerate, backbone .1, norms frozen": {**AGGLOMERATE, **FROZEN_1},
+    "the same, photographs": {**AGGLOMERATE, **FROZEN_1, "photographs": True},
     "agglomerate, backbone .3, photographs": {
         **AGGLOMERATE,
         "optim": {"backbone_lr": 0.3},
@@ -106,11 +102,10 @@ def scored(student: Student) -> dict[str, float]:
     for name in PHOTOS:
         data = open_dataset(datasets.get(name))
         rows = np.flatnonzero(np.isin(data.split, ("train", "val")) & (data.label >= 0))
-        vectors = _unit(encode_paths([summary], [data.paths[row] for row in rows], workers=0).of["summary"])
+        vectors = _encoded(summary, data, rows)
+        label = np.unique(data.label[rows], return_inverse=True)[1]
         for share in SHARES:
-            draws = [
-                _nearest_mean(vectors, data.label[rows], share=share, seed=seed) for seed in range(DRAWS)
-            ]
+            draws = [_few_labels(vectors, label, share=share, seed=seed) for seed in range(DRAWS)]
             found[f"{name}, {share:.0%}"] = float(np.mean(draws))
     return found
 
@@ -118,36 +113,25 @@ def scored(student: Student) -> dict[str, float]:
 def _merged(student: Student) -> float:
     """Leave-one-out R@1 of validation images, all domains in one index, macro mean over domains."""
     data = open_dataset([str(datasets.get(name, size=SIZE)) for name in DOMAINS])
-    rows = np.flatnonzero(data.split == "val")
-    encode = StudentEncode(student, name="student")
-    vectors = _unit(encode_paths([encode], [data.paths[row] for row in rows], workers=0).of["student"])
-    alike = vectors @ vectors.T
-    np.fill_diagonal(alike, -np.inf)
-    domain, label = data.domain[rows], data.label[rows]
-    nearest = alike.argmax(1)
-    right = (domain[nearest] == domain) & (label[nearest] == label)
-    has_other = np.array(
-        [((domain == d) & (label == y)).sum() > 1 for d, y in zip(domain, label, strict=True)]
-    )
-    return float(np.mean([right[(domain == each) & has_other].mean() for each in np.unique(domain)]))
+    rows = np.flatnonzero((data.split == "val") & (data.label >= 0))
+    vectors = _encoded(StudentEncode(student), data, rows)
+    every = np.arange(len(rows))
+    found = retrieve(vectors, domain=data.domain[rows], label=data.label[rows], queries=every, index=every)
+    asked = found.relevant > 0
+    return macro(found.merged.recall[asked], found.domain[asked])
 
 
-def _nearest_mean(vectors: NDArray[Any], label: NDArray[Any], *, share: float, seed: int) -> float:
-    """Accuracy (Q, D) by the nearest mean of a share of each class, one image at least, on the images not chosen."""
-    random = np.random.default_rng(seed)
-    classes = np.unique(label)
-    chosen = [
-        random.choice(members, max(1, round(len(members) * share)), replace=False)
-        for members in (np.flatnonzero(label == each) for each in classes)
-    ]
-    means = _unit(np.stack([vectors[rows].mean(0) for rows in chosen]))
-    rest = np.setdiff1d(np.arange(len(label)), np.concatenate(chosen))
-    return float((classes[(vectors[rest] @ means.T).argmax(1)] == label[rest]).mean())
+def _few_labels(vectors: Floats, label: Ids, *, share: float, seed: int) -> float:
+    """Accuracy of the nearest class mean, as `alumnus adapt` has it, of vectors (Q, D) on those whose label is not among the share."""
+    known = label_fraction(label, share, seed)
+    mean = fit_prototypes({"summary": vectors[known]}, label[known]).mean
+    rest = np.setdiff1d(np.arange(len(label)), known)
+    closeness = 2 * unit_length(vectors[rest]) @ mean.T - (mean**2).sum(1)
+    return float((closeness.argmax(1) == label[rest]).mean())
 
 
-def _unit(vectors: NDArray[Any]) -> NDArray[np.float32]:
-    vectors = np.asarray(vectors, np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)  # type: ignore[no-any-return]
+def _encoded(model: Encode, data: Dataset, rows: Ids) -> Floats:
+    return encode_paths([model], [data.paths[row] for row in rows], workers=0).of[model.name]
 
 
 if __name__ == "__main__":

@@ -14,9 +14,9 @@ nothing (a fifth, after two steps); and the third phase moves S, so after it the
 
 In a first try with 1,000 steps and one seed the assistant, which starts from nothing when the student has learnt, took 3 % off of
 training pictures; hence 4,000. There it had four channels, too: at the usual stride of 32 the stem costs most of such a small network.
-Here networks end in a grid of 4 x 4, which attention needs as well. About an hour on one core; what is there
-already is kept, and a folder of other settings is refused. Writes rkd.json beside this file, or rkd-attention.json, rkd-both.json.
-`--steps 5 --seeds 1` is a smoke run, with a folder of its own; it does not write that file.
+Here networks end in a grid of 4 x 4, which attention needs as well. About an hour on one core; what is there already is kept, and a
+folder of other settings is refused. Writes rkd.json beside this file, or rkd-attention.json, rkd-both.json. `--steps 5
+--seeds 1` is a smoke run, with a folder of its own; it does not write that file.
 """
 
 from __future__ import annotations
