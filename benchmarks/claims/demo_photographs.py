@@ -1,4 +1,6 @@
-"""Can the demo's student keep its first weights' photographs? python benchmarks/claims/demo_photographs.py runs/demo runs/photographs
+"""Can the demo's student keep its first weights' photographs?
+
+python benchmarks/claims/demo_photographs.py runs/demo runs/photographs --seeds 3
 
 The demo's student (MobileNetV2 from ImageNet weights, four experts and a generalist, drawings and satellite pictures) again, in other
 settings, from the experts of a demo that is there. No test image takes part. Scored are R@1 on the demo's validation classes, all domains
@@ -7,7 +9,8 @@ the backbone's summary from 10 % and from half of the labels, asked of the rest,
 photographs, without labels, of which the generalist alone speaks.
 
 Prints a Markdown table, and writes demo_photographs.json beside this file. Eight minutes an arm on one idle core; what is there already is
-kept. `--steps 4` is a smoke run, with a folder of its own; it does not write that file.
+kept. `--seeds 3` repeats the decisive arms from the experts of `alumnus demo --seeds 3`; `--steps 4` is a smoke run, with a folder of its
+own, and does not write that file.
 
 Axes: Q images.
 """
@@ -16,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +30,7 @@ from alumnus import datasets
 from alumnus.adaptation.prototype import fit_prototypes
 from alumnus.data.dataset import Dataset, open_dataset
 from alumnus.data.fractions import label_fraction
-from alumnus.demo import DOMAINS, SIZE, STEPS
+from alumnus.demo import DOMAINS, SIZE, STEPS, folder_of
 from alumnus.evaluation.arrays import Floats, Ids
 from alumnus.evaluation.encode import CallableEncode, StudentEncode
 from alumnus.evaluation.retrieval import macro, retrieve
@@ -51,12 +55,18 @@ ARMS: dict[str, dict[str, Any]] = {  # settings that are not the demo's; "photog
     "agglomerate, backbone .3, norms frozen": {**AGGLOMERATE, **FROZEN_3},
     "agglomerate, backbone .1, norms frozen": {**AGGLOMERATE, **FROZEN_1},
     "the same, photographs": {**AGGLOMERATE, **FROZEN_1, "photographs": True},
+    "agglomerate, backbone .3": {**AGGLOMERATE, "optim": {"backbone_lr": 0.3}},
     "agglomerate, backbone .3, photographs": {
         **AGGLOMERATE,
         "optim": {"backbone_lr": 0.3},
         "photographs": True,
     },
 }
+REPEATED = (
+    "the demo's",
+    "agglomerate, backbone .3",
+    "agglomerate, backbone .3, photographs",
+)  # by every seed
 
 
 def main() -> None:
@@ -66,24 +76,43 @@ def main() -> None:
     )
     parser.add_argument("demo", type=Path, help="a run of `alumnus demo`, whose experts teach")
     parser.add_argument("out", type=Path, help="folder of the students; what is there is kept")
+    parser.add_argument("--seeds", type=int, default=1, help="as many as the demo had")
     parser.add_argument("--steps", type=int, default=STEPS)
     asked = parser.parse_args()
-    settle(asked.out, {"demo": str(asked.demo), "steps": asked.steps})
-    first = build_student(load_config(asked.demo / "config.yaml", out=asked.out / "none"))
-    found = {"first weights": kept(asked.out / "first.json", lambda: scored(first.eval()))}
-    for arm, settings in ARMS.items():
-        name = arm.replace(", ", "-").replace(" ", "-").replace("'", "")
-        folder = asked.out / name
-        config = configured(asked.demo, folder, asked.steps, **settings)
-        found[arm] = kept(
-            folder.with_name(f"{name}.json"),
-            lambda config=config: scored(load_student(train(config).student).eval()),  # type: ignore[misc]
-        )
+    found = [
+        one_seed(folder_of(asked.demo, seed), folder_of(asked.out, seed), seed=seed, steps=asked.steps)
+        for seed in range(asked.seeds)
+    ]
     if asked.steps >= STEPS:
         Path(__file__).with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    print(f"| | {' | '.join(found['first weights'])} |\n|---|{'---:|' * len(found['first weights'])}")
-    for arm, cells in found.items():
-        print(f"| {arm} | {' | '.join(f'{cell:.3f}' for cell in cells.values())} |")
+    columns = list(found[0]["first weights"])
+    print(f"| | seeds | {' | '.join(columns)} |\n|---|---:|{'---:|' * len(columns)}")
+    for arm in found[0]:
+        theirs = [cells[arm] for cells in found if arm in cells]
+        print(
+            f"| {arm} | {len(theirs)} | {' | '.join(_cell([each[key] for each in theirs]) for key in columns)} |"
+        )
+
+
+def one_seed(demo: Path, out: Path, *, seed: int, steps: int) -> dict[str, dict[str, float]]:
+    """Returns the scores of each arm from the experts of one demo: all arms with seed 0, the decisive ones with the others."""
+    settle(out, {"demo": str(demo), "steps": steps})
+    first = build_student(load_config(demo / "config.yaml", out=out / "none"))
+    found = {"first weights": kept(out / "first.json", lambda: scored(first.eval()))}
+    for arm in ARMS if seed == 0 else REPEATED:
+        name = arm.replace(", ", "-").replace(" ", "-").replace("'", "")
+        config = configured(demo, out / name, steps, **ARMS[arm])
+        found[arm] = kept(
+            out / f"{name}.json",
+            lambda config=config: scored(load_student(train(config).student).eval()),  # type: ignore[misc]
+        )
+    return found
+
+
+def _cell(values: Sequence[float]) -> str:
+    """The mean over seeds, and the standard deviation where there are several."""
+    mean = float(np.mean(values))
+    return f"{mean:.3f}" if len(values) == 1 else f"{mean:.3f} ± {np.std(values, ddof=1):.3f}"
 
 
 def configured(demo: Path, out: Path, steps: int, *, photographs: bool = False, **settings: Any) -> Config:
