@@ -6,6 +6,7 @@ On a terminal a progress bar is drawn; elsewhere one line is printed every few s
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sized
@@ -100,7 +101,10 @@ def append_line(path: Path, text: str, *, limit: int = LOG_BYTES) -> None:
 
 
 class MetricsFile:
-    """`metrics.jsonl`: one JSON object a line, the same keys every time, flushed so that a kill loses at most a line."""
+    """`metrics.jsonl`: one JSON object a line, the same keys every time, flushed so that a kill loses at most a line.
+
+    JSON has no NaN and no infinity: they are null.
+    """
 
     def __init__(self, path: Path, *, keep_before_step: int | None = None) -> None:
         """Opens the file for appending, first dropping lines of `keep_before_step` and later (they will come again)."""
@@ -111,7 +115,7 @@ class MetricsFile:
 
     def write(self, values: Mapping[str, float | int | str]) -> None:
         """Appends one line."""
-        self._file.write(json.dumps(dict(values)) + "\n")
+        self._file.write(_json_line(values))
         self._file.flush()
 
     def close(self) -> None:
@@ -120,14 +124,23 @@ class MetricsFile:
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Returns the lines of a `metrics.jsonl`; a torn one is left out."""
+    """Returns the lines of a `metrics.jsonl`, NaN for null; a torn one is left out."""
     lines: list[dict[str, float]] = []
     for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            lines.append(json.loads(text))
+            found = json.loads(text)
         except json.JSONDecodeError:
             continue
+        lines.append({name: math.nan if value is None else value for name, value in found.items()})
     return lines
+
+
+def _json_line(values: Mapping[str, float | int | str]) -> str:
+    known = {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in values.items()
+    }
+    return json.dumps(known) + "\n"
 
 
 def _line_end(path: Path) -> bytes:
@@ -141,4 +154,4 @@ def _line_end(path: Path) -> bytes:
 
 def _truncate(path: Path, step: int) -> None:
     kept = [line for line in read_metrics(path) if line["step"] < step]
-    replace_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+    replace_text(path, "".join(map(_json_line, kept)))

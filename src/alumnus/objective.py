@@ -24,6 +24,12 @@ from alumnus.models.student import Student
 from alumnus.moments import Moments
 from alumnus.types import Batch, Targets, Terms
 
+SKIPPED, LOSS_SCALE = (
+    "skipped",
+    "loss_scale",
+)  # of the log, in float16; the first: share of the steps left out
+RESERVED = frozenset({"step", "loss", "lr", "images/s", SKIPPED, LOSS_SCALE})  # what a run itself reports
+
 
 class MethodSettings(BaseModel):
     """The settings of a method; each method's file extends it."""
@@ -131,15 +137,43 @@ class Objective(nn.Module, ABC):
         """Changes what was handed over from what was trained to what is served, once, when the student has its last weights."""
 
 
+def check_objective(objective: object, method: str) -> None:
+    """Checks what `build` returned, so that a method of somebody's own is told what is wrong with it.
+
+    Raises:
+        ConfigError: it is no `Objective`, or its state is not of tensors alone, which is all that a checkpoint keeps.
+    """
+    if not isinstance(objective, Objective):
+        raise ConfigError(
+            f"method={method}: build returned a {type(objective).__name__}; return an instance of a subclass of alumnus.objective.Objective"
+        )
+    others = [name for name, value in objective.state_dict().items() if not isinstance(value, Tensor)]
+    if others:
+        raise ConfigError(
+            f"method={method}: {', '.join(others)} of its state is no tensor, and a checkpoint keeps tensors alone; register what is to "
+            "be remembered as buffers (register_buffer), or give a tensor in get_extra_state"
+        )
+
+
 def check_terms(terms: object, method: str, *, num_images: int) -> None:
     """Checks what an objective returned, so that a method of somebody's own is told what is wrong with it.
 
     Raises:
-        ConfigError: it is no `Terms`, its loss is no scalar or of no graph, or the rest is no detached tensor of the right shape.
+        ConfigError: it is no `Terms`, its loss is no scalar or of no graph, the rest is no detached tensor of the right shape, or a name of
+            its report is one of the run's own.
     """
     if not isinstance(terms, Terms):
         raise ConfigError(
             f"method={method}: forward returned a {type(terms).__name__}; return Terms(loss, report, per_sample)"
+        )
+    if not isinstance(terms.report, Mapping):
+        raise ConfigError(
+            f"method={method}: report is a {type(terms.report).__name__}; give a dictionary, name -> detached scalar, {{}} for nothing"
+        )
+    if taken := sorted(RESERVED & terms.report.keys()):
+        raise ConfigError(
+            f"method={method}: the report's {', '.join(taken)} would stand in the log for what the run itself says under that name; choose "
+            "another, such as loss/NAME for a part of the loss"
         )
     parts = {"the loss": terms.loss, "per_sample": terms.per_sample}
     parts |= {f"report[{name!r}]": value for name, value in terms.report.items()}

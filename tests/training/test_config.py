@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -125,6 +126,50 @@ def test_a_method_of_somebody_else_is_found_by_its_module_path(
     assert config.method.model_dump() == {"name": "theirs.idea", "depth": 5}
     with pytest.raises(ConfigError, match="lacks Settings and build"):
         load_config(recipe, method="theirs.empty")
+    (tmp_path / "alone.py").write_text((package / "idea.py").read_text())
+    assert load_config(recipe, method="alone").method.name == "alone"
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        (
+            "import no_such_thing\n",
+            r"ModuleNotFoundError: No module named 'no_such_thing' \(.*broken\.py, line 1\)",
+        ),
+        (
+            "\nfrom alumnus import no_such_thing\n",
+            r"ImportError: cannot import name .*\(.*broken\.py, line 2\)",
+        ),
+        ("def build(:\n", r"SyntaxError: .*\(broken\.py, line 1\)"),
+        ("1 / 0\n", r"ZeroDivisionError: division by zero \(.*broken\.py, line 1\)"),
+    ],
+)
+@pytest.mark.parametrize("inside", ["broken", "parts"])
+def test_a_method_that_cannot_be_imported_says_why(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, words: str, inside: str
+) -> None:
+    """Not that it is missing: also where its package, or what it imports, is what fails."""
+    package = tmp_path / f"theirs_{inside}"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "broken.py").write_text(source)
+    (package / "parts.py").write_text("from . import broken\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    name = f"theirs_{inside}.{inside}"
+    try:
+        with pytest.raises(ConfigError, match=f"method={name} is there, but cannot be imported: {words}"):
+            load_config(recipe, method=name)
+    finally:
+        for loaded in [module for module in sys.modules if module.startswith("theirs_")]:
+            del sys.modules[loaded]
+
+
+@pytest.mark.parametrize("name", ["theirs.nothing", "nothing_at_all", "plain-ish.x", "", ".relative"])
+def test_a_method_that_is_nowhere_says_where_methods_are_looked_for(recipe: Path, name: str) -> None:
+    """With the methods that there are."""
+    with pytest.raises(ConfigError, match=r"(unknown method|is not found).*agglomerate.*PYTHONPATH=\."):
+        load_config(recipe, method={"name": name})
 
 
 def test_the_schema_describes_every_setting() -> None:

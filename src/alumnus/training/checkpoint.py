@@ -83,7 +83,9 @@ class TrainState:
         if self.is_sharded:
             tensors = spread(tensors, self._places(parameters))
         self.student.load_state_dict(_under(tensors, "student/"))
-        self.objective.load_state_dict(_under(tensors, "objective/"))
+        objective = _under(tensors, "objective/")
+        _make_room(self.objective, objective, device=parameters[0].device)
+        self.objective.load_state_dict(objective)
         if self.ema is not None:
             for name, value in _under(tensors, "ema/").items():
                 self.ema.tensors[name].copy_(value)
@@ -251,6 +253,20 @@ def _read(path: Path) -> tuple[str, dict[str, Tensor]]:
 def _newest_first(folder: Path) -> Iterator[Path]:
     found = [path for path in folder.glob("step-*") if path.name[5:].isdigit()]
     yield from sorted(found, key=lambda path: _steps(path.name), reverse=True)
+
+
+def _make_room(module: nn.Module, tensors: Mapping[str, Tensor], *, device: torch.device) -> None:
+    """Gives buffers the shape that they had when the tensors were saved: a queue may have grown, or begin as None or expanded."""
+    for path, value in tensors.items():
+        parent, _, name = path.rpartition(".")
+        try:
+            buffers = module.get_submodule(parent)._buffers
+        except AttributeError:
+            continue  # `load_state_dict` says what does not fit
+        if name in buffers:
+            now = buffers[name]
+            if now is None or now.shape != value.shape or not now.is_contiguous():
+                buffers[name] = torch.empty_like(value, device=device)
 
 
 def _laid_out_as(parameter: Tensor, value: Tensor) -> Tensor:

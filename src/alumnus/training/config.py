@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import pkgutil
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -103,32 +104,51 @@ def method_names() -> list[str]:
 
 
 def method_module(name: str) -> Any:
-    """Returns the module of a method: `plain` is `alumnus.methods.plain`, a dotted name is somebody else's module.
+    """Returns the module of a method: `plain` is `alumnus.methods.plain`, any other name is somebody else's module.
 
     Raises:
-        ConfigError: there is none of that name, or it lacks `Settings` or `build`.
+        ConfigError: there is none of that name, it cannot be imported, or it lacks `Settings` or `build`.
     """
-    path = name if "." in name else f"{METHODS}.{name}"
+    ours = method_names()
+    path = f"{METHODS}.{name}" if name in ours else name
+    is_name = all(part.isidentifier() for part in path.split("."))
     try:
-        found = importlib.util.find_spec(path)
-    except (ModuleNotFoundError, ValueError):
-        found = None
-    if found is None and "." in name:
-        raise ConfigError(
-            f"the module {name} of method={name} is not found; its folder has to be on Python's path, such as by PYTHONPATH=. before the "
-            f"command; the methods of this package are {', '.join(method_names())}"
+        is_there = is_name and importlib.util.find_spec(path) is not None
+        module = importlib.import_module(path) if is_there else None
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{path}.".startswith(f"{error.name}."):
+            raise _broken_module(name, error) from error
+        module = None
+    except Exception as error:
+        raise _broken_module(name, error) from error
+    if module is None:
+        what = (
+            f"the module {name} of method={name} is not found"
+            if "." in name
+            else f"unknown method {name!r}{nearest(name, ours)}"
         )
-    if found is None:
-        names = method_names()
         raise ConfigError(
-            f"unknown method {name!r}{nearest(name, names)}; there are {', '.join(names)}, "
-            "or the dotted path of a module of your own"
+            f"{what}; there are {', '.join(ours)}, or a module of your own by its path, such as mypackage.mymethod: its folder has to be "
+            "on Python's path, such as by PYTHONPATH=. before the command"
         )
-    module = importlib.import_module(path)
     lacking = [needed for needed in ("Settings", "build") if needed not in vars(module)]
     if lacking:
-        raise ConfigError(f"the module {path} is not a method: it lacks {' and '.join(lacking)}")
+        raise ConfigError(
+            f"the module {path} is not a method: it lacks {' and '.join(lacking)}{'' if '.' in name else nearest(name, ours)}"
+        )
     return module
+
+
+def _broken_module(name: str, error: Exception) -> ConfigError:
+    files = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith(".py")]
+    is_theirs = files[-1].filename not in (
+        __file__,
+        importlib.__file__,
+    )  # a syntax error says itself where it is
+    where = f" ({files[-1].filename}, line {files[-1].lineno})" if is_theirs else ""
+    return ConfigError(
+        f"the module of method={name} is there, but cannot be imported: {type(error).__name__}: {error}{where}"
+    )
 
 
 class _Named(BaseModel):

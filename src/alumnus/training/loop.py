@@ -30,7 +30,7 @@ from alumnus.errors import ConfigError, NonFiniteError
 from alumnus.faults import told
 from alumnus.licences import licence_kind, licence_warning
 from alumnus.log import MetricsFile, bar, console
-from alumnus.objective import check_terms
+from alumnus.objective import LOSS_SCALE, SKIPPED, check_terms
 from alumnus.teachers.targets import TargetSource
 from alumnus.training.build import pick_device, random_start
 from alumnus.training.check import check_given, check_pieces, check_student
@@ -57,7 +57,6 @@ TOO_MANY = (
     "Raise max_bad_fraction to go on from the last checkpoint; with mended or removed images it is another run, which begins again "
     "(resume=never)"
 )  # a checkpoint is of its images too
-SKIPPED = "skipped"  # of the log, in float16: share of the steps whose gradient was beyond it
 
 
 def train(config: Config) -> Run:
@@ -261,16 +260,22 @@ def learn(pupil: Pupil, batch: Batch, targets: Targets, *, step: int) -> Terms:
     config, state = pupil.config, pupil.state
     terms = terms_of(pupil, batch, targets, step=step)
     is_taken = _update(terms, state, step=step, clip_norm=config.optim.clip_norm)
+    if all(parameter.grad is None for parameter in state.student.parameters()):
+        raise ConfigError(
+            f"method={config.method.name}: the loss of step {step} depends on no parameter of the student that is trained, only on the "
+            "method's own; it has to be computed from what student(batch.image) returns, not detached"
+        )
     if state.scaling is None:
         return terms
-    more = {SKIPPED: torch.tensor(float(not is_taken)), "loss_scale": torch.tensor(state.scaling.value)}
+    more = {SKIPPED: torch.tensor(float(not is_taken)), LOSS_SCALE: torch.tensor(state.scaling.value)}
     return terms._replace(report={**terms.report, **more})
 
 
 def observe(sampler: Sampling, batch: Batch, terms: Terms) -> None:
     """Tells the sampler the losses of a step's images that have one."""
     rows = slice(None) if terms.has_loss is None else terms.has_loss
-    sampler.observe(batch.domain[rows].cpu().numpy(), terms.per_sample[rows].cpu().numpy())
+    # numpy has no bfloat16, which a method of somebody's own may give.
+    sampler.observe(batch.domain[rows].cpu().numpy(), terms.per_sample[rows].float().cpu().numpy())
 
 
 def terms_of(pupil: Pupil, batch: Batch, targets: Targets, *, step: int) -> Terms:
@@ -281,7 +286,11 @@ def terms_of(pupil: Pupil, batch: Batch, targets: Targets, *, step: int) -> Term
     pupil.start.apply(progress)
     low = LOW.get(pupil.plan.precision)
     with torch.autocast(batch.image.device.type, low, enabled=low is not None):
-        terms: Terms = pupil.objective(pupil.student, batch, targets, progress)
+        try:
+            terms: Terms = pupil.objective(pupil.student, batch, targets, progress)
+        except Exception as error:
+            error.add_note(f"in step {step}, in the objective of method={config.method.name}")
+            raise
     check_terms(terms, config.method.name, num_images=len(batch.row))
     return terms
 
@@ -293,6 +302,13 @@ def _update(terms: Terms, state: TrainState, *, step: int, clip_norm: float) -> 
         raise NonFiniteError(
             f"the loss is {float(terms.loss.detach())} (not finite: {', '.join(broken) or 'the total'}); "
             "a lower lr or precision=float32 usually helps",
+            terms=terms.values,
+        )
+    counted = terms.per_sample if terms.has_loss is None else terms.per_sample[terms.has_loss]
+    if not counted.isfinite().all():
+        raise NonFiniteError(
+            f"the loss of {int((~counted.isfinite()).sum())} of {len(counted)} images (per_sample) is not finite, though the loss is, and "
+            "a sampler may go by it; has_loss says which images have none",
             terms=terms.values,
         )
     state.optimizer.zero_grad(set_to_none=True)
@@ -336,6 +352,11 @@ def _note(pupil: Pupil, terms: Terms, metrics: MetricsFile | None, *, step: int,
         line = pupil.meter.line(step=step, lr=lr)
         if metrics is not None:
             metrics.write(line)
+        for name in pupil.meter.newly_broken(line):
+            _say(
+                pupil.run,
+                f"warning: {name} is {line[name]} in the log up to step {step}, though the loss is finite",
+            )
         if pupil.meter.is_silent:
             pupil.meter.is_silent = False
             _say(

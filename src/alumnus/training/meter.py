@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -16,6 +18,7 @@ class Meter:
     def __init__(self) -> None:
         self.last_loss = float("nan")
         self.is_silent = True  # no line had a loss so far, and nobody was told
+        self._broken = set[str]()  # what was NaN or infinite in a line
         self._reset()
 
     def count(self, terms: Terms, images: int) -> None:
@@ -32,6 +35,14 @@ class Meter:
         pace = self._images / max(time.monotonic() - self._since, 1e-9)
         self._reset()
         return {"step": step, **means, "lr": lr, "images/s": round(pace, 1)}
+
+    def newly_broken(self, line: Mapping[str, float]) -> list[str]:
+        """Returns the names in a line that are NaN or infinite for the first time."""
+        found = [
+            name for name, value in line.items() if not math.isfinite(value) and name not in self._broken
+        ]
+        self._broken.update(found)
+        return found
 
     def _reset(self) -> None:
         self._sums: dict[str, list[Tensor]] = {}

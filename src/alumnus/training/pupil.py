@@ -22,7 +22,7 @@ from alumnus.models.batch_norm import synchronise
 from alumnus.models.student import Student
 from alumnus.models.weights import fingerprint
 from alumnus.moments import Moments
-from alumnus.objective import Objective, Setup, TeacherWidth
+from alumnus.objective import Objective, Setup, TeacherWidth, check_objective
 from alumnus.teachers.targets import Speaker
 from alumnus.training.build import build_student, provenance
 from alumnus.training.card import card
@@ -233,6 +233,7 @@ def _objective(
     )
     torch.manual_seed(step_seed(config.seed, -1))
     objective: Objective = method_module(config.method.name).build(config.method, setup)
+    check_objective(objective, config.method.name)
     return objective
 
 
