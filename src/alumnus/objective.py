@@ -103,6 +103,11 @@ class Setup:
     ]  # domain -> classes that occur in the training data, in the dataset's order
     taps: Taps = field(default_factory=Taps)  # of the student, if the method's settings need them
     has_assistant: bool = False  # whether the student is of two networks
+    num_images: int = (
+        0  # of the training data; a batch's `row` is below it. These three are 0 where there is no run
+    )
+    batch_size: int = 0  # B, of all processes together
+    steps: int = 0  # of the run
 
 
 class Objective(nn.Module, ABC):

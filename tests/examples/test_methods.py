@@ -16,6 +16,7 @@ from alumnus.errors import ConfigError
 from alumnus.models.student import StudentOutput
 from alumnus.objective import Setup, TeacherWidth
 from alumnus.training.config import Config
+from alumnus.training.contract import check_method
 from alumnus.training.loop import train
 from alumnus.training.recipe import load_config
 from alumnus.types import Batch, Features, Target
@@ -80,6 +81,11 @@ def test_the_loss_is_the_papers() -> None:
     assert student.embedding.grad is not None
     assert student.embedding.grad.abs().sum() > 0
     assert all(feature.grad is None for feature in features.values())
+
+
+def test_it_keeps_the_contract() -> None:
+    """As its page shows."""
+    check_method({"name": "methods.similarity", "factor": 300.0})
 
 
 def test_it_is_found_by_its_path_and_trains(tiny_images: Path, tmp_path: Path) -> None:

@@ -230,6 +230,9 @@ def _objective(
         num_classes=dict(zip(dataset.domains, class_counts(dataset), strict=True)),
         taps=student.taps() if config.method.needs_taps else Taps(),
         has_assistant=student.assistant is not None,
+        num_images=len(dataset),
+        batch_size=config.batch_size,
+        steps=config.steps,
     )
     torch.manual_seed(step_seed(config.seed, -1))
     objective: Objective = method_module(config.method.name).build(config.method, setup)

@@ -1,0 +1,289 @@
+"""What a run relies on of a method, tried in seconds without images: for the tests of a method of your own, and of ours.
+
+    def test_it_keeps_the_contract() -> None:
+        check_method({"name": "mypackage.mymethod", "factor": 2.0})
+
+It takes steps on made-up batches with a small network from random weights, as a run would: with all teachers trusted, with some, with none;
+in bfloat16; as one of two processes; stopped and resumed. It does not know what the method is to compute: that is for a test with a naive
+reference, see docs/methods/add-a-method.md.
+
+Axes: B images of a batch, n of them on which a teacher is trusted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from alumnus.errors import AlumnusError, ConfigError
+from alumnus.models.student import Architecture, Student, StudentOutput, over_tensors
+from alumnus.moments import Moments
+from alumnus.objective import MethodSettings, Objective, Setup, TeacherWidth, check_objective, check_terms
+from alumnus.training.checkpoint import TrainState
+from alumnus.training.config import method_module
+from alumnus.training.messages import explain
+from alumnus.training.optim import OptimSettings, make_optimizer
+from alumnus.types import Batch, Features, Target, Targets, Terms
+
+COUNT, EMBED, SIZE = 8, 6, 32  # B, width of the embedding, px
+TEACHERS = {"wide": TeacherWidth(12, 1.0), "narrow": TeacherWidth(5, 1.0)}
+CLASSES = {"first": 3, "second": 2}  # domain -> classes
+CLOSE = 1e-4  # relative difference of two losses that are the same but for the order of sums
+Trusted = Mapping[str, Sequence[int]]  # teacher -> places in the batch
+
+
+def check_method(
+    method: str | Mapping[str, Any],
+    *,
+    teachers: Mapping[str, TeacherWidth] = TEACHERS,
+    num_classes: Mapping[str, int] = CLASSES,
+    student: Architecture | None = None,
+) -> None:
+    """Tries a method, and says all that is wrong with it at once.
+
+    Args:
+        method: as in a recipe: its name, or the name with settings.
+        teachers: what they say, such as `{"a": TeacherWidth(10, 1.0, output="logits")}`; with a `grid` they have patches. None for a
+            method that takes no teachers: {}.
+        num_classes: of each domain; batches are of the first one, with labels.
+        student: by default a small convolutional network.
+
+    Raises:
+        ConfigError: the method cannot be built for that setup, or breaks the contract; a line for each thing that is wrong.
+    """
+    settings = _settings(method)
+    trial = _Trial(settings, teachers, num_classes, student or Architecture("test_resnet", SIZE, EMBED))
+    objective, _ = trial.begin()  # what is wrong with the setup is told as in a run
+    del objective
+    wrong = [f"{what}: {found}" for what, attempt in trial.attempts.items() if (found := _failed(attempt))]
+    if wrong:
+        raise ConfigError(f"method={settings.name} breaks the contract:\n" + "\n".join(wrong))
+
+
+def _settings(method: str | Mapping[str, Any]) -> MethodSettings:
+    values = {"name": method} if isinstance(method, str) else dict(method)
+    kind: type[MethodSettings] = method_module(values["name"]).Settings
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(explain(error, kind)) from error
+
+
+def _failed(attempt: Callable[[], str | None]) -> str | None:
+    try:
+        return attempt()
+    except AlumnusError as error:
+        return str(error)
+    except Exception as error:  # of somebody's own code: whatever it is, the other attempts are made too
+        return f"{type(error).__name__}: {error}"
+
+
+class _Trial:
+    """A method with a setup, and what is tried with both."""
+
+    def __init__(
+        self,
+        settings: MethodSettings,
+        teachers: Mapping[str, TeacherWidth],
+        num_classes: Mapping[str, int],
+        architecture: Architecture,
+    ) -> None:
+        self.settings, self.num_classes, self.architecture = settings, num_classes, architecture
+        self.teachers = {name: _with_moments(each) for name, each in teachers.items()}
+        self.everywhere = {name: range(COUNT) for name in teachers}
+
+    @property
+    def attempts(self) -> dict[str, Callable[[], str | None]]:
+        """What is tried -> what does it; it returns what is wrong, or None."""
+        partly = {name: range(place % 3, COUNT, 2) for place, name in enumerate(self.teachers)}
+        nowhere: Trusted = dict.fromkeys(self.teachers, ())
+        return {
+            "with every teacher trusted on all images": lambda: self.step(self.everywhere),
+            "with teachers trusted on some images": lambda: self.step(partly),
+            "with no teacher trusted on any image (n = 0)": lambda: self.step(nowhere),
+            "without labels": lambda: self.step(self.everywhere, has_labels=False),
+            "in bfloat16": lambda: self.step(self.everywhere, is_low=True),
+            "as one of two processes, which has half of the images": lambda: self.step(
+                self.everywhere, is_shared=True
+            ),
+            "with teachers in another order": self.reordered,
+            "after a stop and a resume": self.resumed,
+        }
+
+    def begin(self, *, reverse: bool = False) -> tuple[Objective, Student]:
+        """Student and objective with their first weights, as a run makes them."""
+        torch.manual_seed(0)
+        student = Student(self._architecture).train()
+        names = list(reversed(self.teachers)) if reverse else list(self.teachers)
+        setup = Setup(
+            student.num_features,
+            student.embed_dim,
+            {name: self.teachers[name] for name in names},
+            dict(self.num_classes),
+            student.taps(),
+            has_assistant=student.assistant is not None,
+            num_images=4 * COUNT,
+            batch_size=COUNT,
+            steps=4,
+        )
+        torch.manual_seed(1)
+        objective = method_module(self.settings.name).build(self.settings, setup)
+        check_objective(objective, self.settings.name)
+        student.classify(objective.classes)
+        for name, adaptor in objective.hand_over().items():
+            student.keep(name, adaptor)
+        return objective.train(), student
+
+    def step(
+        self, trusted: Trusted, *, has_labels: bool = True, is_low: bool = False, is_shared: bool = False
+    ) -> str | None:
+        """One step, forward and backward."""
+        if not has_labels and "labels" in (self.settings.learns_from or ()):
+            return None
+        objective, student = self.begin()
+        batch, targets = self.batch(0, has_labels=has_labels), self.targets(0, trusted)
+        if is_shared:
+            batch = batch._replace(image=batch.image[::2])
+            student.register_forward_hook(_as_if_gathered)
+        terms = self.terms(objective, student, batch, targets, is_low=is_low)
+        if not torch.isfinite(terms.loss) or not terms.per_sample.isfinite().all():
+            return f"the loss is {float(terms.loss.detach())}, of the images {terms.per_sample.tolist()}"
+        terms.loss.backward()  # type: ignore[no-untyped-call]
+        gradients = [parameter.grad for parameter in student.parameters() if parameter.grad is not None]
+        if not gradients:
+            return "the loss depends on no parameter of the student; it has to, if only by 0 * output.embedding.sum()"
+        if trusted is self.everywhere and not any(gradient.any() for gradient in gradients):
+            return "the gradient of every parameter of the student is 0: it would learn nothing"
+        if any(target.features.summary.grad is not None for target in targets.values()):
+            return "a gradient reaches what a teacher said; detach it"
+        return None
+
+    def reordered(self) -> str | None:
+        """The loss of a step does not depend on the order in which a recipe lists its teachers."""
+        losses = []
+        for reverse in (False, True):
+            objective, student = self.begin(reverse=reverse)
+            _same_weights(objective)
+            _same_weights(student.spaces)
+            if (
+                student.classifier is not None
+            ):  # of all classes side by side, so that a row's place goes by the order
+                nn.init.constant_(student.classifier.weight, 0.1)
+                nn.init.zeros_(student.classifier.bias)
+            targets = self.targets(0, self.everywhere)
+            order = reversed(targets) if reverse else iter(targets)
+            terms = self.terms(objective, student, self.batch(0), {name: targets[name] for name in order})
+            losses.append(float(terms.loss.detach()))
+        one, other = losses
+        return None if abs(one - other) <= CLOSE * abs(one) else f"the loss is {one:.6g}, and was {other:.6g}"
+
+    def resumed(self) -> str | None:
+        """The third and fourth loss of a run do not depend on whether it was stopped after the second step."""
+        state = self._state()
+        self._learn(state, 0, 2)
+        saved = {name: tensor.clone() for name, tensor in state.tensors().items()}
+        wanted = self._learn(state, 2, 4)
+        again = self._state()
+        again.restore(saved)
+        found = self._learn(again, 2, 4)
+        if found == wanted:
+            return None
+        return (
+            f"the losses are {found}, and were {wanted} without the stop; what a method remembers has to be buffers or modules, and what "
+            "it draws at random from torch's generator"
+        )
+
+    def batch(self, step: int, *, has_labels: bool = True) -> Batch:
+        """B images of the first domain, with labels; others in each step."""
+        generator = torch.Generator().manual_seed(7 + step)
+        size = self.architecture.size
+        image = torch.randint(0, 256, (COUNT, 3, size, size), dtype=torch.uint8, generator=generator)
+        row = torch.arange(COUNT) + (step % 4) * COUNT
+        most = next(iter(self.num_classes.values()), 0)
+        is_labelled = has_labels and most > 0
+        label = torch.arange(COUNT) % most if is_labelled else torch.full((COUNT,), -1)
+        zero = torch.zeros(COUNT, dtype=torch.int64)
+        return Batch(image, {}, row, row, zero, zero, label)
+
+    def targets(self, step: int, trusted: Trusted) -> dict[str, Target]:
+        """Random features, as leaves that would keep a gradient."""
+        found = {}
+        for place, (name, teacher) in enumerate(self.teachers.items()):
+            generator = torch.Generator().manual_seed(100 * step + place)
+            summary = torch.randn(COUNT, teacher.num_features, generator=generator)
+            patches = None if teacher.grid is None else torch.randn(COUNT, *teacher.grid, generator=generator)
+            where = torch.tensor(list(trusted[name]), dtype=torch.int64)
+            features = Features(
+                summary[where].requires_grad_(), None if patches is None else patches[where].requires_grad_()
+            )
+            found[name] = Target(features, where)
+        return found
+
+    def terms(
+        self,
+        objective: Objective,
+        student: Student,
+        batch: Batch,
+        targets: Targets,
+        *,
+        progress: float = 0.0,
+        is_low: bool = False,
+    ) -> Terms:
+        """What the objective returns, checked as in a run."""
+        torch.manual_seed(2)
+        with torch.autocast("cpu", torch.bfloat16, enabled=is_low):
+            terms: Terms = objective(student, batch, targets, progress)
+        check_terms(terms, self.settings.name, num_images=COUNT)
+        return terms
+
+    @property
+    def _architecture(self) -> Architecture:
+        return replace(
+            self.architecture,
+            normalise_summary=self.settings.normalises_summary,
+            embed_hidden=self.settings.embed_hidden,
+        )
+
+    def _state(self) -> TrainState:
+        objective, student = self.begin()
+        return TrainState(
+            student, objective, make_optimizer(student, objective, OptimSettings(), lr=1e-3), None
+        )
+
+    def _learn(self, state: TrainState, start: int, steps: int) -> list[float]:
+        losses = []
+        for step in range(start, steps):
+            targets = self.targets(step, self.everywhere)
+            terms = self.terms(state.objective, state.student, self.batch(step), targets, progress=step / 4)  # type: ignore[arg-type]
+            state.optimizer.zero_grad(set_to_none=True)
+            terms.loss.backward()  # type: ignore[no-untyped-call]
+            state.optimizer.step()
+            losses.append(float(terms.loss.detach()))
+        return losses
+
+
+def _as_if_gathered(student: nn.Module, images: tuple[Any, ...], output: StudentOutput) -> StudentOutput:
+    """What all of two processes say, from what one of them says."""
+
+    def whole(rows: Tensor) -> Tensor:
+        return rows.repeat_interleave(2, dim=0)
+
+    return over_tensors(whole, output)
+
+
+def _same_weights(objective: nn.Module) -> None:
+    """Gives each parameter numbers that go by its name, so that it does not matter which was made first."""
+    for name, parameter in objective.named_parameters():
+        generator = torch.Generator().manual_seed(sum(map(ord, name)))
+        parameter.data = torch.randn(parameter.shape, generator=generator) * 0.1
+
+
+def _with_moments(teacher: TeacherWidth) -> TeacherWidth:
+    moments = Moments(teacher.num_features)
+    moments.update(torch.randn(64, teacher.num_features, generator=torch.Generator().manual_seed(3)))
+    return TeacherWidth(teacher.num_features, teacher.weight, moments, teacher.output, teacher.grid)

@@ -1,0 +1,140 @@
+"""The contract of methods: ours keep it, and what breaks it is told by name."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from alumnus.errors import ConfigError
+from alumnus.models.student import Architecture
+from alumnus.objective import TeacherWidth
+from alumnus.training.config import method_names
+from alumnus.training.contract import check_method
+
+LOGITS = {"a": TeacherWidth(3, 1.0, output="logits"), "b": TeacherWidth(2, 1.0, output="logits")}
+LAYER = {"layer": TeacherWidth(12, 1.0, output="layer:x", grid=(4, 12)), "end": TeacherWidth(5, 1.0)}
+VIT = Architecture("test_vit", 32, 6)
+GIVEN: dict[
+    str, dict[str, Any]
+] = {  # what each method is tried with, where it is not two teachers of features
+    "agglomerate": {"teachers": {"a": TeacherWidth(12, 1.0, grid=(4, 8)), "b": TeacherWidth(5, 1.0)}},
+    "attention_transfer": {"teachers": LAYER, "student": VIT},
+    "cfl": {"teachers": {"x": TeacherWidth(12, 1.0), "y": TeacherWidth(5, 1.0), **LOGITS}},
+    "dmc": {"teachers": LOGITS},
+    "fitnets": {"teachers": LAYER, "student": VIT},
+    "kd": {"teachers": {"a": LOGITS["a"]}},
+    "supervised": {"teachers": {}},
+}
+OWN = """
+import torch
+from torch import nn
+from alumnus.objective import MethodSettings, Objective
+from alumnus.types import Terms
+
+class Settings(MethodSettings):
+    pass
+
+def build(settings, setup):
+    return Own(setup)
+
+class Own(Objective):
+    def __init__(self, setup):
+        super().__init__()
+        self.setup = setup
+        self.names = list(setup.teachers)
+        self.project = nn.ModuleDict({n: nn.Linear(setup.embed_dim, t.num_features) for n, t in setup.teachers.items()})
+        self.seen = []
+        self.register_buffer("bank", torch.zeros(setup.num_images, setup.embed_dim))
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, student, batch, targets, progress):
+        embedding = student(batch.image).embedding
+        total = 0 * embedding.sum()
+        per_sample = embedding.new_zeros(len(embedding))
+        report = {}
+        for name, (features, places) in targets.items():
+            if len(places) == 0:
+                continue
+            wanted = features.summary.detach()
+            distance = (self.project[name](embedding[places]) - wanted).square().mean(1).float()
+            total = total + distance.mean()
+            per_sample = per_sample.float().index_add(0, places, distance.detach())
+        with torch.no_grad():
+            self.bank = self.bank.index_copy(0, batch.row, embedding.float().detach())
+            self.calls = self.calls + 1
+        #
+        return Terms(total, report, per_sample)
+"""
+
+
+@pytest.mark.parametrize("name", [name for name in method_names() if name != "rkd"])
+def test_our_methods_keep_it(name: str) -> None:
+    """With their defaults."""
+    check_method(name, **GIVEN.get(name, {}))
+
+
+def _own(folder: Path, monkeypatch: pytest.MonkeyPatch, change: tuple[str, str]) -> str:
+    assert change[0] in OWN
+    name = "own_method"
+    (folder / f"{name}.py").write_text(OWN.replace(*change, 1))
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    return name
+
+
+def test_somebodys_own_method_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bank of all training images, as big as `setup.num_images` says."""
+    check_method(_own(tmp_path, monkeypatch, ("#", "#")))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("if len(places) == 0", "if False"), r"n = 0\): the loss is nan"),
+        (
+            ("features.summary.detach()", "features.summary"),
+            "a gradient reaches what a teacher said; detach it",
+        ),
+        (
+            ("total = total + distance.mean()", "total = total + self.project[name].weight.sum()"),
+            "of the student is 0: it would learn nothing",
+        ),
+        (
+            ("total = 0 * embedding.sum()", "total = self.project[self.names[0]].weight.sum()"),
+            r"n = 0\): the loss depends on no",
+        ),
+        (
+            ("#", "per_sample = batch.image.float().mean((1, 2, 3))"),
+            r"two processes.*per_sample has the shape \(4,\)",
+        ),
+        (
+            ("#", "self.seen.append(1); total = total * len(self.seen)"),
+            r"after a stop and a resume: the losses are \[",
+        ),
+        (
+            ("distance.mean()", "distance.mean() * (1 + (name == self.names[0]))"),
+            "in another order: the loss is",
+        ),
+        ((".mean(1).float()", ".mean(1).bfloat16().float().numpy()"), r"on all images: .*numpy"),
+        (("report = {}", "report = {'loss': total.detach()}"), "the report's loss would stand in the log"),
+        (("return Own(setup)", "Own(setup)"), "build returned a NoneType"),
+    ],
+)
+def test_what_breaks_it_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: tuple[str, str], words: str
+) -> None:
+    """By what was tried when it showed."""
+    with pytest.raises(ConfigError, match=words):
+        check_method(_own(tmp_path, monkeypatch, change))
+
+
+def test_a_setup_that_the_method_refuses_is_told_as_in_a_run() -> None:
+    """It is no breach."""
+    with pytest.raises(ConfigError, match=r"^method=kd|logits") as told:
+        check_method("kd")
+    assert "contract" not in str(told.value)
+    with pytest.raises(ConfigError, match="weigth: unknown setting"):
+        check_method({"name": "agglomerate", "weigth": 1}, **GIVEN["agglomerate"])
