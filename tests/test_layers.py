@@ -32,7 +32,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"datasets", "curation", "teachers", "objective", "classes", "encoder", "index", "merging"}),
     frozenset({"store", "intermediate"}),
     frozenset({"evaluation", "training"}),
-    frozenset({"adaptation", "architect", "auditing", "scoring"}),
+    frozenset({"adaptation", "architect", "auditing", "contract", "scoring"}),
     frozenset({"methods", "export", "report", "serve", "doctor"}),
     frozenset({"bench"}),
     frozenset(

@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from alumnus.contract import check_method
 from alumnus.errors import ConfigError
 from alumnus.models.student import StudentOutput
 from alumnus.objective import Setup, TeacherWidth
 from alumnus.training.config import Config
-from alumnus.training.contract import check_method
 from alumnus.training.loop import train
 from alumnus.training.recipe import load_config
 from alumnus.types import Batch, Features, Target
