@@ -102,9 +102,13 @@ def one_seed(demo: Path, out: Path, *, seed: int, steps: int) -> dict[str, dict[
     for arm in ARMS if seed == 0 else REPEATED:
         name = arm.replace(", ", "-").replace(" ", "-").replace("'", "")
         config = configured(demo, out / name, steps, **ARMS[arm])
+        # The demo's own is there already, if it is of as many steps.
+        made = demo if not ARMS[arm] and steps == load_config(demo / "config.yaml", out=out).steps else None
         found[arm] = kept(
             out / f"{name}.json",
-            lambda config=config: scored(load_student(train(config).student).eval()),  # type: ignore[misc]
+            lambda config=config, made=made: scored(  # type: ignore[misc]
+                load_student((made or train(config).folder) / "student").eval()
+            ),
         )
     return found
 
