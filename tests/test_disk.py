@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from alumnus import disk
+from alumnus.errors import ConfigError
 
 
 def test_what_takes_a_name_is_on_the_disk_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,3 +53,26 @@ def test_a_folder_replaces_an_older_one(tmp_path: Path) -> None:
     disk.replace_folder(tmp_path / "new", tmp_path / "folder")
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
     assert [path.name for path in (tmp_path / "folder").iterdir()] == ["2"]
+
+
+@pytest.mark.parametrize("is_folder", [True, False])
+def test_a_place_below_a_file_or_proc_is_refused(is_folder: bool, tmp_path: Path) -> None:
+    """Root may write below /proc by its rights, and cannot."""
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ConfigError, match="file is a file, and nothing can lie below it"):
+        disk.check_writable(tmp_path / "file" / "deep" / "out", is_folder=is_folder)
+    with pytest.raises(ConfigError, match="out=/proc/none/out cannot be written"):
+        disk.check_writable(Path("/proc/none/out"), is_folder=is_folder)
+    with pytest.raises(ConfigError, match=r"the store there cannot be written: .*too long"):
+        disk.check_writable(tmp_path / ("x" * 300) / "out", is_folder=is_folder, given="the store there")
+
+
+def test_a_place_that_will_do_is_left_as_it_is(tmp_path: Path) -> None:
+    """Nothing is made, and a file that will be replaced is no hindrance to one, but to a folder."""
+    (tmp_path / "file").write_text("x")
+    disk.check_writable(tmp_path / "a" / "b", is_folder=True)
+    disk.check_writable(tmp_path / "a" / "b.csv", is_folder=False)
+    disk.check_writable(tmp_path / "file", is_folder=False)
+    with pytest.raises(ConfigError, match="file is a file, and a folder is needed"):
+        disk.check_writable(tmp_path / "file", is_folder=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

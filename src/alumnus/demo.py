@@ -19,6 +19,7 @@ from typing import Any
 from alumnus import datasets
 from alumnus.data.dataset import Dataset, open_dataset
 from alumnus.data.sampler import SamplerName
+from alumnus.disk import check_writable
 from alumnus.evaluation.results import Results, write_results
 from alumnus.evaluation.run import score
 from alumnus.evaluation.seeds import combine
@@ -76,6 +77,7 @@ def run(
         steps: of the student; more bring it nearer to the experts.
         sampler: how the student's batches are shared by the domains; with many steps balanced ones wear out the small domains.
     """
+    check_writable(out, is_folder=True)  # before downloads
     budget = {"steps": steps, "sampler": sampler}
     data = [str(datasets.get(name, size=SIZE)) for name in DOMAINS]
     dataset = open_dataset(data)

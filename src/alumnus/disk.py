@@ -2,9 +2,41 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import tempfile
 from pathlib import Path
+
+from alumnus.errors import ConfigError
+
+
+def check_writable(path: Path, *, is_folder: bool, given: str | None = None) -> None:
+    """Refuses a place for results where nothing can be written, before work is done for it; leaves nothing behind.
+
+    Tried, not asked: root may write everywhere by its rights, and still not below /proc.
+
+    Args:
+        is_folder: whether results are a folder of that name, or a file.
+        given: what the message calls it; `out=PATH` by default.
+
+    Raises:
+        ConfigError: what stands in the way.
+    """
+    named = f"out={path}" if given is None else given
+    folder = path if is_folder else path.parent
+    try:
+        there = next(each for each in (folder, *folder.parents) if each.exists())
+        if not there.is_dir():
+            what = "a folder is needed" if there == path else "nothing can lie below it"
+            raise ConfigError(f"{named} cannot be written: {there} is a file, and {what}; choose another")
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):  # told by `faults`: the place is right
+            raise
+        why = (error.strerror or str(error)).lower()
+        raise ConfigError(f"{named} cannot be written: {why}; choose another") from error
 
 
 def replace_text(path: Path, text: str, *, errors: str = "strict") -> Path:

@@ -15,6 +15,7 @@ from torch import Tensor
 from alumnus.data.dataset import open_dataset
 from alumnus.data.loader import center_crop_batches
 from alumnus.data.names import printable
+from alumnus.disk import check_writable
 from alumnus.errors import ArtifactError, ConfigError, DataError
 from alumnus.log import console
 from alumnus.models.artifact import ALL_FILES, load_student, read_about, save_student, student_folder
@@ -97,6 +98,7 @@ def _check_out(out: Path, sources: Sequence[_Source]) -> None:
     if any(out.resolve() == source.folder.resolve() for source in sources):
         raise ConfigError(f"out={out} is one of the students to be merged; choose another folder")
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        check_writable(out, is_folder=True)
         return
     try:
         read_about(out)

@@ -25,6 +25,7 @@ from alumnus.auditing.suggest import suggest
 from alumnus.curation.licences import licences
 from alumnus.data.dataset import open_dataset
 from alumnus.data.quarantine import Quarantine
+from alumnus.disk import check_writable
 from alumnus.errors import ConfigError
 from alumnus.evaluation.arrays import Floats
 from alumnus.evaluation.encode import TeacherEncode
@@ -84,6 +85,8 @@ def audit(
         raise ConfigError(
             f"limit={limit}: an audit needs 2 images of a domain at least, and 50 with labels to decide anything"
         )
+    if out is not None:
+        check_writable(out, is_folder=True)
     config = _config(recipe, words, data=data, teachers=teachers, domains=domains)
     opened = open_dataset(config.data)
     chosen = opened.select(domains=config.domains)

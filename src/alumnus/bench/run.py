@@ -37,7 +37,7 @@ from alumnus.bench.suite import DENSE, Budget, Suite, choose_tasks, load_suite, 
 from alumnus.bench.summary import Summary, left_out_words, summarise, write_summary
 from alumnus.bench.tasks import Opener, TaskData, check_readable, check_sources
 from alumnus.data.names import printable
-from alumnus.disk import replace_text
+from alumnus.disk import check_writable, replace_text
 from alumnus.distributed import alone, decided, is_main, joined, main_first, wait, world_size
 from alumnus.errors import ConfigError, RunError, nearest
 from alumnus.evaluation.compare import RESAMPLES
@@ -330,6 +330,7 @@ def _check_compare(compare: Sequence[str], names: Sequence[str]) -> None:
 
 def _claim(out: Path, suite: Suite) -> None:
     """Writes what is measured, unless the folder is another suite's."""
+    check_writable(out, is_folder=True)
     path = out / "suite.json"
     try:
         found = json.loads(path.read_text(encoding="utf-8"))["name"]

@@ -22,7 +22,7 @@ from alumnus.curation.licences import Licence, licences
 from alumnus.curation.scan import scan
 from alumnus.data.dataset import SPLITS, Dataset, open_dataset
 from alumnus.data.names import printable
-from alumnus.disk import replace_text
+from alumnus.disk import check_writable, replace_text
 
 FILE = "check.json"
 VERSION = 1
@@ -114,7 +114,10 @@ def check(
 
     Raises:
         DataError: the source cannot be opened.
+        ConfigError: `out` cannot be written.
     """
+    if out is not None:
+        check_writable(out, is_folder=True)
     sources = [data] if isinstance(data, str | os.PathLike) else list(data)
     found = check_dataset(open_dataset(sources), sources=sources, workers=workers)
     if out is not None:

@@ -23,6 +23,7 @@ from alumnus.data.folder_facts import DATASET_FILE
 from alumnus.data.listing import BATCH_ROWS
 from alumnus.data.locator import container_of
 from alumnus.data.names import is_below, name_below, printable
+from alumnus.disk import check_writable
 from alumnus.errors import DataError
 from alumnus.log import progress
 
@@ -32,10 +33,11 @@ Files = Literal["link", "copy", "list"]
 
 
 def check_free(out: Path, sources: Sequence[str | os.PathLike[str]]) -> None:
-    """Refuses a folder that holds something, or lies inside a source, whose pictures it would add to.
+    """Refuses a folder that holds something, lies inside a source, whose pictures it would add to, or cannot be written.
 
     Raises:
-        DataError: it is so.
+        DataError: it is one of the first two.
+        ConfigError: it cannot be written.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"'{printable(out)}' exists and is not empty; name another folder, or delete it")
@@ -43,6 +45,7 @@ def check_free(out: Path, sources: Sequence[str | os.PathLike[str]]) -> None:
         folder = os.path.abspath(os.path.expanduser(source))
         if os.path.abspath(out) == folder or is_below(os.path.abspath(out), folder):
             raise DataError(f"'{printable(out)}' lies inside '{printable(folder)}'; put it beside that")
+    check_writable(out, is_folder=True)
 
 
 def place(

@@ -1,4 +1,4 @@
-"""What is written of images must not be written over them, or over the lists that name them."""
+"""What is written of images must have a place, and not be written over them, or over the lists that name them."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from pathlib import Path
 from alumnus.data.listing import split_folders
 from alumnus.data.names import printable
 from alumnus.data.readers.sources import METADATA, Source
+from alumnus.disk import check_writable
 from alumnus.errors import ConfigError
 
 
 def check_file(out: Path, images: Source | Sequence[Source]) -> None:
-    """Refuses a file that is one of the given lists, or the list in a given folder.
+    """Refuses a file that is one of the given lists, or the list in a given folder, or that cannot be written.
 
     Raises:
-        ConfigError: it is.
+        ConfigError: it is so.
     """
+    check_writable(out, is_folder=False)
     for source in _paths(images):
         folders = [source, *(source / name for name in _splits(source))] if source.is_dir() else []
         for known in (source, *(folder / name for folder in folders for name in METADATA)):
@@ -28,11 +30,12 @@ def check_file(out: Path, images: Source | Sequence[Source]) -> None:
 
 
 def check_folder(out: Path, images: Source | Sequence[Source]) -> None:
-    """Refuses a folder of pictures that is a given folder, or lies in one whose pictures are found by looking.
+    """Refuses a folder of pictures that is a given folder, lies in one whose pictures are found by looking, or cannot be written.
 
     Raises:
-        ConfigError: it is or does: the next reading would take results for images.
+        ConfigError: it is so: the next reading would take results for images.
     """
+    check_writable(out, is_folder=True)
     for source in _paths(images):
         inside = source.is_dir() and out.resolve().is_relative_to(source.resolve())
         has_list = any((source / name).is_file() for name in METADATA)

@@ -22,6 +22,7 @@ from alumnus.datasets.draw import Drawn, draw_all, thumbnails
 from alumnus.datasets.folder import PROVENANCE, is_made, made_whole
 from alumnus.datasets.known import DENSE, DatasetInfo, Entry, Folders, Scene
 from alumnus.datasets.splits import assign_splits
+from alumnus.disk import check_writable
 from alumnus.errors import ConfigError, DataError, MissingExtra, nearest
 from alumnus.log import console, progress
 from alumnus.packages import cache_dir, fetch
@@ -95,6 +96,7 @@ def get(
     made_of = provenance(known.INFO, size=size, seed=seed, limit_per_class=limit)
     folder = out or _default_folder(known.INFO, size=size, seed=seed, limit=limit)
     if not is_made(folder, made_of):
+        check_writable(folder, is_folder=True)
         _check_needs(known.INFO)
         packages = progress(known.INFO.packages, f"{name}: packages")
         folders = {package.name: fetch(package) for package in packages}

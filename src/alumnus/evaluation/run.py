@@ -19,6 +19,7 @@ import torch
 from alumnus.data.dataset import Dataset
 from alumnus.data.names import printable
 from alumnus.data.quarantine import Quarantine, check_parts, passes_limit
+from alumnus.disk import check_writable
 from alumnus.distributed import decided, is_main
 from alumnus.errors import ConfigError, DataError
 from alumnus.evaluation.arrays import Floats, Ids
@@ -85,6 +86,8 @@ def score(
     check_names([model.name for model in models] + [CONCATENATION, REDUCED, ORACLE])
     if not models:
         raise ConfigError("there is no model to score")
+    if out is not None:
+        check_writable(out, is_folder=True)
     queries, index = _queries_and_index(data, split, index_split)
     asked = [data.domains[d] for d in np.unique(data.domain[queries])]
     check_specialists(specialists or {}, [model.name for model in models], asked)

@@ -14,13 +14,18 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from alumnus.data.names import printable
 from alumnus.data.views import ViewSettings
+from alumnus.disk import check_writable
 from alumnus.errors import StoreError
 from alumnus.store.claims import locked, pairs
+from alumnus.store.identity import FILE as IMAGES
 from alumnus.store.precision import BYTES, Precision
 from alumnus.store.shard import NAME, Shard, is_passing
 
 ABOUT = "about.json"
+QUARANTINE = "quarantine.jsonl"
+OWN = (IMAGES, QUARANTINE)  # of the store itself, beside the folders of teachers
 VERSION = 1
 
 
@@ -145,6 +150,26 @@ def folders(store: Path) -> Iterator[Folder]:
         return
     for path in sorted(store.glob(f"*/{ABOUT}")):
         yield Folder(path.parent, _read_about(path))
+
+
+def check_place(store: Path, *, writes: bool) -> None:
+    """Refuses a folder that holds something and is no store, and one that cannot be written.
+
+    Args:
+        writes: whether something is to be written.
+
+    Raises:
+        StoreError: it holds something else, such as pictures.
+        ConfigError: nothing can be written there.
+    """
+    if writes:
+        check_writable(store, is_folder=True, given=f"the store {store}")
+    if not store.is_dir() or any((store / name).is_file() for name in OWN) or any(store.glob(f"*/{ABOUT}")):
+        return
+    if held := next((path.name for path in store.iterdir() if not path.name.startswith(".")), None):
+        raise StoreError(
+            f"{store} is no store, and holds {printable(held)!r}; name a new or empty folder, outside of images that are read"
+        )
 
 
 def open_or_make(store: Path, about: About) -> Folder:

@@ -19,7 +19,7 @@ from alumnus.errors import StoreError
 from alumnus.log import console
 from alumnus.store.build import BATCH, Wanted, fill, missing, trial
 from alumnus.store.claims import Entries
-from alumnus.store.folder import About, Folder, Geometry, folders, open_or_make
+from alumnus.store.folder import QUARANTINE, About, Folder, Geometry, folders, open_or_make
 from alumnus.store.measure import cost_of, give_back, in_use
 from alumnus.store.precision import Precision
 from alumnus.store.read import explain_absence
@@ -122,7 +122,7 @@ class Store:
         precision = precision or self.choose_precision(estimates)
         # What the file holds already does not count: it may be of other data, and the shards say which of these images are bad.
         quarantine = Quarantine(
-            self.path / "quarantine.jsonl",
+            self.path / QUARANTINE,
             total=len(self.wanted.data),
             max_bad_fraction=self.max_bad_fraction,
             names=(),

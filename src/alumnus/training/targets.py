@@ -13,7 +13,7 @@ from alumnus.errors import ConfigError, StoreError
 from alumnus.log import console
 from alumnus.store.build import BATCH, Wanted
 from alumnus.store.claims import Entries
-from alumnus.store.folder import Folder, Geometry
+from alumnus.store.folder import Folder, Geometry, check_place
 from alumnus.store.identity import identify
 from alumnus.store.make import Estimate, Store
 from alumnus.store.measure import cost_of, in_use
@@ -175,13 +175,15 @@ def open_store(
         remembers: see `store_of`.
 
     Raises:
-        ConfigError: views never repeat, so they cannot be stored.
+        ConfigError: views never repeat, so they cannot be stored; or the folder cannot be written.
+        StoreError: the folder holds something else.
     """
     if views.per_image == 0:
         raise ConfigError(
             "a store holds a fixed number of views of each image, and views.per_image=0 draws new ones for ever; set "
             "views.per_image, for example to 8 (each costs one output an image and teacher)"
         )
+    check_place(settings.path, writes=remembers)
     with main_first():
         keys = identify(dataset, settings.path, workers=workers, remembers=remembers)
     wanted = Wanted(dataset, keys, views.per_image)
