@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,47 @@ def test_random_weights_are_the_same_whether_asked_for_or_not(tmp_path: Path, ti
         assert all(
             (found[name] == value).all() for name, value in plain.items() if name.startswith("backbone.")
         )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"size": 50},
+        {"size": 10},
+        {"size": 32, "views": {"sizes": [32, 50]}},
+        {"students": ["timm/test_efficientnet", "timm/deit_tiny_patch16_224"], "size": 50},
+    ],
+)
+def test_a_size_that_would_be_cut_off_is_refused_before_a_teacher_is_asked(
+    tmp_path: Path, tiny_images: Path, changes: dict[str, object]
+) -> None:
+    """Timm leaves the last rows and columns out in silence where patches do not fit; a teacher is refused by the same check."""
+    student = {"student": None if "students" in changes else "timm/deit_tiny_patch16_224"}
+    teacher = Colours(calls=0)
+    config = _config(
+        tmp_path / "run",
+        tiny_images,
+        **{
+            **student,
+            **changes,
+            "teachers": [{"model": teacher, "name": "colours", "size": 32}],
+        },
+    )
+    size, valid = (10, 16) if changes["size"] == 10 else (50, 48)
+    said = f"student timm/deit_tiny_patch16_224: size={size} is not a multiple of its patches of 16 px; nearest valid is {valid}"
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        train(config)
+    assert not (tmp_path / "run" / "config.yaml").exists()
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        build_student(config.each_student[-1])
+
+
+def test_smaller_patches_and_convolutions_take_other_sizes() -> None:
+    """What is left out in silence is refused, nothing else."""
+    check_student(StudentSpec(model="timm/test_efficientnet"), sizes=(50,))
+    check_student(StudentSpec(model="timm/levit_128s"), sizes=(224,))
+    check_student(StudentSpec(model="timm/test_vit", model_args={"patch_size": 5}), sizes=(50,))
+    check_student(StudentSpec(model="timm/test_vit", model_args={"dynamic_img_pad": True}), sizes=(50,))
 
 
 def test_a_student_folder_goes_on(tmp_path: Path) -> None:

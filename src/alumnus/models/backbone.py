@@ -6,12 +6,13 @@ Axes: B images, S side in px, D width of a feature, N = h w patches of a grid, L
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import timm
 import torch
+from timm.layers.patch_embed import PatchEmbed
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -152,6 +153,46 @@ def takes(backbone: nn.Module, *, size: int) -> bool:
         except (AssertionError, RuntimeError):  # timm asserts; others run into shapes that do not fit
             return False
     return True
+
+
+def cut_off(network: nn.Module, *, size: int, name: str) -> str | None:
+    """Returns what to say of a size of which timm would cut off the last rows and columns in silence, or None.
+
+    Such are sides that are not a whole number of patches. A convolutional network takes any, and each takes the one that it is made for.
+    """
+    known = timm.get_pretrained_cfg(name.partition(".")[0], allow_unregistered=True)
+    if known is not None and known.input_size[-1] == size:  # LeViT's last stage has cells of 64 px, at 224
+        return None
+    embeds = [part for part in network.modules() if isinstance(part, PatchEmbed)]
+    if not embeds and not size_arguments(name.partition(".")[0], size):
+        return None
+    if any(part.dynamic_img_pad for part in embeds):
+        return None
+    stages: list[Mapping[str, Any]] = vars(network).get("feature_info", [])
+    step = max((int(stage["reduction"]) for stage in stages), default=1)
+    if size % step == 0:
+        return None
+    valid = max(step, round(size / step) * step)
+    return f"timm/{name}: size={size} is not a multiple of its patches of {step} px; nearest valid is {valid}"
+
+
+def check_sizes(name: str, sizes: Iterable[int], *, model_args: Mapping[str, Any] | None = None) -> None:
+    """Refuses sizes for a network of patches that it would cut off, or for which it is too large; no weights are made.
+
+    Raises:
+        ConfigError: naming the nearest valid size.
+    """
+    architecture = _known(name)
+    if not size_arguments(architecture, 1):
+        return
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            network = timm.create_model(architecture, num_classes=0, **dict(model_args or {}))
+    except Exception:  # not on the meta device, or not with these arguments: building it for good will say so
+        return
+    for size in sizes:
+        if fault := cut_off(network, size=size, name=name):
+            raise ConfigError(f"student {fault}")
 
 
 @contextmanager

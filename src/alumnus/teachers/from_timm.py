@@ -12,13 +12,12 @@ from typing import Any
 
 import timm
 import torch
-from timm.layers.patch_embed import PatchEmbed
 from timm.models import PretrainedCfg
 from torch import Tensor, nn
 
 from alumnus.errors import TeacherError, nearest
 from alumnus.log import console
-from alumnus.models.backbone import extract, input_statistics, levels, size_arguments
+from alumnus.models.backbone import cut_off, extract, input_statistics, levels, size_arguments
 from alumnus.models.weights import load_into, load_state
 from alumnus.teachers.network import Loaded, TorchNetwork
 from alumnus.teachers.spec import TeacherSpec, check_output
@@ -47,7 +46,8 @@ def load(name: str, spec: TeacherSpec) -> Loaded:
     with torch.random.fork_rng(devices=[]):  # building draws random numbers; the run's are not disturbed
         torch.manual_seed(0)  # and weights=random is the same teacher every time
         model = _build(name, spec, size)
-    _check_size(name, model, size, fixed=config.fixed_input_size)
+    if fault := cut_off(model, size=size, name=name):
+        raise TeacherError(fault)
     mean, std = input_statistics(name)
     network = TorchNetwork(model, READERS[spec.output], levels=None if spec.output == "logits" else levels)
     return Loaded(
@@ -121,19 +121,6 @@ def _num_classes(name: str, state: Mapping[str, Tensor]) -> int:
     """Of the classifier in a file: timm's name for it, or what comes last."""
     weight = state.get(f"{_config(name).classifier}.weight", list(state.values())[-1])
     return len(weight) if weight.ndim else 0
-
-
-def _check_size(name: str, model: nn.Module, size: int, *, fixed: bool) -> None:
-    """Refuses what timm would cut off in silence: sides that are not a whole number of patches."""
-    if not fixed and not any(isinstance(part, PatchEmbed) for part in model.modules()):
-        return  # a convolutional network takes any size
-    stages: list[Mapping[str, Any]] = vars(model).get("feature_info", [])
-    step = max((int(stage["reduction"]) for stage in stages), default=1)
-    if size % step:
-        valid = max(step, round(size / step) * step)
-        raise TeacherError(
-            f"timm/{name}: size={size} is not a multiple of its patches of {step} px; nearest valid is {valid}"
-        )
 
 
 def _config(name: str) -> PretrainedCfg:

@@ -19,7 +19,7 @@ from alumnus.models.backbone import create_backbone, input_statistics, published
 from alumnus.models.split import split_network
 from alumnus.models.student import Architecture, Student
 from alumnus.models.weights import load_into, load_state
-from alumnus.training.check import check_student
+from alumnus.training.check import check_student, sizes_of
 from alumnus.training.config import RANDOM, Config, StudentSpec
 
 
@@ -71,7 +71,7 @@ def _built(config: Config) -> Student:
     prefix, colon, rest = spec.model.partition(":")
     if prefix == "alumnus" and colon:
         return _continued(student_folder(rest), config)
-    check_student(spec)
+    check_student(spec, sizes=sizes_of(config))
     return _fresh(spec, config)
 
 

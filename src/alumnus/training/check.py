@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -9,13 +11,16 @@ from alumnus.data.dataset import Dataset
 from alumnus.distributed import world_size
 from alumnus.errors import ConfigError
 from alumnus.models.artifact import read_about, student_folder
-from alumnus.models.backbone import check_name
+from alumnus.models.backbone import check_name, check_sizes
 from alumnus.teachers.targets import check_domains
 from alumnus.training.config import Config, StudentSpec
 
 
-def check_student(spec: StudentSpec) -> None:
+def check_student(spec: StudentSpec, *, sizes: Sequence[int] = ()) -> None:
     """Refuses a network that timm has not, weights that it has not for it, and a folder that holds no student; nothing is built.
+
+    Args:
+        sizes: in px that a new network is to see; those that are no whole number of its patches are refused too.
 
     Raises:
         ConfigError: naming the nearest.
@@ -23,7 +28,9 @@ def check_student(spec: StudentSpec) -> None:
     """
     prefix, colon, rest = spec.model.partition(":")
     if prefix == "alumnus" and colon:
-        read_about(student_folder(rest))
+        read_about(
+            student_folder(rest)
+        )  # its size, if it has one of its own, is another matter: see `check_continued`
         return
     source, slash, name = spec.model.partition("/")
     if source != "timm" or not slash:
@@ -32,6 +39,12 @@ def check_student(spec: StudentSpec) -> None:
             "(a student has to be trainable and exportable; teachers may come from more sources)"
         )
     check_name(name, fetch=spec.is_fetched)
+    check_sizes(name, sizes, model_args=spec.model_args)
+
+
+def sizes_of(config: Config) -> tuple[int, ...]:
+    """Returns the sizes in px that a student is to see: its own, and those of its views."""
+    return (config.size, *config.views.sizes)
 
 
 def check_given(config: Config, dataset: Dataset) -> None:

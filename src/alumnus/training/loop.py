@@ -33,7 +33,7 @@ from alumnus.log import MetricsFile, bar, console
 from alumnus.objective import LOSS_SCALE, SKIPPED, check_terms
 from alumnus.teachers.targets import TargetSource
 from alumnus.training.build import pick_device, random_start
-from alumnus.training.check import check_given, check_pieces, check_student
+from alumnus.training.check import check_given, check_pieces, check_student, sizes_of
 from alumnus.training.checkpoint import TrainState, load_together, share_state
 from alumnus.training.config import Config
 from alumnus.training.data import sampler_of, training_data
@@ -135,7 +135,7 @@ def prepare(opened: Sequence[tuple[Config, Run]]) -> Course:
             f"(batch_size={config.batch_size}, {world_size()} processes); lower it, or raise batch_size"
         )
     for one, _ in opened:
-        check_student(one.student)
+        check_student(one.student, sizes=sizes_of(one))
     with main_first():
         dataset = training_data(config)
     check_given(config, dataset)  # before teachers are downloaded, loaded and asked

@@ -22,7 +22,7 @@ from alumnus.errors import ConfigError, UserError, nearest
 from alumnus.log import console
 from alumnus.models.student import Architecture, Student
 from alumnus.training.build import check_continued, first_architecture, pick_device
-from alumnus.training.check import check_given, check_student
+from alumnus.training.check import check_given, check_student, sizes_of
 from alumnus.training.config import STAGE_NAME, STAGES, Config
 from alumnus.training.data import sampler_of, training_data
 from alumnus.training.freeze import freeze
@@ -207,7 +207,7 @@ def _check_inputs(config: Config, made: Mapping[str, Architecture]) -> None:
     pick_device(config.device)
     for one in config.each_student:
         if one.student.model not in made:
-            check_student(one.student)
+            check_student(one.student, sizes=sizes_of(one))
     dataset = training_data(config)
     sampler_of(config, dataset)  # refuses data without a training image
     check_given(config, dataset)
