@@ -119,6 +119,8 @@ def test_pruning_keeps_what_a_recipe_needs(
     assert len(list(store.glob("*/about.json"))) == 2
     assert run(["cache", "prune", str(store), str(smaller), "--yes"]) == 0
     assert [path.parent.name.split("-")[0] for path in store.glob("*/about.json")] == ["resnet10t"]
+    assert run(["cache", "prune", str(store), str(smaller), "views.per_image=1"]) == 0
+    assert "teachers go as a whole, and views or images" in capsys.readouterr().err
     assert run(["cache", "prune", str(store), "teachers=resnet10x", "--yes"]) == 2
     assert "did you mean 'resnet10t'" in capsys.readouterr().err
 

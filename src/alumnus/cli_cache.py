@@ -118,7 +118,11 @@ def prune(
     for path in found:
         print(path)
     if not found:
-        console.print("there is nothing to remove")
+        console.print(
+            "there is nothing to remove: teachers go as a whole, and views or images that the recipe does not ask for stay with theirs"
+            if recipe is not None
+            else "there is nothing to remove"
+        )
     elif not yes:
         console.print("nothing was removed; --yes removes what is listed")
 

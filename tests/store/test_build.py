@@ -253,13 +253,18 @@ def test_a_changed_teacher_is_refused_with_both_fingerprints(tmp_path: Path, ima
 
 
 def test_other_views_are_refused(tmp_path: Path, images: Path) -> None:
-    """Another crop range, flip or seed; but not another photometric change, which teachers never see."""
+    """Another crop range, flip or seed, told by name; but not another photometric change, which teachers never see, nor more views."""
     speakers_of(store_of(tmp_path / "store", images), [spec_of(Counting())])
-    for views in (ViewSettings(per_image=2, flip=0.0), ViewSettings(per_image=2, scale=(0.5, 1.0))):
-        with pytest.raises(StoreError, match="are of other views"):
+    for views, said in (
+        (ViewSettings(per_image=2, flip=0.0), "are of other views: flip was 0.5, is 0.0;"),
+        (ViewSettings(per_image=2, scale=(0.5, 1.0)), r"scale was \[.*\], is \[0.5, 1.0\];"),
+    ):
+        with pytest.raises(StoreError, match=said):
             speakers_of(store_of(tmp_path / "store", images, views), [spec_of(Counting())])
     bright = ViewSettings(per_image=2, brightness=0.4)
     assert _missing(tmp_path / "store", images, Counting(), bright) == 0
+    speakers_of(store_of(tmp_path / "store", images, ViewSettings(per_image=3)), [spec_of(Counting())])
+    assert _missing(tmp_path / "store", images, Counting(), ViewSettings(per_image=3)) == 0
 
 
 def test_an_image_that_was_replaced_keeping_size_and_time_is_known_to_be_another(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import final
 
 import numpy as np
@@ -138,6 +139,11 @@ class Stored(Speaker):
         return Features(summary, patches)
 
 
+def _plain(value: object) -> str:
+    """A setting as a recipe has it: the seed is the run's, the others are of `views`."""
+    return str(list(value) if isinstance(value, tuple) else value)
+
+
 def _shared(found: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
     """At most so many of them, drawn at random, always the same ones."""
     if len(found) <= limit:
@@ -162,5 +168,10 @@ def explain_absence(
         )
     views = next((about for about in same if about.fingerprint == fingerprint), None)
     if views is not None:
-        return f"the store's outputs of {name} are of other views ({views.geometry}), these are {geometry}"
+        changed = [
+            f"{field.name} was {_plain(was)}, is {_plain(now)}"
+            for field in fields(Geometry)
+            if (was := vars(views.geometry)[field.name]) != (now := vars(geometry)[field.name])
+        ]
+        return f"the store's outputs of {name} are of other views: {', '.join(changed)}"
     return f"the store has nothing of {name} ({source}, fingerprint {fingerprint[:16]})"
