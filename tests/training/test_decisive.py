@@ -34,6 +34,23 @@ def test_differences_ignore_what_is_not_learnt(recipe: Path) -> None:
     assert differences(old, _values(recipe, "lr=1")) == ["lr: was 0.002, is 1.0"]
 
 
+def test_a_difference_is_named_by_its_place(recipe: Path) -> None:
+    """Not by the whole list around it; of lists of other lengths, by what is in them; of another method, by its name."""
+    old = _values(recipe)
+    assert differences(old, _values(recipe, "teachers.0.domains=[flags]")) == [
+        "teachers.0.domains: was None, is ['flags']"
+    ]
+    assert differences(old, _values(recipe, "views.flip=0", "optim.warmup=0.2")) == [
+        "optim.warmup: was 0.05, is 0.2",
+        "views.flip: was 0.5, is 0.0",
+    ]
+    assert differences(old, _values(recipe, "teachers=[timm/resnet10t, timm/resnet18]")) == [
+        "teachers: was 1 (timm/resnet10t), is 2 (timm/resnet10t, timm/resnet18)"
+    ]
+    assert differences(old, _values(recipe, "method=plain")) == ["method.name: was 'agglomerate', is 'plain'"]
+    assert differences(old, _values(recipe, "views.sizes=[96]")) == ["views.sizes: was [], is [96]"]
+
+
 def test_settings_that_came_later_do_not_decide_while_they_change_nothing(recipe: Path) -> None:
     """A run from before there was `optim.frozen` goes on; another value is a difference, from the one that changes nothing."""
     words = ["method=supervised", "teachers=[]"]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeGuard
 
 # May differ between a run and its continuation: they change nothing that is learnt.
 # (A store is known by what it holds: see `_fingerprint` in pupil.py.)
@@ -52,15 +52,43 @@ def decisive(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Returns a line for every setting that decides what is learnt and is not as it was; settings as JSON values."""
-    now, then = decisive(new), decisive(old)
-    keys = [*now, *(key for key in then if key not in now)]
+    """Returns a line for every setting that decides what is learnt and is not as it was, by its path; settings as JSON values.
 
-    def said(values: Mapping[str, Any], key: str) -> object:
-        return values.get(key, LATER.get(key))  # what is left out has the value that changes nothing
+    >>> differences({"teachers": [{"model": "a", "domains": None}]}, {"teachers": [{"model": "a", "domains": ["flags"]}]})
+    ["teachers.0.domains: was None, is ['flags']"]
+    """
+    return list(_changed(decisive(old), decisive(new), ""))
 
-    return [
-        f"{key}: was {said(then, key)!r}, is {said(now, key)!r}"
-        for key in keys
-        if then.get(key) != now.get(key)
+
+def _changed(was: object, now: object, path: str) -> Iterator[str]:
+    if was == now:
+        return
+    if isinstance(was, Mapping) and isinstance(now, Mapping):
+        if path == "method" and was.get("name") != now.get("name"):  # the settings of another one are others
+            was, now = ({"name": each.get("name")} for each in (was, now))
+        for key in dict.fromkeys([*now, *was]):
+            inside = f"{path}.{key}" if path else str(key)
+            nothing = LATER.get(inside)  # what is left out has the value that changes nothing
+            yield from _changed(was.get(key, nothing), now.get(key, nothing), inside)
+    elif _is_of_entries(was) and _is_of_entries(now):
+        if len(was) == len(now):
+            for place, (one, other) in enumerate(zip(was, now, strict=True)):
+                yield from _changed(one, other, f"{path}.{place}")
+        else:
+            yield f"{path}: was {_listed(was)}, is {_listed(now)}"
+    else:
+        yield f"{path}: was {was!r}, is {now!r}"
+
+
+def _is_of_entries(value: object) -> TypeGuard[Sequence[object]]:
+    """A list without any is one of entries too."""
+    return isinstance(value, list | tuple) and (not value or any(isinstance(each, Mapping) for each in value))
+
+
+def _listed(entries: Sequence[object]) -> str:
+    """How many there are, and which: networks, or folders."""
+    named = [
+        str(each.get("model") or each.get("path") or "?") if isinstance(each, Mapping) else str(each)
+        for each in entries
     ]
+    return f"{len(entries)} ({', '.join(named) or 'none'})"
