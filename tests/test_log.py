@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from alumnus.log import MetricsFile, append_line, read_metrics
+import pytest
+
+from alumnus.log import MetricsFile, append_line, bar, read_metrics
 
 
 def test_a_line_after_a_torn_one_stands_alone(tmp_path: Path) -> None:
@@ -46,3 +48,20 @@ def test_metrics_that_are_only_added_to_are_not_glued(tmp_path: Path) -> None:
     metrics.write({"step": 3})
     metrics.close()
     assert read_metrics(path) == [{"step": 1}, {"step": 3}]
+
+
+def test_without_a_terminal_the_words_are_printed_at_equal_shares(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of work that ends before the first ten seconds too; what goes on half-way says nothing of the part before."""
+    with bar("run", total=40, lines=4) as line:
+        line.advance(20)
+        for step in range(20, 40):
+            line.say(f"loss {step}")
+            line.advance()
+    said = [each.split(", ") for each in capsys.readouterr().err.splitlines()]
+    assert [(done, words) for done, _, words in said] == [
+        ("run: 30/40", "loss 29"),
+        ("run: 40/40", "loss 39"),
+    ]
+    with bar("run", total=40) as line:
+        line.advance(40)
+    assert capsys.readouterr().err == ""

@@ -30,8 +30,9 @@ LOG_BYTES = 1 << 20  # of log.txt; one older file of that size is kept
 class Bar:
     """One running line of progress: `advance` moves it, `say` sets the words behind it."""
 
-    def __init__(self, label: str, *, total: int | None, progress: Progress | None) -> None:
+    def __init__(self, label: str, *, total: int | None, progress: Progress | None, lines: int = 0) -> None:
         self.label, self.total, self.done, self.words = label, total, 0, ""
+        self._lines = lines
         self._progress = progress
         self._task = progress.add_task(label, total=total, words="") if progress is not None else None
         self._said_at = self._started = time.monotonic()
@@ -42,26 +43,37 @@ class Bar:
 
     def advance(self, count: int = 1) -> None:
         """Counts `count` more pieces as done."""
-        self.done += count
+        before, self.done = self.done, self.done + count
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=self.done, words=self.words)
-        elif time.monotonic() - self._said_at >= LINE_EVERY_S:
+        elif time.monotonic() - self._said_at >= LINE_EVERY_S or self._is_due(before):
             self._said_at = time.monotonic()
             console.print(self._line())
+
+    def _is_due(self, before: int) -> bool:
+        """Whether one of the lines that are wanted in any case has come, and there is something to say in it."""
+        if not self.total or not self.words:
+            return False
+        return self.done * self._lines // self.total > before * self._lines // self.total
 
     def _line(self) -> str:
         passed = time.monotonic() - self._started
         if not self.total or not self.done:
-            return f"{self.label}: {self.done} {self.words}"
+            return f"{self.label}: {self.done} {self.words}".rstrip()
         left = passed / self.done * (self.total - self.done)
-        return f"{self.label}: {self.done}/{self.total}, {left:.0f} s left {self.words}".rstrip()
+        words = f", {self.words}" if self.words else ""
+        return f"{self.label}: {self.done}/{self.total}, {left:.0f} s left{words}"
 
 
 @contextmanager
-def bar(label: str, *, total: int | None) -> Iterator[Bar]:
-    """Gives a progress bar for the time of a `with` block."""
+def bar(label: str, *, total: int | None, lines: int = 0) -> Iterator[Bar]:
+    """Gives a progress bar for the time of a `with` block.
+
+    Args:
+        lines: how many are printed at least where there is no terminal, at equal shares of the whole; of quick work else none is.
+    """
     if not console.is_terminal:
-        yield Bar(label, total=total, progress=None)
+        yield Bar(label, total=total, progress=None, lines=lines)
         return
     columns = (
         TextColumn("{task.description:<24}"),

@@ -25,6 +25,23 @@ def test_each_image_is_written_once(tmp_path: Path) -> None:
     assert quarantine.count == 1
 
 
+def test_what_is_left_out_is_said_at_the_first_and_in_sum(tmp_path: Path) -> None:
+    """Not for each image, and not again what an earlier part of the run said."""
+    said, path = list[str](), tmp_path / "q.jsonl"
+    quarantine = Quarantine(path, total=1000, max_bad_fraction=1, say=said.append)
+    quarantine.tell()
+    assert said == []
+    for name in ("a.jpg", "b.jpg", "a.jpg"):
+        quarantine.add(name, "torn")
+    assert said == [f"warning: 'a.jpg': torn; it is left out, and listed in {path}, as others will be"]
+    again = Quarantine(path, total=1000, max_bad_fraction=1, say=said.append)
+    again.add("b.jpg", "torn")
+    again.tell()
+    assert said[1:] == [
+        f"2 of 1,000 images could not be read and were left out; {path} has names and reasons"
+    ]
+
+
 def test_any_name_survives_the_file(tmp_path: Path) -> None:
     """Bytes that are not UTF-8, newlines and emoji come back as they were."""
     names = ["caf\udce9.jpg", "two\nlines", "\N{RED APPLE}", 'quo"te\\']

@@ -107,8 +107,10 @@ def test_new_images_views_and_teachers_cost_what_they_add(tmp_path: Path, images
     assert len(folder.refreshed().shards) == 2
 
 
-def test_an_unreadable_image_is_noted_and_not_tried_again(tmp_path: Path, images: Path) -> None:
-    """The build goes on, and the quarantine says why."""
+def test_an_unreadable_image_is_noted_and_not_tried_again(
+    tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The build goes on, and the quarantine says why; on the console stand the first and the sum."""
     broken = next(images.rglob("0.png")).with_name("broken.png")
     broken.write_bytes(b"no image at all, but bytes")
     store, teacher = tmp_path / "store", Counting()
@@ -117,6 +119,9 @@ def test_an_unreadable_image_is_noted_and_not_tried_again(tmp_path: Path, images
     assert list(folder.index.bad) == [key_of(broken)]
     assert _missing(store, images, teacher) == 0
     assert "broken.png" in (store / "quarantine.jsonl").read_text()
+    said = capsys.readouterr().err
+    assert said.count("broken.png") == 1
+    assert "1 of 91 images could not be read and were left out" in said
 
 
 def test_an_unreadable_image_that_is_added_alone_is_noted(tmp_path: Path, images: Path) -> None:

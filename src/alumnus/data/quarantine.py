@@ -30,6 +30,7 @@ class Quarantine:
         names: of the dataset's images; rows of the file about others do not count. All rows count by default.
         anew: an older file is removed at once.
         what_next: what to do about too many, for the message.
+        say: gets a line at the first image that is new, and one with the sum at the end, see `tell`; by default nothing is said.
 
     Raises:
         TooManyBadImages: the file holds more of them already.
@@ -44,10 +45,11 @@ class Quarantine:
         names: Iterable[str] | None = None,
         anew: bool = False,
         what_next: str = "Mend or remove them, or raise max_bad_fraction",
+        say: Callable[[str], None] | None = None,
     ) -> None:
         _check_fraction(max_bad_fraction)
         self.path, self.total, self.max_bad_fraction = path, total, max_bad_fraction
-        self._what_next = what_next
+        self._what_next, self._say, self._is_told = what_next, say, False
         self._continues = path is not None and not anew
         if path is not None and anew:
             path.unlink(missing_ok=True)
@@ -77,8 +79,23 @@ class Quarantine:
             self._reasons[file_name] = reason
             if self.path is not None:
                 _append(self.path, {"file_name": file_name, "reason": reason})
+            self._warn(file_name, reason)
         self._bad.setdefault(file_name, reason)
         self._check()
+
+    def tell(self) -> None:
+        """Says how many images were left out, if any were, and where their names are."""
+        if self._say is not None and self.count:
+            where = "" if self.path is None else f"; {self.path} has names and reasons"
+            self._say(f"{self.count:,} of {self.total:,} images could not be read and were left out{where}")
+
+    def _warn(self, file_name: str, reason: str) -> None:
+        """Once: a line for each would bury everything else."""
+        if self._say is None or self._is_told:
+            return
+        self._is_told = True
+        where = "" if self.path is None else f", and listed in {self.path}"
+        self._say(f"warning: '{printable(file_name)}': {reason}; it is left out{where}, as others will be")
 
     def _check(self) -> None:
         if self.count <= self.max_bad_fraction * self.total:

@@ -126,6 +126,7 @@ class Store:
             total=len(self.wanted.data),
             max_bad_fraction=self.max_bad_fraction,
             names=(),
+            say=partial(console.print, markup=False),
         )
         made = []
         for estimate, spec in zip(estimates, specs, strict=True):
@@ -135,6 +136,7 @@ class Store:
             if estimate.num_missing:
                 self._with_teacher(spec, partial(self._fill, folder, quarantine, estimate.batch_size))
             made.append(folder.refreshed())
+        quarantine.tell()
         return made
 
     def choose_precision(self, estimates: Sequence[Estimate]) -> Precision:

@@ -213,6 +213,7 @@ def _fit(
             max_bad_fraction=config.max_bad_fraction,
             names=dataset.file_names,
             what_next=TOO_MANY,
+            say=pupil.run.say,
         )
         for pupil in writing
     ]
@@ -224,7 +225,7 @@ def _fit(
             )
             for pupil in writing
         ]
-        line = stack.enter_context(bar(config.out.name, total=config.steps))
+        line = stack.enter_context(bar(config.out.name, total=config.steps, lines=10))
         line.advance(start)
         done = start
         reading = stop.before(batches(config, dataset, sampler, source, start=start, steps=config.steps))
@@ -246,10 +247,12 @@ def _fit(
                 _say(pupils[0].run, said)
             for pupil, terms, log in zip_longest(pupils, found, metrics):
                 _note(pupil, terms, log, step=step, images=len(batch.row))
-            if (step + 1) % config.log_every == 0:
+            if (step + 1) % config.log_every == 0 or step + 1 == config.steps:
                 line.say(", ".join(f"loss {pupil.meter.last_loss:.3f}" for pupil in pupils))
             line.advance()
             done = step + 1
+        for quarantine in quarantines:
+            quarantine.tell()
         if stop.is_agreed():
             for pupil in pupils:
                 _leave(pupil, done)

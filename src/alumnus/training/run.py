@@ -89,7 +89,7 @@ class Run:
 
     def say(self, text: str) -> None:
         """Prints a line and keeps it in log.txt."""
-        console.print(text)
+        console.print(text, markup=False)  # names of files may look like it
         append_line(self.folder / "log.txt", text)
 
     def begin(self, config: Config, teachers: Sequence[Mapping[str, Any]]) -> None:
