@@ -124,6 +124,8 @@ def test_help_of_a_verb_imports_nothing_heavy() -> None:
         (["bench", "--suit", "gvb26"], "there is no option '--suit'; did you mean '--suite'"),
         (["bench", "--suite", "gvb26"], "--models, --out: needed"),
         (["train", "recipe.yaml", "--form", "small"], "there is no option '--form'; did you mean '--from'"),
+        (["train", "steps=2", "out=a", "out=b"], "out is given twice, out=a and out=b"),
+        (["bench", "--out", "a", "out=b"], "--out is given twice"),
         (["demo", "--sed=3"], "there is no option '--sed'; did you mean '--seeds'"),
         (["data", "check", "--stict"], "did you mean '--strict'"),
         (["train", "--out", "x"], "settings are words, such as out=VALUE"),

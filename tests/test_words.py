@@ -28,6 +28,16 @@ def test_paths_and_settings_are_told_apart() -> None:
     assert split(["r.yaml", "teachers.0.weight=2", "./a=b"]) == (["r.yaml", "./a=b"], ["teachers.0.weight=2"])
 
 
+def test_a_setting_that_comes_twice_is_refused() -> None:
+    """Which of the two is meant, nobody knows."""
+    with pytest.raises(ConfigError, match=r"out is given twice, out=a and out=b; give it once"):
+        split(["r.yaml", "out=a", "steps=3", "out=b"])
+    assert split(["teachers.0.weight=2", "teachers.1.weight=2"])[1] == [
+        "teachers.0.weight=2",
+        "teachers.1.weight=2",
+    ]
+
+
 def test_an_option_is_answered_with_the_word_to_write() -> None:
     """People come from tools with --flags."""
     with pytest.raises(ConfigError, match=r"batch_size=8"):

@@ -23,7 +23,7 @@ def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
     (['recipe.yaml'], ['steps=20'])
 
     Raises:
-        ConfigError: a word looks like an option.
+        ConfigError: a word looks like an option, or a setting comes twice.
     """
     for word in words:
         if word.startswith("-") and word != "-":
@@ -31,6 +31,14 @@ def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
             setting = f"{name.replace('-', '_')}={value or 'VALUE'}"
             raise ConfigError(f"there is no option {word!r} here; settings are words, such as {setting}")
     settings = [word for word in words if SETTING.match(word)]
+    given: dict[str, str] = {}
+    for word in settings:
+        key = word.partition("=")[0]
+        if key in given:
+            raise ConfigError(
+                f"{key} is given twice, {given[key]} and {word}; give it once (several values are a list, {key}=[A,B])"
+            )
+        given[key] = word
     return [word for word in words if not SETTING.match(word)], settings
 
 

@@ -97,8 +97,19 @@ def test_a_recipe_that_is_no_mapping_or_no_yaml_is_refused(tmp_path: Path) -> No
         path.write_text(content)
         with pytest.raises(ConfigError, match="recipe"):
             load_config(path)
-    with pytest.raises(ConfigError, match="cannot be read"):
+
+
+def test_a_recipe_that_is_not_there_is_named_with_the_nearest(tmp_path: Path) -> None:
+    """Not as an errno; a folder that is not there either is what is wrong."""
+    with pytest.raises(
+        ConfigError, match=r"there is no recipe .*absent.yaml; give a YAML file, or recipe:NAME"
+    ):
         load_config(tmp_path / "absent.yaml")
+    (tmp_path / "recipe.yaml").write_text("steps: 3\n")
+    with pytest.raises(ConfigError, match=r"there is no recipe .*recpie.yaml; did you mean 'recipe.yaml'\?"):
+        load_config(tmp_path / "recpie.yaml")
+    with pytest.raises(ConfigError, match=r"there is no folder .*nowhere"):
+        load_config(tmp_path / "nowhere" / "recipe.yaml")
 
 
 def test_the_configuration_is_frozen(recipe: Path) -> None:

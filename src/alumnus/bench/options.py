@@ -45,12 +45,16 @@ def read_options(words: Sequence[str]) -> dict[str, Any]:
     """Returns keyword arguments for `bench`; `suite=gvb26` is the same as `--suite gvb26`.
 
     Raises:
-        ConfigError: an option is unknown, lacks its value, or has one of another type.
+        ConfigError: an option is unknown, lacks its value, has one of another type, or comes twice.
     """
     parser = _Parser(prog="alumnus bench", add_help=False, allow_abbrev=False)
     for name, arguments in OPTIONS.items():
         parser.add_argument(f"--{name}", **arguments)
-    given, rest = parser.parse_known_args([part for word in words for part in _as_option(word)])
+    parts = [part for word in words for part in _as_option(word)]
+    for name in OPTIONS:
+        if parts.count(f"--{name}") > 1:
+            raise ConfigError(f"--{name} is given twice; give it once, with all of its values behind it")
+    given, rest = parser.parse_known_args(parts)
     if rest:
         flags = [f"--{name}" for name in OPTIONS]
         name = rest[0].partition("=")[0]

@@ -139,6 +139,8 @@ def _copied(value: Any) -> Any:
 
 def _read_recipe(recipe: str | Path) -> dict[str, Any]:
     path, text = Path(recipe), shipped(str(recipe))
+    if text is None and not path.exists():
+        raise ConfigError(f"there is no recipe {path}{_near(path)}")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8") if text is None else text)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -146,6 +148,17 @@ def _read_recipe(recipe: str | Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ConfigError(f"the recipe {path} holds {type(values).__name__}, needed are `name: value` lines")
     return values
+
+
+def _near(path: Path) -> str:
+    """A hint at the file of nearly that name, or at where recipes come from."""
+    if not path.parent.is_dir():
+        return f"; there is no folder {path.parent}"
+    files = [each.name for each in path.parent.iterdir() if each.suffix in (".yaml", ".yml")]
+    return (
+        nearest(path.name, files)
+        or "; give a YAML file, or recipe:NAME of those that `alumnus recipes` lists"
+    )
 
 
 def _set(values: dict[str, Any], word: str) -> None:
