@@ -23,7 +23,7 @@ from alumnus.data.read import Quarantine
 from alumnus.data.views import apply_geometry, center_view
 from alumnus.distributed import gather_chunks, gathered, is_main, joined, main_first, rank, wait, world_size
 from alumnus.errors import ConfigError, DataError, nearest
-from alumnus.log import bar, console
+from alumnus.log import bar, console, number_of
 from alumnus.models.artifact import load_student, stale_embedding, student_folder
 from alumnus.models.student import Student
 
@@ -276,7 +276,10 @@ def _write(out: Path, dataset: Dataset, vectors: np.ndarray, unreadable: Mapping
     temporary = out.with_name(f".{out.name}.new")
     pq.write_table(table, temporary)
     os.replace(temporary, out)
-    console.print(f"{len(good):,} vectors written to {out}; {len(unreadable)} images could not be read")
+    console.print(
+        f"{number_of(len(good), 'vector')} written to {out}; {number_of(len(unreadable), 'image')} could not be read",
+        markup=False,
+    )
 
 
 def _picture(image: str | Path | Image.Image | np.ndarray) -> Image.Image:

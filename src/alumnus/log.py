@@ -23,6 +23,8 @@ console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 T = TypeVar("T")
 
+_told = set[str]()
+
 LINE_EVERY_S = 10.0  # without a terminal
 LOG_BYTES = 1 << 20  # of log.txt; one older file of that size is kept
 
@@ -98,6 +100,22 @@ def progress(items: Iterable[T], label: str, *, total: int | None = None) -> Ite
         for item in items:
             yield item
             line.advance()
+
+
+def say_once(text: str) -> None:
+    """Prints a line, unless this process did before: a file may be read for a teacher, and again when it is loaded a second time."""
+    if text not in _told:
+        _told.add(text)
+        console.print(text, markup=False)
+
+
+def number_of(count: int, noun: str) -> str:
+    """Returns a count with its noun, which makes its plural by an s.
+
+    >>> number_of(1, "domain"), number_of(6473, "image")
+    ('1 domain', '6,473 images')
+    """
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def append_line(path: Path, text: str, *, limit: int = LOG_BYTES) -> None:

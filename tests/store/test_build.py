@@ -121,7 +121,7 @@ def test_an_unreadable_image_is_noted_and_not_tried_again(
     assert "broken.png" in (store / "quarantine.jsonl").read_text()
     said = capsys.readouterr().err
     assert said.count("broken.png") == 1
-    assert "1 of 91 images could not be read and were left out" in said
+    assert "1 of 91 images could not be read and was left out" in said
 
 
 def test_an_unreadable_image_that_is_added_alone_is_noted(tmp_path: Path, images: Path) -> None:

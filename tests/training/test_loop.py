@@ -187,7 +187,7 @@ def test_bad_images_are_replaced_up_to_the_limit(tiny_images: Path, tmp_path: Pa
     assert [Path(line["file_name"]).name for line in lines] == [broken.name]
     log = (run.folder / "log.txt").read_text()
     assert f"warning: '{lines[0]['file_name']}': " in log
-    assert "1 of 90 images could not be read and were left out" in log
+    assert "1 of 90 images could not be read and was left out" in log
     with pytest.raises(TooManyBadImages, match="Raise max_bad_fraction to go on"):
         train(_config(tmp_path / "strict", images, steps=14, max_bad_fraction=0.0))
 

@@ -37,7 +37,7 @@ from alumnus.errors import ConfigError, DataError
 from alumnus.evaluation.dense.coco import Detections
 from alumnus.evaluation.dense.pictures import BATCH, Predicted
 from alumnus.evaluation.dense.training import Fitted
-from alumnus.log import console
+from alumnus.log import console, number_of
 
 TABLES = (".csv", ".parquet")
 
@@ -163,7 +163,10 @@ def predict(
         good = _write_dense(
             adapted, data, out, quarantine, batch_size=BATCH if batch_size is None else batch_size
         )
-    console.print(f"{len(good):,} images predicted in {out}; {quarantine.count} could not be read")
+    console.print(
+        f"{number_of(len(good), 'image')} predicted in {out}; {quarantine.count} could not be read",
+        markup=False,
+    )
     return out
 
 

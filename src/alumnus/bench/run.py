@@ -42,7 +42,7 @@ from alumnus.distributed import alone, decided, is_main, joined, main_first, wai
 from alumnus.errors import ConfigError, RunError, nearest
 from alumnus.evaluation.compare import RESAMPLES
 from alumnus.evaluation.vectors import words_of
-from alumnus.log import console, progress
+from alumnus.log import console, number_of, progress
 from alumnus.packages import cache_dir
 from alumnus.training.build import pick_device
 
@@ -360,7 +360,8 @@ def _tell(suite: Suite, plans: Sequence[TaskPlan], models: Sequence[str]) -> Non
     seconds = sum(plan.seconds for plan in plans)
     without = [plan.task.name for plan in plans if isinstance(plan.found, Exception)]
     console.print(
-        f"{suite.name} ({suite.budget} budget): {len(suite.tasks)} tasks, {len(models)} models, {jobs + done} cells; "
+        f"{suite.name} ({suite.budget} budget): {number_of(len(suite.tasks), 'task')}, {number_of(len(models), 'model')}, "
+        f"{number_of(jobs + done, 'cell')}; "
         f"{done} are there, {jobs} to make, about {spoken(seconds)}",
         markup=False,
     )

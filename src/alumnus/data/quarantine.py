@@ -87,7 +87,8 @@ class Quarantine:
         """Says how many images were left out, if any were, and where their names are."""
         if self._say is not None and self.count:
             where = "" if self.path is None else f"; {self.path} has names and reasons"
-            self._say(f"{self.count:,} of {self.total:,} images could not be read and were left out{where}")
+            verb = "was" if self.count == 1 else "were"
+            self._say(f"{self.count:,} of {self.total:,} images could not be read and {verb} left out{where}")
 
     def _warn(self, file_name: str, reason: str) -> None:
         """Once: a line for each would bury everything else."""

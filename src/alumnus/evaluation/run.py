@@ -34,7 +34,7 @@ from alumnus.evaluation.reduction import reduced_teachers
 from alumnus.evaluation.results import DomainCount, Results, write_results
 from alumnus.evaluation.retrieval import Retrieval, retrieve
 from alumnus.evaluation.vectors import check_names, concatenated, encode_paths, ms_per_image
-from alumnus.log import console, progress
+from alumnus.log import console, number_of, progress
 
 QUARANTINE = "evaluate.quarantine.jsonl"
 SPARE = "spare"  # near copies of held-out classes; scoring them would flatter
@@ -219,7 +219,7 @@ def _note_bad(
     check_parts(data.file_names, by_row, parts, max_bad_fraction=max_bad_fraction)
     if bad and is_main():
         where = "" if path is None else f"; they are in {printable(path)}"
-        console.print(f"{len(bad):,} images could not be read and are left out{where}", markup=False)
+        console.print(f"{number_of(len(bad), 'image')} could not be read and left out{where}", markup=False)
 
 
 def _places(rows: Ids, chosen: Ids, readable: Ids) -> Ids:

@@ -8,6 +8,7 @@ at its random value in silence.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from alumnus.errors import TeacherError
-from alumnus.log import console
+from alumnus.log import say_once
 from alumnus.packages import resolve_file
 
 WRAPPERS = (
@@ -71,9 +72,7 @@ def load_into(module: nn.Module, state: Mapping[str, Tensor], *, source: str) ->
     kept = {name: value for name, value in found.items() if name not in dropped}
     if kept.keys() != wanted.keys() and _agree_in_order(kept, wanted):
         kept = dict(zip(wanted, kept.values(), strict=True))
-        console.print(
-            f"{source}: names differ, shapes agree; {len(kept)} tensors were matched by their order"
-        )
+        say_once(f"{source}: names differ, shapes agree; {len(kept)} tensors were matched by their order")
     differences = _differences(kept, wanted)
     if differences:
         raise TeacherError(
@@ -81,7 +80,7 @@ def load_into(module: nn.Module, state: Mapping[str, Tensor], *, source: str) ->
             "Is it the weights of this architecture, and of this input size?"
         )
     if dropped:
-        console.print(f"{source}: left out the classifier ({', '.join(dropped)})")
+        say_once(f"{source}: left out the classifier ({', '.join(dropped)})")
     module.load_state_dict(kept, strict=False)  # complete, as checked above; all that lacks are step counters
 
 
@@ -112,12 +111,22 @@ def _read_torch(path: Path) -> object:
     try:
         content: object = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a file that is none raises nearly anything
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise TeacherError(
-            f"{path} cannot be read as weights; allowed are safetensors and torch files that hold only tensors "
-            f"(nothing in a file is ever executed): {reason}"
+            f"{path} cannot be read as weights: {_why_not(error)}. Allowed are safetensors, and torch files that hold only tensors, as "
+            "torch.save(model.state_dict(), FILE) writes them; nothing in a file is ever executed"
         ) from error
     return content
+
+
+def _why_not(error: Exception) -> str:
+    """In our words: torch's are about its own settings, and advise to execute what is in the file."""
+    text = str(error)
+    if found := re.search(r"GLOBAL ([\w.]+)", text):
+        return f"it holds a Python object ({found[1]}), and to make that would be to execute code of the file"
+    if text.startswith("Weights only load failed"):
+        return "it is a pickle, and not of tensors alone"
+    lines = [line for line in text.splitlines() if line.strip()]
+    return "".join(filter(str.isprintable, lines[0])) if lines else type(error).__name__
 
 
 def _learnt(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

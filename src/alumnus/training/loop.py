@@ -29,7 +29,7 @@ from alumnus.distributed import (
 from alumnus.errors import ConfigError, NonFiniteError
 from alumnus.faults import told
 from alumnus.licences import licence_kind, licence_warning
-from alumnus.log import MetricsFile, bar, console
+from alumnus.log import MetricsFile, bar, console, number_of
 from alumnus.objective import LOSS_SCALE, SKIPPED, check_terms
 from alumnus.teachers.targets import TargetSource
 from alumnus.training.build import pick_device, random_start
@@ -94,7 +94,7 @@ def _train(opened: Sequence[tuple[Config, Run]]) -> None:
             _say(pupil.run, hint)
         _say(
             pupil.run,
-            f"{len(dataset):,} images of {len(np.unique(dataset.domain))} domains, {pupil.plan.summary}, "
+            f"{number_of(len(dataset), 'image')} of {number_of(len(np.unique(dataset.domain)), 'domain')}, {pupil.plan.summary}, "
             f"steps {start} to {config.steps} on {device}{several}",
         )
     _fit(config, pupils, dataset, sampler, source, start=start, device=device)

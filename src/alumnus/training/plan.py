@@ -25,6 +25,7 @@ import torch
 from alumnus.disk import replace_text
 from alumnus.distributed import decided
 from alumnus.errors import ConfigError
+from alumnus.log import number_of
 from alumnus.models.student import Student
 from alumnus.store.precision import Precision
 from alumnus.store.settings import show_bytes
@@ -56,7 +57,7 @@ class Plan:
         """A few words for the log."""
         counts = Counter(self.modes.values())
         said = ", ".join(f"{counts[mode]} {mode}" for mode in ("live", "offloaded", "stored") if counts[mode])
-        return f"{len(self.modes)} teachers{f' ({said})' if said else ''}, {self.precision}"
+        return f"{number_of(len(self.modes), 'teacher')}{f' ({said})' if said else ''}, {self.precision}"
 
     def save(self, folder: Path) -> None:
         """Writes plan.json."""
