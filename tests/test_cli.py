@@ -7,6 +7,7 @@ import json
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -108,6 +109,29 @@ def test_help_names_the_settings(
     assert "[WORDS]" not in said
     for part in parts:
         assert part in said
+
+
+@pytest.mark.parametrize("flags", [[], ["-P"]])
+def test_modules_of_the_current_folder_are_found(flags: list[str], tmp_path: Path) -> None:
+    """As by `python -m alumnus`, behind everything installed; not with Python's own switch against that."""
+    here, bin_folder = tmp_path / "here", tmp_path / "bin"
+    for folder in (here, bin_folder):
+        folder.mkdir()
+    (here / "mine.py").write_text("def build():\n    return lambda image: image.mean((2, 3))\n")
+    (here / "yaml.py").write_text("raise SystemExit('the one that is installed comes first')\n")
+    command = bin_folder / "alumnus"
+    command.write_text("from alumnus.cli import main\n\nmain()\n")  # as pip writes it
+    words = ["teachers", "info", "python:mine:build", "size=8"]
+    done = subprocess.run(
+        [sys.executable, *flags, str(command), *words],
+        cwd=here,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == (2 if flags else 0), done.stderr
+    assert "is it in the current folder" in done.stderr if flags else "mine" in done.stdout
 
 
 def test_help_of_a_verb_imports_nothing_heavy() -> None:

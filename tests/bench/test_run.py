@@ -372,9 +372,13 @@ def test_the_command_reads_a_suite_file(
             *NAMES,
         ),
     ]
+    assert run([*words, "--plan"]) == 0
+    assert capsys.readouterr().out == ""  # no table of dashes
     assert run(words) == 0
     shown = capsys.readouterr().out
     assert "colours" in shown
+    assert "50 % of the labels" in shown
+    assert "100 % of the labels" in shown
     assert "sign test" in shown
     assert run([*words, "--sedes", "3"]) == 2
     assert "did you mean '--seeds'" in capsys.readouterr().err

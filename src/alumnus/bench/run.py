@@ -325,6 +325,7 @@ def _check_compare(compare: Sequence[str], names: Sequence[str]) -> None:
         if name not in names:
             raise ConfigError(
                 f"compare: there is no model {name!r}{nearest(name, names)}; there are {', '.join(names)}"
+                " (a student is called after its run's folder)"
             )
 
 

@@ -190,8 +190,10 @@ def to_rich(board: Board, models: Sequence[str]) -> rich.table.Table:
 
 
 def tell(summary: Summary, out: Console) -> None:
-    """Prints the headline board, and who is better than whom."""
-    out.print(to_rich(summary.headline, summary.models))
+    """Prints the boards that have a score, the headline first, and who is better than whom."""
+    for board in summary.boards:
+        if any(entry is not None for row in board.rows for entry in row.entries.values()):
+            out.print(to_rich(board, summary.models))
     if summary.comparison is not None:
         for place in summary.comparison.rounds:
             out.print(Text(summary.comparison.sentence(place)))

@@ -48,7 +48,7 @@ def load(path: str, spec: TeacherSpec) -> Loaded:
         module = importlib.import_module(module_name)
     except ImportError as error:
         raise TeacherError(
-            f"teacher python:{path}: {module_name} cannot be imported ({error}); is its folder on PYTHONPATH?"
+            f"teacher python:{path}: {module_name} cannot be imported ({error}); is it in the current folder, or its folder on PYTHONPATH?"
         ) from error
     names = vars(module)
     if not callable(names.get(function_name)):
