@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_hook
 
 import alumnus
+from alumnus.cli import run
 from alumnus.data.dataset import open_dataset
 from alumnus.errors import ArtifactError, ConfigError, DataError, TooManyBadImages
 from alumnus.models.adaptors import Adaptor, AdaptorShape
@@ -116,6 +117,15 @@ def test_embed_writes_a_row_for_every_image(student: Path, tiny_images: Path, tm
     wanted = alumnus.load(student).encode(dataset.paths)
     assert np.allclose(np.stack(table["vector"].to_pylist()), wanted, atol=1e-6)
     assert table.schema.field("vector").type.list_size == 8
+
+
+def test_embed_takes_an_image_by_itself(student: Path, tiny_images: Path, tmp_path: Path) -> None:
+    """As the command is tried first: its vector is the one that it has among others."""
+    image, out = tiny_images / "discs" / "red" / "0.png", tmp_path / "one.parquet"
+    assert run(["embed", str(student), str(image), f"out={out}", "workers=0"]) == 0
+    (row,) = pq.read_table(out).to_pylist()
+    assert row["file_name"] == "0.png"
+    assert np.allclose(row["vector"], alumnus.load(student).encode([image])[0], atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["vectors.csv", "vectors", "vectors.npy", "vectors.parquet.gz"])

@@ -35,6 +35,8 @@ def test_a_class_whose_name_is_no_text_is_adapted_to_and_predicted(
     assert "caf\\xe9" in (tmp_path / "model" / TEST).read_text(encoding="utf-8")
     for name in ("labels.csv", "labels.parquet"):
         predict(tmp_path / "model", tmp_path / "discs", tmp_path / name)
+    predict(tmp_path / "model", next((tmp_path / "discs").rglob("*.png")), tmp_path / "one.csv")
+    assert len((tmp_path / "one.csv").read_text().splitlines()) == 2  # of an image by itself
     labels = pq.read_table(tmp_path / "labels.parquet")["label"].to_pylist()
     assert all(label.isascii() for label in labels)
 

@@ -1,8 +1,8 @@
 """One source → its rows: whatever it is, the first of these that fits.
 
-A list file, a COCO json, tar shards, `hf:owner/name`. Of a folder: its `metadata` file; one such file in each split folder, as Hugging
-Face's imagefolder has it; a set that `save_to_disk` wrote; UnED's info files; COCO's annotations; lists of queries and of an index; folders
-of images and masks; images, which speak through their places (see `folders`); tar shards.
+A list file, a COCO json, tar shards, `hf:owner/name`, an image by itself. Of a folder: its `metadata` file; one such file in each split
+folder, as Hugging Face's imagefolder has it; a set that `save_to_disk` wrote; UnED's info files; COCO's annotations; lists of queries and
+of an index; folders of images and masks; images, which speak through their places (see `folders`); tar shards.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from alumnus.data.joining import one_after_another
-from alumnus.data.listing import Listing, split_folders
-from alumnus.data.names import byte_order, printable
+from alumnus.data.listing import Listing, RowBatch, collected, split_folders
+from alumnus.data.names import EXTENSIONS, byte_order, printable
 from alumnus.data.readers.coco import coco_files, looks_like_coco, read_coco, root_of
 from alumnus.data.readers.dense_folders import check_annotations, is_dense_folder, read_dense_folder
 from alumnus.data.readers.folders import images_below, read_folder
@@ -68,9 +68,11 @@ def _read_source(source: str, splits: Mapping[Path, str]) -> Listing:
         return read_list(path, rules)
     if path.is_file() and path.suffix.lower() == ".json" and looks_like_coco(path):
         return read_coco([path], root_of(path), domain=_name_of(root_of(path)))
+    if path.is_file() and path.suffix.lower() in EXTENSIONS:
+        return collected(path.parent, [RowBatch([path.name], [_name_of(path.parent)], [None], ["train"])])
     what = "is neither a folder nor a list" if path.exists() else "does not exist"
     raise DataError(
-        f"'{printable(path)}' {what}; give a folder of images, a folder with a metadata.parquet, "
+        f"'{printable(path)}' {what}; give a folder of images, an image, a folder with a metadata.parquet, "
         f"or a list ending in .csv, .tsv, .jsonl or .parquet; or a COCO .json, .tar shards, or hf:owner/name"
     )
 
