@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "alumnus"
 
 # A part is a file or a folder of src/alumnus. It imports parts of lower layers, itself, and single files of its own layer.
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"types", "errors", "disk"}),
+    frozenset({"types", "errors", "disk", "imports"}),
     frozenset(
         {
             "data",

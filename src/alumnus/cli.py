@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -50,7 +50,6 @@ class Terminated(BaseException):
 def main() -> NoReturn:
     """The command `alumnus`."""
     signal.signal(signal.SIGTERM, partial(_terminate, os.getpid()))
-    _see_current_folder()
     sys.exit(run(sys.argv[1:]))
 
 
@@ -377,16 +376,6 @@ def data_pack(words: Words = None) -> None:
 def _say(message: str, *, code: int) -> int:
     console.print(message, markup=False)
     return code
-
-
-def _see_current_folder() -> None:
-    """Lets `python:mine:build` and `method=mine.method` be modules of the current folder, as `python -m alumnus` does.
-
-    Last on the path, so that no file there stands for an installed package; not at all with `python -P`.
-    """
-    with suppress(FileNotFoundError):  # it was removed
-        if not sys.flags.safe_path and "" not in sys.path and os.getcwd() not in sys.path:
-            sys.path.append(os.getcwd())
 
 
 def _terminate(main_process: int, number: int, frame: FrameType | None) -> None:

@@ -174,6 +174,10 @@ def test_smaller_patches_and_convolutions_take_other_sizes() -> None:
     """What is left out in silence is refused, nothing else."""
     check_student(StudentSpec(model="timm/test_efficientnet"), sizes=(50,))
     check_student(StudentSpec(model="timm/levit_128s"), sizes=(224,))
+    check_student(StudentSpec(model="timm/swin_tiny_patch4_window7_224"), sizes=(48, 112))  # it pads
+    check_student(StudentSpec(model="timm/swinv2_tiny_window8_256"), sizes=(48, 112))
+    with pytest.raises(ConfigError, match=r"size=50 is not a multiple of its patches of 4 px"):
+        check_student(StudentSpec(model="timm/swin_tiny_patch4_window7_224"), sizes=(50,))
     check_student(StudentSpec(model="timm/test_vit", model_args={"patch_size": 5}), sizes=(50,))
     check_student(StudentSpec(model="timm/test_vit", model_args={"dynamic_img_pad": True}), sizes=(50,))
 

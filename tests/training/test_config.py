@@ -62,7 +62,7 @@ def test_what_is_dumped_can_be_loaded_again(recipe: Path, tmp_path: Path) -> Non
         ("optim.wieght_decay=1", ["optim.wieght_decay", "did you mean 'weight_decay'"]),
         ("teachers.0.wight=1", ["teachers.0.wight", "did you mean 'weight'"]),
         ("method.projectr=mlp", ["method", "projectr", "did you mean 'projector'"]),
-        ("method=mine.seed", ["the module mine.seed of method=mine.seed is not found", "PYTHONPATH=."]),
+        ("method=mine.seed", ["the module mine.seed of method=mine.seed is not found", "PYTHONPATH"]),
         ("method=plian", ["method", "unknown method 'plian'", "did you mean 'plain'", "supervised"]),
         ("steps=many", ["steps", "integer", "'many'"]),
         ("steps=0", ["steps", "greater than or equal to 1"]),
@@ -179,7 +179,9 @@ def test_a_method_that_cannot_be_imported_says_why(
 @pytest.mark.parametrize("name", ["theirs.nothing", "nothing_at_all", "plain-ish.x", "", ".relative"])
 def test_a_method_that_is_nowhere_says_where_methods_are_looked_for(recipe: Path, name: str) -> None:
     """With the methods that there are."""
-    with pytest.raises(ConfigError, match=r"(unknown method|is not found).*agglomerate.*PYTHONPATH=\."):
+    with pytest.raises(
+        ConfigError, match=r"(unknown method|is not found).*agglomerate.*current folder or one on PYTHONPATH"
+    ):
         load_config(recipe, method={"name": name})
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import timm
 import torch
 from timm.layers.patch_embed import PatchEmbed
+from timm.models import swin_transformer, swin_transformer_v2
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -23,6 +24,7 @@ Channels = tuple[float, float, float]
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
+PADDED = (swin_transformer.PatchMerging, swin_transformer_v2.PatchMerging)  # an odd side gets one more row
 FINEST_PX = 8  # of the finest level; where feature pyramids for detection begin too (FPN's P3)
 
 
@@ -170,6 +172,8 @@ def cut_off(network: nn.Module, *, size: int, name: str) -> str | None:
         return None
     stages: list[Mapping[str, Any]] = vars(network).get("feature_info", [])
     step = max((int(stage["reduction"]) for stage in stages), default=1)
+    if embeds and any(isinstance(part, PADDED) for part in network.modules()):
+        step = max(part.patch_size[0] for part in embeds)
     if size % step == 0:
         return None
     valid = max(step, round(size / step) * step)

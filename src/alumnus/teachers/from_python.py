@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from alumnus.errors import TeacherError, nearest
+from alumnus.imports import current_folder
 from alumnus.models.cost import num_parameters
 from alumnus.models.weights import fingerprint
 from alumnus.teachers.identity import behind
@@ -45,7 +46,8 @@ def load(path: str, spec: TeacherSpec) -> Loaded:
     if not colon or not function_name:
         raise TeacherError(f"teacher python:{path} is not of the form python:package.module:function")
     try:
-        module = importlib.import_module(module_name)
+        with current_folder():
+            module = importlib.import_module(module_name)
     except ImportError as error:
         raise TeacherError(
             f"teacher python:{path}: {module_name} cannot be imported ({error}); is it in the current folder, or its folder on PYTHONPATH?"

@@ -30,6 +30,7 @@ from alumnus.data.roles import DataEntry
 from alumnus.data.sampler import SamplerName
 from alumnus.data.views import ViewSettings
 from alumnus.errors import ConfigError, nearest
+from alumnus.imports import current_folder
 from alumnus.objective import MethodSettings
 from alumnus.store.settings import Bytes, StoreSettings
 from alumnus.teachers.spec import TeacherSpec
@@ -113,8 +114,9 @@ def method_module(name: str) -> Any:
     path = f"{METHODS}.{name}" if name in ours else name
     is_name = all(part.isidentifier() for part in path.split("."))
     try:
-        is_there = is_name and importlib.util.find_spec(path) is not None
-        module = importlib.import_module(path) if is_there else None
+        with current_folder():
+            is_there = is_name and importlib.util.find_spec(path) is not None
+            module = importlib.import_module(path) if is_there else None
     except ModuleNotFoundError as error:
         if error.name is None or not f"{path}.".startswith(f"{error.name}."):
             raise _broken_module(name, error) from error
@@ -128,8 +130,8 @@ def method_module(name: str) -> Any:
             else f"unknown method {name!r}{nearest(name, ours)}"
         )
         raise ConfigError(
-            f"{what}; there are {', '.join(ours)}, or a module of your own by its path, such as mypackage.mymethod: its folder has to be "
-            "on Python's path, such as by PYTHONPATH=. before the command"
+            f"{what}; there are {', '.join(ours)}, or a module of your own by its path, such as mypackage.mymethod, in the "
+            "current folder or one on PYTHONPATH"
         )
     lacking = [needed for needed in ("Settings", "build") if needed not in vars(module)]
     if lacking:
