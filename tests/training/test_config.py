@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from alumnus.data.dynamic import DynamicSettings
 from alumnus.errors import ConfigError
 from alumnus.methods.plain import Settings
-from alumnus.training.config import Config, dump, schema
+from alumnus.training.config import DEFAULT_METHOD, Config, dump, schema
 from alumnus.training.recipe import load_config
 
 RECIPE = {
@@ -45,6 +45,18 @@ def test_recipe_words_and_keywords_give_the_same_object(recipe: Path) -> None:
     assert from_file == from_keywords == load_config(None, words)
     assert from_file.lr == 2e-3
     assert isinstance(from_file.method, Settings)
+
+
+def test_settings_of_a_method_without_its_name_are_the_defaults(tmp_path: Path) -> None:
+    """`method.adaptor=linear` alone; and what it has not is told by its name."""
+    given = {"out": tmp_path, "data": "images/", "student": "timm/resnet18"}
+    config = load_config(None, ["method.adaptor=linear"], **given)
+    assert config.method.model_dump()["name"] == DEFAULT_METHOD
+    assert config.method.model_dump()["adaptor"] == "linear"
+    with pytest.raises(ConfigError, match=r"adaptr: unknown setting; did you mean .adaptor."):
+        load_config(None, ["method.adaptr=linear"], **given)
+    with pytest.raises(ConfigError, match=r"method\.name=3 is none"):
+        load_config(None, ["method.name=3"], **given)
 
 
 def test_what_is_dumped_can_be_loaded_again(recipe: Path, tmp_path: Path) -> None:
@@ -205,7 +217,7 @@ def test_the_schema_knows_the_short_forms() -> None:
     }
     assert all(len(each) == 1 for each in texts.values()), texts
     named = found["$defs"]["_Named"]
-    assert named["required"] == ["name"]
+    assert named["properties"]["name"]["default"] == DEFAULT_METHOD
     assert named["additionalProperties"]
 
 

@@ -38,6 +38,7 @@ from alumnus.training.messages import explain
 from alumnus.training.optim import OptimSettings
 
 METHODS = "alumnus.methods"
+DEFAULT_METHOD = "agglomerate"
 STUDENTS = "students"  # folder of several students' runs
 STAGES = "stages"  # a recipe's list of runs, and the folder of all but the last; see stages.py
 STAGE_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"  # as in `stages.NAME.steps=50`
@@ -158,7 +159,7 @@ class _Named(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    name: str
+    name: str = DEFAULT_METHOD
 
 
 _Source = str | DataEntry  # as a recipe may write it
@@ -176,9 +177,10 @@ def _method(value: object) -> object:
         value = {"name": value}
     if not isinstance(value, Mapping):
         return value
-    name = value.get("name")
+    value = {"name": DEFAULT_METHOD, **value}  # `method.adaptor=mlp` alone is about the default
+    name = value["name"]
     if not isinstance(name, str):
-        raise ConfigError("a method needs its name, as in method=plain or {name: plain, …}")
+        raise ConfigError(f"method.name={name!r} is none; give one as in method=plain or {{name: plain, …}}")
     settings: type[MethodSettings] = method_module(name).Settings
     try:
         return settings.model_validate(dict(value))
@@ -255,9 +257,9 @@ class Config(BaseModel):
     method: Annotated[
         SerializeAsAny[MethodSettings], BeforeValidator(_method, json_schema_input_type=str | _Named)
     ] = Field(
-        default="agglomerate",
+        default=DEFAULT_METHOD,
         validate_default=True,
-        description="a name, or {name: …, settings of that method}",
+        description="a name, or {name: …, settings of that method}; settings without a name are the default's",
     )
     store: StoreSettings | None = Field(
         None, description="folder of teacher outputs, or {path: …}: each teacher runs once for each view"
