@@ -1,11 +1,12 @@
 """Does 10 % of the labels do, for a student? python benchmarks/claims/adapt.py runs/demo/student runs/adapt
 
 A student adapted on a tenth of the labels against its architecture from scratch on all of them: INTERN's claim (arXiv 2111.08687,
-table 1) in small, on photos that the student's teachers never saw. By default all known photo sets of
+table 1) in small, on photos of which the student's teachers saw no label. By default all known photo sets of
 GCompris and Tux Paint; `--data` names others, or folders. The baseline is given three times the steps, several learning rates of which
 the best on held-out training images is taken, and no decay of them from layer to layer.
 
-Two intervals: over test images, of the mean over seeds, paired image by image; and over seeds. `--steps 20 --seeds 1` is a smoke run.
+Two intervals: over test images, of the mean over seeds, paired image by image; and over seeds. Of several data sets there is their macro
+mean too. What is there already is kept. `--steps 20 --seeds 1` is a smoke run.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from classifiers import settle
 from numpy.typing import NDArray
 
 from alumnus import datasets
@@ -25,6 +28,7 @@ from alumnus.errors import DataError
 from alumnus.evaluation.compare import Interval, over_runs, paired_difference
 
 PREFIXES = ("gcompris", "tuxpaint")
+Answers = Mapping[str, list[NDArray[np.float64]]]  # way -> (Q,) of each seed
 ADAPTED = ("student", "linear", "prototype")  # fine-tuned, and two ways that leave the backbone alone
 
 
@@ -43,12 +47,18 @@ def main() -> None:
     )
     parser.add_argument("--scratch-lr", type=float, nargs="*", default=[1e-3, 3e-3])
     asked = parser.parse_args()
-    found = {}
+    settle(
+        asked.out, {"student": str(asked.student), "fraction": asked.fraction, "steps": asked.steps}
+    )  # of what is there
+    right = {}
     for name in asked.data or photo_sets():
         try:
-            found[name] = claim(name, asked)
+            right[name] = answers(name, asked)
         except DataError as error:  # a set whose test classes are others, say
             print(f"{name} is left out: {error}")
+    found = {name: compared([each]) for name, each in right.items()}
+    if len(right) > 1:
+        found["macro mean"] = compared(list(right.values()))
     (Path(__file__).with_suffix(".json")).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(markdown(found, asked.fraction))
 
@@ -64,8 +74,8 @@ def photo_sets() -> list[str]:
     ]
 
 
-def claim(name: str, asked: argparse.Namespace) -> dict[str, object]:
-    """Returns the accuracies of one data set and their paired differences."""
+def answers(name: str, asked: argparse.Namespace) -> Answers:
+    """Returns whether each way is right on each test image of a data set, seed by seed."""
     data = datasets.get(name) if name in datasets.names() else Path(name)
     right: dict[str, list[NDArray[np.float64]]] = {name: [] for name in (*ADAPTED, "scratch")}
     for seed in range(asked.seeds):
@@ -78,16 +88,30 @@ def claim(name: str, asked: argparse.Namespace) -> dict[str, object]:
                 _right(_made(asked.student, data, folder / method, {"method": method, **few}))
             )
         right["scratch"].append(_right(_best_scratch(data, folder, seed, asked)))
-    one = np.zeros(len(right["scratch"][0]), np.int64)
-    scratch = np.mean(right["scratch"], axis=0)
+    return right
+
+
+def compared(several: Sequence[Answers]) -> dict[str, object]:
+    """Returns the accuracies on one data set, or the macro means over several, and their paired differences."""
+    sizes = [len(right["scratch"][0]) for right in several]
+    of = np.repeat(np.arange(len(several)), sizes)  # the data set of each test image
+    runs = {
+        key: [np.concatenate(parts) for parts in zip(*(right[key] for right in several), strict=True)]
+        for key in several[0]
+    }
+    accuracy = {
+        key: [float(np.mean([each[of == one].mean() for one in range(len(several))])) for each in found]
+        for key, found in runs.items()
+    }
+    scratch = np.mean(runs["scratch"], axis=0)
     return {
-        "num_test": len(one),
-        "accuracy": {key: [float(run.mean()) for run in runs] for key, runs in right.items()},
+        "num_test": sum(sizes),
+        "accuracy": accuracy,
         "minus_scratch": {
             key: {
-                "over_images": paired_difference(np.mean(right[key], axis=0), scratch, one),
+                "over_images": paired_difference(np.mean(runs[key], axis=0), scratch, of),
                 "over_seeds": over_runs(
-                    [float(a.mean() - b.mean()) for a, b in zip(right[key], right["scratch"], strict=True)]
+                    [a - b for a, b in zip(accuracy[key], accuracy["scratch"], strict=True)]
                 ),
             }
             for key in ADAPTED
