@@ -40,11 +40,13 @@ def small_demo(tiny_images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
                 picture.parent.mkdir(parents=True, exist_ok=True)
                 picture.write_bytes((tiny_images / row["file_name"]).read_bytes())
         write_dataset([row for row in rows if row["domain"] == domain], folders[domain])
-    monkeypatch.setattr(demo, "DOMAINS", tuple(folders))
-    monkeypatch.setattr(datasets, "get", lambda name, *, size: folders[name])
+    scored, photographs = tuple(folders)[:-1], tuple(folders)[-1:]
+    monkeypatch.setattr(demo, "DOMAINS", scored)
+    monkeypatch.setattr(demo, "PHOTOGRAPHS", photographs)
+    monkeypatch.setattr(datasets, "get", lambda name, *, size=None: folders[name])
     student = {"student": {"model": "timm/test_vit"}, "steps": 1, "batch_size": 8, "workers": 0}
-    monkeypatch.setattr(demo, "EXPERTS", dict.fromkeys(folders, student))
-    monkeypatch.setattr(demo, "STUDENT", {**student, "method": "plain"})
+    monkeypatch.setattr(demo, "EXPERTS", dict.fromkeys(scored, student))
+    monkeypatch.setattr(demo, "STUDENT", {**demo.STUDENT, **student})
     monkeypatch.setattr(demo, "LITE0", SMALL)
     return tmp_path / "demo"
 
@@ -67,6 +69,7 @@ def test_one_call_leaves_report_table_and_student(
         set(),
     )
     assert (demo.folder_of(small_demo, 1) / "student" / "model.safetensors").is_file()
+    assert {domain.name for domain in results.domains} == set(demo.DOMAINS)  # photographs are not scored
     assert f"alumnus embed {small_demo}/student" in capsys.readouterr().err.replace("\n", "")
 
 
