@@ -30,7 +30,7 @@ from alumnus import datasets
 from alumnus.adaptation.prototype import fit_prototypes
 from alumnus.data.dataset import Dataset, open_dataset
 from alumnus.data.fractions import label_fraction
-from alumnus.demo import DOMAINS, SIZE, STEPS, folder_of
+from alumnus.demo import DOMAINS, PHOTOGRAPHS, SIZE, STEPS, folder_of
 from alumnus.evaluation.arrays import Floats, Ids
 from alumnus.evaluation.encode import CallableEncode, StudentEncode
 from alumnus.evaluation.retrieval import macro, retrieve
@@ -44,17 +44,19 @@ from alumnus.training.loop import train
 from alumnus.training.recipe import load_config
 from alumnus.types import Encode
 
-PHOTOS = ("gcompris", "tuxpaint")
 SHARES, DRAWS = (0.1, 0.5), 20  # of the labels
-AGGLOMERATE = {"method": {"name": "agglomerate"}}
-FROZEN_3 = {"optim": {"backbone_lr": 0.3, "batch_norm": "frozen"}}
-FROZEN_1 = {"optim": {"backbone_lr": 0.1, "batch_norm": "frozen"}}
-ARMS: dict[str, dict[str, Any]] = {  # settings that are not the demo's; "photographs" adds them to the data
-    "the demo's": {},
-    "plain, backbone .3, norms frozen": FROZEN_3,
-    "agglomerate, backbone .3, norms frozen": {**AGGLOMERATE, **FROZEN_3},
-    "agglomerate, backbone .1, norms frozen": {**AGGLOMERATE, **FROZEN_1},
-    "the same, photographs": {**AGGLOMERATE, **FROZEN_1, "photographs": True},
+PLAIN, AGGLOMERATE = {"method": "plain"}, {"method": "agglomerate"}
+FROZEN = {"batch_norm": "frozen"}
+ARMS: dict[str, dict[str, Any]] = {  # "photographs" adds them to the data
+    "plain": PLAIN,
+    "plain, backbone .3, norms frozen": {**PLAIN, "optim": {"backbone_lr": 0.3, **FROZEN}},
+    "agglomerate, backbone .3, norms frozen": {**AGGLOMERATE, "optim": {"backbone_lr": 0.3, **FROZEN}},
+    "agglomerate, backbone .1, norms frozen": {**AGGLOMERATE, "optim": {"backbone_lr": 0.1, **FROZEN}},
+    "the same, photographs": {
+        **AGGLOMERATE,
+        "optim": {"backbone_lr": 0.1, **FROZEN},
+        "photographs": True,
+    },
     "agglomerate, backbone .3": {**AGGLOMERATE, "optim": {"backbone_lr": 0.3}},
     "agglomerate, backbone .3, photographs": {
         **AGGLOMERATE,
@@ -62,11 +64,7 @@ ARMS: dict[str, dict[str, Any]] = {  # settings that are not the demo's; "photog
         "photographs": True,
     },
 }
-REPEATED = (
-    "the demo's",
-    "agglomerate, backbone .3",
-    "agglomerate, backbone .3, photographs",
-)  # by every seed
+REPEATED = ("plain", "agglomerate, backbone .3, photographs")  # by every seed
 
 
 def main() -> None:
@@ -100,15 +98,11 @@ def one_seed(demo: Path, out: Path, *, seed: int, steps: int) -> dict[str, dict[
     first = build_student(load_config(demo / "config.yaml", out=out / "none"))
     found = {"first weights": kept(out / "first.json", lambda: scored(first.eval()))}
     for arm in ARMS if seed == 0 else REPEATED:
-        name = arm.replace(", ", "-").replace(" ", "-").replace("'", "")
+        name = arm.replace(", ", "-").replace(" ", "-")
         config = configured(demo, out / name, steps, **ARMS[arm])
-        # The demo's own is there already, if it is of as many steps.
-        made = demo if not ARMS[arm] and steps == load_config(demo / "config.yaml", out=out).steps else None
         found[arm] = kept(
             out / f"{name}.json",
-            lambda config=config, made=made: scored(  # type: ignore[misc]
-                load_student((made or train(config).folder) / "student").eval()
-            ),
+            lambda config=config: scored(load_student(train(config).student).eval()),  # type: ignore[misc]
         )
     return found
 
@@ -120,19 +114,19 @@ def _cell(values: Sequence[float]) -> str:
 
 
 def configured(demo: Path, out: Path, steps: int, *, photographs: bool = False, **settings: Any) -> Config:
-    """Returns the demo's recipe of the student with other settings."""
-    theirs = load_config(demo / "config.yaml", out=out).model_dump()
+    """Returns the demo's recipe of the student, its method and rates replaced."""
+    theirs = load_config(demo / "config.yaml", out=out).model_dump(exclude={"method", "optim", "data"})
+    data: list[Any] = [str(datasets.get(name, size=SIZE)) for name in DOMAINS]
     if photographs:
-        theirs["data"] = [*theirs["data"], *(str(datasets.get(name)) for name in PHOTOS)]
-    optim = {**theirs["optim"], **settings.pop("optim", {})}
-    return load_config(**{**theirs, **settings, "optim": optim, "steps": steps, "out": out})
+        data += [{"path": str(datasets.get(name)), "role": "generic"} for name in PHOTOGRAPHS]
+    return load_config(**{**theirs, **settings, "data": data, "steps": steps, "out": out})
 
 
 def scored(student: Student) -> dict[str, float]:
     """Returns R@1 on the validation classes and the accuracies on photographs."""
     found = {"R@1": _merged(student)}
     summary = CallableEncode(lambda image: student(image).features.summary, name="summary", size=SIZE)
-    for name in PHOTOS:
+    for name in PHOTOGRAPHS:
         data = open_dataset(datasets.get(name))
         rows = np.flatnonzero(np.isin(data.split, ("train", "val")) & (data.label >= 0))
         vectors = _encoded(summary, data, rows)
