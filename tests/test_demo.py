@@ -9,6 +9,7 @@ import pytest
 from alumnus import datasets, demo
 from alumnus.data.dataset import open_dataset, write_dataset
 from alumnus.data.names import name_below
+from alumnus.errors import FetchError
 from alumnus.evaluation.results import read_results
 from alumnus.models.cost import num_parameters
 from alumnus.training.build import build_student
@@ -71,6 +72,23 @@ def test_one_call_leaves_report_table_and_student(
     assert (demo.folder_of(small_demo, 1) / "student" / "model.safetensors").is_file()
     assert {domain.name for domain in results.domains} == set(demo.DOMAINS)  # photographs are not scored
     assert f"alumnus embed {small_demo}/student" in capsys.readouterr().err.replace("\n", "")
+
+
+def test_photographs_that_cannot_be_had_are_left_out(
+    small_demo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where there is no apt-get: it is said, and the student goes without."""
+    there = datasets.get
+
+    def get(name: str, *, size: int | None = None) -> Path:
+        if name in demo.PHOTOGRAPHS:
+            raise FetchError("The program 'apt-get' is not installed")
+        return there(name, size=size)
+
+    monkeypatch.setattr(datasets, "get", get)
+    assert demo.run(small_demo, steps=1).is_file()
+    assert f"the photographs of {demo.PHOTOGRAPHS[0]} are left out" in capsys.readouterr().err
+    assert len(load_config(small_demo / "config.yaml").data) == len(demo.DOMAINS)
 
 
 def test_a_second_call_trains_nothing_again(small_demo: Path) -> None:

@@ -20,7 +20,7 @@ from alumnus.packages import cache_dir
 PACKAGES = ("alumnus", "torch", "torchvision", "timm", "numpy", "pillow", "pyarrow", "pydantic", "faiss-cpu")
 CLIENTS = {
     "npm": "the data sets emoji, logos, flags, earth cells and MNIST",
-    "apt-get": "the data sets Fashion-MNIST, icons, cards and fonts",
+    "apt-get": "the data sets Fashion-MNIST, icons, cards and fonts, and the demo's photographs",
     "dpkg-deb": "unpacks what apt-get downloads",
 }
 SHARED_MEMORY = Path("/dev/shm")
