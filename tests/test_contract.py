@@ -10,12 +10,15 @@ import pytest
 
 from alumnus.contract import check_method
 from alumnus.errors import ConfigError
+from alumnus.models.assistant import AssistantShape
 from alumnus.models.student import Architecture
 from alumnus.objective import TeacherWidth
 from alumnus.training.config import method_names
 
 LOGITS = {"a": TeacherWidth(3, 1.0, output="logits"), "b": TeacherWidth(2, 1.0, output="logits")}
 LAYER = {"layer": TeacherWidth(12, 1.0, output="layer:x", grid=(4, 12)), "end": TeacherWidth(5, 1.0)}
+SMALL = {"channels": [4, 8, 8, 8]}
+SPLIT = Architecture("resnet10t", 64, 6, SMALL, assistant=AssistantShape("resnet10t", 12, SMALL))
 VIT = Architecture("test_vit", 32, 6)
 GIVEN: dict[
     str, dict[str, Any]
@@ -26,6 +29,7 @@ GIVEN: dict[
     "dmc": {"teachers": LOGITS},
     "fitnets": {"teachers": LAYER, "student": VIT},
     "kd": {"teachers": {"a": LOGITS["a"]}},
+    "rkd": {"teachers": {"a": TeacherWidth(12, 1.0)}, "student": SPLIT},
     "supervised": {"teachers": {}},
 }
 OWN = """
@@ -70,7 +74,7 @@ class Own(Objective):
 """
 
 
-@pytest.mark.parametrize("name", [name for name in method_names() if name != "rkd"])
+@pytest.mark.parametrize("name", method_names())
 def test_our_methods_keep_it(name: str) -> None:
     """With their defaults."""
     check_method(name, **GIVEN.get(name, {}))

@@ -58,8 +58,7 @@ def check_method(
     """
     settings = _settings(method)
     trial = _Trial(settings, teachers, num_classes, student or Architecture("test_resnet", SIZE, EMBED))
-    objective, _ = trial.begin()  # what is wrong with the setup is told as in a run
-    del objective
+    trial.begin()  # what is wrong with the setup is told as in a run
     wrong = [f"{what}: {found}" for what, attempt in trial.attempts.items() if (found := _failed(attempt))]
     if wrong:
         raise ConfigError(f"method={settings.name} breaks the contract:\n" + "\n".join(wrong))
@@ -106,6 +105,7 @@ class _Trial:
             "with every teacher trusted on all images": lambda: self.step(self.everywhere),
             "with teachers trusted on some images": lambda: self.step(partly),
             "with no teacher trusted on any image (n = 0)": lambda: self.step(nowhere),
+            "near the end of a run (progress 0.9)": lambda: self.step(self.everywhere, progress=0.9),
             "without labels": lambda: self.step(self.everywhere, has_labels=False),
             "in bfloat16": lambda: self.step(self.everywhere, is_low=True),
             "as one of two processes, which has half of the images": lambda: self.step(
@@ -140,7 +140,13 @@ class _Trial:
         return objective.train(), student
 
     def step(
-        self, trusted: Trusted, *, has_labels: bool = True, is_low: bool = False, is_shared: bool = False
+        self,
+        trusted: Trusted,
+        *,
+        progress: float = 0.0,
+        has_labels: bool = True,
+        is_low: bool = False,
+        is_shared: bool = False,
     ) -> str | None:
         """One step, forward and backward."""
         if not has_labels and "labels" in (self.settings.learns_from or ()):
@@ -150,7 +156,7 @@ class _Trial:
         if is_shared:
             batch = batch._replace(image=batch.image[::2])
             student.register_forward_hook(_as_if_gathered)
-        terms = self.terms(objective, student, batch, targets, is_low=is_low)
+        terms = self.terms(objective, student, batch, targets, progress=progress, is_low=is_low)
         if not torch.isfinite(terms.loss) or not terms.per_sample.isfinite().all():
             return f"the loss is {float(terms.loss.detach())}, of the images {terms.per_sample.tolist()}"
         terms.loss.backward()  # type: ignore[no-untyped-call]
@@ -170,9 +176,8 @@ class _Trial:
             objective, student = self.begin(reverse=reverse)
             _same_weights(objective)
             _same_weights(student.spaces)
-            if (
-                student.classifier is not None
-            ):  # of all classes side by side, so that a row's place goes by the order
+            # A classifier is of all classes side by side, so that a row's place goes by the order.
+            if student.classifier is not None:
                 nn.init.constant_(student.classifier.weight, 0.1)
                 nn.init.zeros_(student.classifier.bias)
             targets = self.targets(0, self.everywhere)
