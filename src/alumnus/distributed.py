@@ -15,6 +15,8 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -82,8 +84,10 @@ def joined() -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if not _group.is_first_to_fail():
-            raise SystemExit(1) from error
+        with _deaf() as heard:
+            if not _group.is_first_to_fail():
+                heard.clear()
+                raise SystemExit(1) from error
         console.quiet = False
         if isinstance(error, RuntimeError) and LOST in str(error):
             raise RunError(
@@ -93,6 +97,19 @@ def joined() -> Iterator[None]:
         raise
     finally:
         _group.is_joined = False
+
+
+@contextmanager
+def _deaf() -> Iterator[list[Any]]:
+    """Ignores SIGTERM in a block, and for good if what it gives is cleared: torchrun sends it to all as soon as one has failed, and a
+    process that is leaving already should not say that it was stopped."""
+    is_main_thread = threading.current_thread() is threading.main_thread()
+    heard: list[Any] = [signal.signal(signal.SIGTERM, signal.SIG_IGN)] if is_main_thread else []
+    try:
+        yield heard
+    finally:
+        for handler in heard:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL if handler is None else handler)
 
 
 @contextmanager
