@@ -24,10 +24,8 @@ from alumnus.models.student import Student
 from alumnus.moments import Moments
 from alumnus.types import Batch, Targets, Terms
 
-SKIPPED, LOSS_SCALE = (
-    "skipped",
-    "loss_scale",
-)  # of the log, in float16; the first: share of the steps left out
+# Of the log, in float16: the share of the steps whose gradient was beyond it, and the scale.
+SKIPPED, LOSS_SCALE = "skipped", "loss_scale"
 RESERVED = frozenset({"step", "loss", "lr", "images/s", SKIPPED, LOSS_SCALE})  # what a run itself reports
 
 
@@ -103,11 +101,10 @@ class Setup:
     ]  # domain -> classes that occur in the training data, in the dataset's order
     taps: Taps = field(default_factory=Taps)  # of the student, if the method's settings need them
     has_assistant: bool = False  # whether the student is of two networks
-    num_images: int = (
-        0  # of the training data; a batch's `row` is below it. These three are 0 where there is no run
-    )
+    # 0 where there is no run:
+    num_images: int = 0  # of the training data; a batch's `row` is below it
     batch_size: int = 0  # B, of all processes together
-    steps: int = 0  # of the run
+    steps: int = 0
 
 
 class Objective(nn.Module, ABC):
