@@ -13,7 +13,7 @@ from alumnus.errors import ConfigError
 from alumnus.models.assistant import AssistantShape
 from alumnus.models.student import Architecture
 from alumnus.objective import TeacherWidth
-from alumnus.training.config import method_names
+from alumnus.training.method import method_names
 
 LOGITS = {"a": TeacherWidth(3, 1.0, output="logits"), "b": TeacherWidth(2, 1.0, output="logits")}
 LAYER = {"layer": TeacherWidth(12, 1.0, output="layer:x", grid=(4, 12)), "end": TeacherWidth(5, 1.0)}

@@ -9,8 +9,8 @@ import pytest
 
 from alumnus.models.artifact import load_student
 from alumnus.objective import MethodSettings
-from alumnus.training.config import method_module, method_names
 from alumnus.training.loop import train
+from alumnus.training.method import method_module, method_names
 from alumnus.training.recipe import load_config
 from tests.given import given
 

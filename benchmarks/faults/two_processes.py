@@ -31,8 +31,9 @@ from PIL import Image
 
 from alumnus.errors import AlumnusError
 from alumnus.log import read_metrics
-from alumnus.training.config import Config, method_module, method_names
+from alumnus.training.config import Config
 from alumnus.training.loop import train
+from alumnus.training.method import method_module, method_names
 from alumnus.training.recipe import load_config
 
 SIDE, PER_CLASS = 40, 12

@@ -17,7 +17,7 @@ import torch
 
 from alumnus.models.student import Architecture, Student
 from alumnus.objective import Setup, TeacherWidth
-from alumnus.training.config import method_module
+from alumnus.training.method import method_module
 from alumnus.training.optim import OptimSettings, make_optimizer
 from alumnus.types import Batch, Features, Target
 

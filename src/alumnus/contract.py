@@ -17,7 +17,6 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor, nn
 
 from alumnus.errors import AlumnusError, ConfigError
@@ -25,8 +24,7 @@ from alumnus.models.student import Architecture, Student, StudentOutput, over_te
 from alumnus.moments import Moments
 from alumnus.objective import MethodSettings, Objective, Setup, TeacherWidth, check_objective, check_terms
 from alumnus.training.checkpoint import TrainState
-from alumnus.training.config import method_module
-from alumnus.training.messages import explain
+from alumnus.training.method import method_module, method_settings
 from alumnus.training.optim import OptimSettings, make_optimizer
 from alumnus.types import Batch, Features, Target, Targets, Terms
 
@@ -56,21 +54,13 @@ def check_method(
     Raises:
         ConfigError: the method cannot be built for that setup, or breaks the contract; a line for each thing that is wrong.
     """
-    settings = _settings(method)
+    settings = method_settings(method)
+    assert isinstance(settings, MethodSettings)
     trial = _Trial(settings, teachers, num_classes, student or Architecture("test_resnet", SIZE, EMBED))
     trial.begin()  # what is wrong with the setup is told as in a run
     wrong = [f"{what}: {found}" for what, attempt in trial.attempts.items() if (found := _failed(attempt))]
     if wrong:
         raise ConfigError(f"method={settings.name} breaks the contract:\n" + "\n".join(wrong))
-
-
-def _settings(method: str | Mapping[str, Any]) -> MethodSettings:
-    values = {"name": method} if isinstance(method, str) else dict(method)
-    kind: type[MethodSettings] = method_module(values["name"]).Settings
-    try:
-        return kind.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError(explain(error, kind)) from error
 
 
 def _failed(attempt: Callable[[], str | None]) -> str | None:

@@ -9,9 +9,10 @@ import yaml
 from torch import Tensor
 
 from alumnus.errors import ConfigError
-from alumnus.training.config import Config, method_names
+from alumnus.training.config import Config
 from alumnus.training.data import sampler_of
 from alumnus.training.loop import batches, prepare, terms_of, train
+from alumnus.training.method import method_names
 from alumnus.training.recipe import load_config
 from alumnus.training.run import Run
 from tests.given import Colours, Stopped, given

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from alumnus.data.dynamic import DynamicSettings
 from alumnus.errors import ConfigError
 from alumnus.methods.plain import Settings
-from alumnus.training.config import DEFAULT_METHOD, Config, dump, schema
+from alumnus.training.config import Config, dump, schema
+from alumnus.training.method import DEFAULT_METHOD
 from alumnus.training.recipe import load_config
 
 RECIPE = {

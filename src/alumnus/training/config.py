@@ -5,10 +5,6 @@ Configuration stops at `train()`: no class below takes one. A method's own setti
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import pkgutil
-import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -30,15 +26,13 @@ from alumnus.data.roles import DataEntry
 from alumnus.data.sampler import SamplerName
 from alumnus.data.views import ViewSettings
 from alumnus.errors import ConfigError, nearest
-from alumnus.imports import current_folder
 from alumnus.objective import MethodSettings
 from alumnus.store.settings import Bytes, StoreSettings
 from alumnus.teachers.spec import TeacherSpec
 from alumnus.training.messages import explain
+from alumnus.training.method import DEFAULT_METHOD, method_settings
 from alumnus.training.optim import OptimSettings
 
-METHODS = "alumnus.methods"
-DEFAULT_METHOD = "agglomerate"
 STUDENTS = "students"  # folder of several students' runs
 STAGES = "stages"  # a recipe's list of runs, and the folder of all but the last; see stages.py
 STAGE_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"  # as in `stages.NAME.steps=50`
@@ -99,61 +93,6 @@ class StudentSpec(BaseModel):
         return {"model": value} if isinstance(value, str) else value
 
 
-def method_names() -> list[str]:
-    """Returns the names of the built-in methods: the modules of `alumnus.methods`."""
-    package = importlib.import_module(METHODS)
-    return sorted(module.name for module in pkgutil.iter_modules(package.__path__))
-
-
-def method_module(name: str) -> Any:
-    """Returns the module of a method: `plain` is `alumnus.methods.plain`, any other name is somebody else's module.
-
-    Raises:
-        ConfigError: there is none of that name, it cannot be imported, or it lacks `Settings` or `build`.
-    """
-    ours = method_names()
-    path = f"{METHODS}.{name}" if name in ours else name
-    is_name = all(part.isidentifier() for part in path.split("."))
-    try:
-        with current_folder():
-            is_there = is_name and importlib.util.find_spec(path) is not None
-            module = importlib.import_module(path) if is_there else None
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{path}.".startswith(f"{error.name}."):
-            raise _broken_module(name, error) from error
-        module = None
-    except Exception as error:
-        raise _broken_module(name, error) from error
-    if module is None:
-        what = (
-            f"the module {name} of method={name} is not found"
-            if "." in name
-            else f"unknown method {name!r}{nearest(name, ours)}"
-        )
-        raise ConfigError(
-            f"{what}; there are {', '.join(ours)}, or a module of your own by its path, such as mypackage.mymethod, in the "
-            "current folder or one on PYTHONPATH"
-        )
-    lacking = [needed for needed in ("Settings", "build") if needed not in vars(module)]
-    if lacking:
-        raise ConfigError(
-            f"the module {path} is not a method: it lacks {' and '.join(lacking)}{'' if '.' in name else nearest(name, ours)}"
-        )
-    return module
-
-
-def _broken_module(name: str, error: Exception) -> ConfigError:
-    files = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith(".py")]
-    is_theirs = files[-1].filename not in (
-        __file__,
-        importlib.__file__,
-    )  # a syntax error says itself where it is
-    where = f" ({files[-1].filename}, line {files[-1].lineno})" if is_theirs else ""
-    return ConfigError(
-        f"the module of method={name} is there, but cannot be imported: {type(error).__name__}: {error}{where}"
-    )
-
-
 class _Named(BaseModel):
     """A method with settings of its own, for the JSON schema; which they are, its module says."""
 
@@ -169,23 +108,6 @@ SHORT_FORMS = {
     "StoreSettings": "path",
     "SplitSpec": "ratio",
 }  # a text instead is that key
-
-
-def _method(value: object) -> object:
-    """`plain` or `{name: plain, …}` -> the Settings of that method's module."""
-    if isinstance(value, str):
-        value = {"name": value}
-    if not isinstance(value, Mapping):
-        return value
-    value = {"name": DEFAULT_METHOD, **value}  # `method.adaptor=mlp` alone is about the default
-    name = value["name"]
-    if not isinstance(name, str):
-        raise ConfigError(f"method.name={name!r} is none; give one as in method=plain or {{name: plain, …}}")
-    settings: type[MethodSettings] = method_module(name).Settings
-    try:
-        return settings.model_validate(dict(value))
-    except ValidationError as error:
-        raise ConfigError(explain(error, settings)) from error
 
 
 def _sampler(value: object) -> object:
@@ -255,7 +177,7 @@ class Config(BaseModel):
     )
     teachers: tuple[TeacherSpec, ...] = Field((), description="the networks to learn from")
     method: Annotated[
-        SerializeAsAny[MethodSettings], BeforeValidator(_method, json_schema_input_type=str | _Named)
+        SerializeAsAny[MethodSettings], BeforeValidator(method_settings, json_schema_input_type=str | _Named)
     ] = Field(
         default=DEFAULT_METHOD,
         validate_default=True,

@@ -27,12 +27,13 @@ from alumnus.teachers.targets import Speaker
 from alumnus.training.build import build_student, provenance
 from alumnus.training.card import card
 from alumnus.training.checkpoint import Saved, TrainState, save_checkpoint
-from alumnus.training.config import Config, method_module
+from alumnus.training.config import Config
 from alumnus.training.data import class_counts
 from alumnus.training.decisive import decisive
 from alumnus.training.freeze import FrozenStart, freeze, has_batch_norm, set_training
 from alumnus.training.limit import StepNeed, step_need
 from alumnus.training.meter import Meter
+from alumnus.training.method import method_module
 from alumnus.training.moments import save_moments
 from alumnus.training.optim import Ema, make_optimizer
 from alumnus.training.plan import Mode, Plan, StudentPrecision, fastest_precision, read_plan
