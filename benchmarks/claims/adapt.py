@@ -1,11 +1,12 @@
-"""Does 10 % of the labels do, for a student? python benchmarks/claims/adapt.py runs/demo/student runs/adapt
+"""Does 10 % of the labels do, for a student? python benchmarks/claims/adapt.py runs/adapt runs/demo/student
 
 A student adapted on a tenth of the labels against its architecture from scratch on all of them: INTERN's claim (arXiv 2111.08687,
 table 1) in small, on photos of which the student's teachers saw no label. By default all known photo sets of
 GCompris and Tux Paint; `--data` names others, or folders. The baseline is given three times the steps, several learning rates of which
-the best on held-out training images is taken, and no decay of them from layer to layer.
+the best on held-out training images is taken, and no decay of them from layer to layer. Of several students, as `alumnus demo --seeds 3`
+makes them, each has `--seeds` draws of labels of its own.
 
-Two intervals: over test images, of the mean over seeds, paired image by image; and over seeds. Of several data sets there is their macro
+Two intervals: over test images, of the mean over runs, paired image by image; and over runs. Of several data sets there is their macro
 mean too. What is there already is kept. `--steps 20 --seeds 1` is a smoke run.
 """
 
@@ -28,7 +29,7 @@ from alumnus.errors import DataError
 from alumnus.evaluation.compare import Interval, over_runs, paired_difference
 
 PREFIXES = ("gcompris", "tuxpaint")
-Answers = Mapping[str, list[NDArray[np.float64]]]  # way -> (Q,) of each seed
+Answers = Mapping[str, list[NDArray[np.float64]]]  # way -> (Q,) of each run
 ADAPTED = ("student", "linear", "prototype")  # fine-tuned, and two ways that leave the backbone alone
 
 
@@ -37,19 +38,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("student", type=Path)
     parser.add_argument("out", type=Path, help="folder of the adapted models; what is there already is kept")
+    parser.add_argument("students", type=Path, nargs="+")
     parser.add_argument("--data", nargs="*", help="known data sets or folders")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=3, help="of each student")
     parser.add_argument("--fraction", type=float, default=0.1)
     parser.add_argument(
         "--steps", type=int, default=1000, help="of the student; the baseline has three times as many"
     )
     parser.add_argument("--scratch-lr", type=float, nargs="*", default=[1e-3, 3e-3])
     asked = parser.parse_args()
-    settle(
-        asked.out, {"student": str(asked.student), "fraction": asked.fraction, "steps": asked.steps}
-    )  # of what is there
+    students = [str(student) for student in asked.students]
+    settle(asked.out, {"students": students, "fraction": asked.fraction, "steps": asked.steps})
     right = {}
     for name in asked.data or photo_sets():
         try:
@@ -75,18 +75,16 @@ def photo_sets() -> list[str]:
 
 
 def answers(name: str, asked: argparse.Namespace) -> Answers:
-    """Returns whether each way is right on each test image of a data set, seed by seed."""
+    """Returns whether each way is right on each test image of a data set, run by run."""
     data = datasets.get(name) if name in datasets.names() else Path(name)
     right: dict[str, list[NDArray[np.float64]]] = {name: [] for name in (*ADAPTED, "scratch")}
-    for seed in range(asked.seeds):
+    for seed, student in enumerate(student for student in asked.students for _ in range(asked.seeds)):
         folder = asked.out / Path(name).name / str(seed)
         few = {"fraction": asked.fraction, "seed": seed}
         tuned = {"method": "finetune", "steps": asked.steps, **few}
-        right["student"].append(_right(_made(asked.student, data, folder / "student", tuned)))
+        right["student"].append(_right(_made(student, data, folder / "student", tuned)))
         for method in ("linear", "prototype"):
-            right[method].append(
-                _right(_made(asked.student, data, folder / method, {"method": method, **few}))
-            )
+            right[method].append(_right(_made(student, data, folder / method, {"method": method, **few})))
         right["scratch"].append(_right(_best_scratch(data, folder, seed, asked)))
     return right
 
@@ -110,7 +108,7 @@ def compared(several: Sequence[Answers]) -> dict[str, object]:
         "minus_scratch": {
             key: {
                 "over_images": paired_difference(np.mean(runs[key], axis=0), scratch, of),
-                "over_seeds": over_runs(
+                "over_runs": over_runs(
                     [a - b for a, b in zip(accuracy[key], accuracy["scratch"], strict=True)]
                 ),
             }
@@ -147,7 +145,7 @@ def _best_scratch(data: Path, folder: Path, seed: int, asked: argparse.Namespace
             "lr": lr,
             "seed": seed,
         }
-        made[lr] = _made(asked.student, data, folder / f"scratch-{lr:g}", settings)
+        made[lr] = _made(asked.students[0], data, folder / f"scratch-{lr:g}", settings)
     return max(made.values(), key=lambda out: _held_out(read_about_adapted(out)))
 
 
