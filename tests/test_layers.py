@@ -21,6 +21,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "faults",
             "archives",
             "clients",
+            "control",
             "packages",
             "licences",
             "models",

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from alumnus.types import Features, Target
-from alumnus.weighting import Weighting, WeightingKind, keep_hardest, over_speakers
+from alumnus.weighting import Weighting, WeightingKind, WeightingSettings, keep_hardest, over_speakers
 
 SHARES = {"faces": 1.0, "keys": 3.0}
+DYNAMIC = WeightingSettings()
 
 
 def _losses(faces: float, keys: float) -> dict[str, Tensor]:
@@ -98,8 +99,51 @@ def test_uncertainty_learns_the_variance_that_fits() -> None:
     assert weighting.log_variance.exp().tolist() == pytest.approx([2, 4], rel=1e-3)
 
 
-@pytest.mark.parametrize("kind", ["constant", "initial", "running", "angle"])
-def test_no_gradient_goes_through_a_weight(kind: WeightingKind) -> None:
+def test_dynamic_begins_with_the_shares_whatever_the_scales() -> None:
+    """All terms have kept the whole of their first loss."""
+    weights = Weighting(DYNAMIC, SHARES).weights(_losses(200, 0.01))
+    assert {name: weight.item() for name, weight in weights.items()} == pytest.approx(
+        {"faces": 0.25, "keys": 0.75}
+    )
+
+
+def test_dynamic_weighs_most_what_has_come_least_far() -> None:
+    """By hand: of 4 and 2 the mean 3 is 3/4 of the first, of 8 and 0 it is 4, a half: 1/4 x 3/4 against 3/4 x 1/2, so 1/3 and 2/3."""
+    weighting = Weighting(DYNAMIC, SHARES)
+    weighting(_losses(4, 8))
+    found = {name: weight.item() for name, weight in weighting.weights(_losses(2, 0)).items()}
+    assert found == pytest.approx({"faces": 1 / 3, "keys": 2 / 3})
+    raw = Weighting(WeightingSettings(normalise="none"), SHARES).weights(_losses(6, 1))
+    assert {name: weight.item() for name, weight in raw.items()} == pytest.approx(
+        {"faces": 2 / 3, "keys": 1 / 3}
+    )
+
+
+def test_dynamic_has_a_floor_and_a_temperature() -> None:
+    """Of losses 1 and 0 the second keeps the floor's part of its share; temperature 2 takes roots."""
+    for settings, wanted in (
+        (WeightingSettings(floor=0.2, normalise="none"), {"faces": 0.05 + 0.8, "keys": 0.15}),
+        (WeightingSettings(floor=1, normalise="none"), {"faces": 0.25, "keys": 0.75}),
+    ):
+        found = Weighting(settings, SHARES).weights(_losses(1, 0))
+        assert {name: weight.item() for name, weight in found.items()} == pytest.approx(wanted)
+    rooted = Weighting(WeightingSettings(temperature=2, normalise="none"), SHARES).weights(_losses(9, 1))
+    assert rooted["faces"].item() == pytest.approx(0.5)
+
+
+def test_dynamic_leaves_the_share_of_a_silent_term_to_it() -> None:
+    """Before it is heard the others divide what is theirs, and when it comes it begins with its own; no loss at all says nothing."""
+    weighting = Weighting(DYNAMIC, {"faces": 1.0, "keys": 1.0, "flags": 2.0})
+    early = weighting.weights(_losses(3, 3))
+    assert sum(weight.item() for weight in early.values()) == pytest.approx(0.5)
+    late = weighting.weights({"flags": torch.tensor(7.0)})
+    assert late["flags"].item() == pytest.approx(0.5)
+    nothing = Weighting(DYNAMIC, SHARES).weights(_losses(0, 0))
+    assert nothing["keys"].item() == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize("kind", ["constant", "initial", "running", "angle", DYNAMIC])
+def test_no_gradient_goes_through_a_weight(kind: WeightingKind | WeightingSettings) -> None:
     """The gradient of a loss is its weight, as if that were a number."""
     weighting, losses = Weighting(kind, SHARES), _losses(2, 4)
     weights = {name: weight.item() for name, weight in weighting.weights(losses).items()}
@@ -107,8 +151,8 @@ def test_no_gradient_goes_through_a_weight(kind: WeightingKind) -> None:
     assert {name: loss.grad.item() for name, loss in losses.items() if loss.grad is not None} == weights
 
 
-@pytest.mark.parametrize("kind", ["constant", "initial", "running", "angle", "uncertainty"])
-def test_all_state_is_in_the_state_dict(kind: WeightingKind) -> None:
+@pytest.mark.parametrize("kind", ["constant", "initial", "running", "angle", "uncertainty", DYNAMIC])
+def test_all_state_is_in_the_state_dict(kind: WeightingKind | WeightingSettings) -> None:
     """One that was stopped and restored goes on to the same bits."""
     one, other = (Weighting(kind, SHARES, dims={"faces": 4, "keys": 4}) for _ in range(2))
     for step in range(3):

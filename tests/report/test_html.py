@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from alumnus.errors import ArtifactError
+from alumnus.report.charts import training_charts
 from alumnus.report.html import write_report
 from tests.report.examples import PIXEL, make_results, write_evil_run
 
@@ -169,6 +170,18 @@ def test_a_plain_run_reads_well(tmp_path: Path) -> None:
     assert "a 1,200 (3 with nothing to find, scored 0)" in text
     assert text.count("<table>") == 6
     assert "Images per second" in text
+    assert "Weight by term" not in text
+
+
+def test_what_steered_a_run_is_drawn() -> None:
+    """Weights of terms and shares of domains under their own names, also where one has a slash."""
+    line = {"step": 0, "loss": 1.0, "weight/clip/patches": 0.25, "sampler/a": 0.5, "other/b": 1.0}
+    charts = {chart.title: [each.name for each in chart.lines] for chart in training_charts([line])}
+    assert charts == {
+        "Loss": ["loss"],
+        "Weight by term": ["clip/patches"],
+        "Share of the steps by domain": ["a"],
+    }
 
 
 def test_interference_is_a_table_of_signed_differences(tmp_path: Path) -> None:

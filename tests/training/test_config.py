@@ -16,6 +16,7 @@ from alumnus.methods.plain import Settings
 from alumnus.training.config import Config, dump, schema
 from alumnus.training.method import DEFAULT_METHOD
 from alumnus.training.recipe import load_config
+from alumnus.weighting import WeightingSettings
 
 RECIPE = {
     "out": "runs/x",
@@ -251,5 +252,29 @@ def test_a_sampler_is_a_name_or_the_settings_of_the_dynamic_one(recipe: Path) ->
     ):
         with pytest.raises(ConfigError) as caught:
             load_config(recipe, words)
+        for part in parts:
+            assert part in str(caught.value)
+
+
+def test_a_weighting_is_a_name_or_the_settings_of_the_dynamic_one(recipe: Path) -> None:
+    """As of samplers; `agglomerate` is the method that is meant without a name."""
+    weighting = load_config(recipe, ["method=agglomerate", "method.weighting=running"]).method
+    assert weighting.model_dump()["weighting"] == "running"
+    for words in (
+        ["method.weighting=dynamic", "method.weighting.floor=0.2"],
+        ["method.weighting={name: dynamic, floor: 0.2}"],
+        ["method.weighting.floor=0.2"],
+    ):
+        settings = load_config(recipe, ["method=agglomerate", *words]).method
+        assert settings.model_dump()["weighting"] == WeightingSettings(floor=0.2).model_dump()
+    for words, parts in (
+        (["method.weighting=dynamc"], ["'dynamc'", "did you mean 'dynamic'"]),
+        (["method.weighting={name: running, floor: 0.2}"], ["running has no settings"]),
+        (["method.weighting=dynamic", "method.weighting.flor=0.2"], ["flor", "did you mean 'floor'"]),
+        (["method.weighting.floor=-1"], ["weighting.dynamic.floor", "greater than or equal to 0"]),
+        (["method.weighting=7"], ["weighting", "7 is none"]),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            load_config(recipe, ["method=agglomerate", *words])
         for part in parts:
             assert part in str(caught.value)

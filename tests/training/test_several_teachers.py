@@ -58,6 +58,7 @@ FULL = {
     "keep_adaptors": True,
 }
 REPCON = {"name": "repcon", "generalist": "quarters", "weighting": "uncertainty"}
+DYNAMIC = {"name": "agglomerate", "weighting": {"name": "dynamic", "floor": 0.1}}
 
 
 def _teachers(calls: int | None = None) -> list[dict[str, object]]:
@@ -93,12 +94,12 @@ def _bytes(run: Run) -> bytes:
 
 def _losses(run: Run) -> list[dict[str, float]]:
     return [
-        {key: value for key, value in line.items() if key.startswith("loss")}
+        {key: value for key, value in line.items() if key.startswith(("loss", "weight/", "sampler/"))}
         for line in read_metrics(run.folder / "metrics.jsonl")
     ]
 
 
-@pytest.mark.parametrize("method", [FULL, REPCON], ids=["agglomerate", "repcon"])
+@pytest.mark.parametrize("method", [FULL, REPCON, DYNAMIC], ids=["agglomerate", "repcon", "dynamic"])
 def test_a_stopped_run_continues_to_the_same_bits(method: object, tiny_images: Path, tmp_path: Path) -> None:
     """The weighting's state, kept adaptors and draws of teachers included."""
     whole = train(_config(tmp_path / "whole", tiny_images, method))
@@ -177,3 +178,20 @@ def test_patches_are_refused_before_a_run_begins_where_no_teacher_gives_them(
     with pytest.raises(ConfigError, match="set output=patches"):
         train(_config(tmp_path / "run", tiny_images, FULL, teachers=_teachers()[1:]))
     assert not (tmp_path / "run").exists()
+
+
+def test_what_steers_a_run_is_in_its_log(tiny_images: Path, tmp_path: Path) -> None:
+    """The weights of terms, if they move, and the domains' shares of the steps, if a sampler follows losses; else neither."""
+    sampler = {"name": "dynamic", "every": 3, "floor": 0.5}
+    steered = train(_config(tmp_path / "steered", tiny_images, DYNAMIC, sampler=sampler))
+    lines = read_metrics(steered.folder / "metrics.jsonl")
+    shares = [[line[f"sampler/{name}"] for name in ("discs", "squares", "crosses")] for line in lines]
+    assert shares[0] == shares[2] == pytest.approx([1 / 3] * 3)
+    assert shares[3] != shares[2]
+    assert all(sum(each) == pytest.approx(1) and min(each) >= 0.5 / 3 for each in shares)
+    weights = [line["weight/quarters"] for line in lines]
+    assert weights[0] == pytest.approx(0.5)
+    assert len(set(weights)) > 1
+    plain = train(_config(tmp_path / "plain", tiny_images, {"name": "agglomerate"}))
+    keys = read_metrics(plain.folder / "metrics.jsonl")[0]
+    assert not any(key.startswith(("weight/", "sampler/")) for key in keys)

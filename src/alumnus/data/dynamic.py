@@ -24,9 +24,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
+from alumnus.control import ControlSettings, by_loss, with_floor
 from alumnus.data.sampler import Draw, Sampler
 from alumnus.data.views import SCHEDULES, counter_random
 from alumnus.distributed import decided
@@ -37,10 +38,8 @@ Ids = npt.NDArray[np.int64]
 TINY = 1e-12  # instead of a first loss of 0
 
 
-class DynamicSettings(BaseModel):
-    """How losses become weights."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class DynamicSettings(ControlSettings):
+    """How losses become weights, and how often."""
 
     name: Literal["dynamic"] = "dynamic"
     every: int = Field(1000, ge=1, description="steps of a schedule, after which there are new weights")
@@ -55,9 +54,6 @@ class DynamicSettings(BaseModel):
         ge=0,
         le=1,
         description="least weight of a domain, as a share of 1/D, and a step in every schedule",
-    )
-    temperature: float = Field(
-        1.0, gt=0, description="weights are as loss^(1/temperature); above 1 they come nearer to one another"
     )
 
 
@@ -107,7 +103,7 @@ class DynamicSampler:
         )
 
     @property
-    def weights(self) -> dict[int, float]:
+    def weights(self) -> Mapping[int, float]:
         """Domain -> its weight in the present schedule; 1/D before the first losses."""
         return dict(zip(self._ids.tolist(), self._state.weight.tolist(), strict=True))
 
@@ -191,11 +187,11 @@ def new_weights(
     >>> new_weights(np.array([3.0, 1.0, 0.0]), np.array([True, True, False]), np.full(3, 0.25)).round(3).tolist()
     [0.6, 0.2, 0.2]
     """
-    powers = np.where(seen, np.maximum(loss, 0), 0) ** (1 / temperature)
-    total = powers[seen].sum()
-    weight = np.where(seen, powers / total, old) if total > 0 else old
-    weight = weight / weight.sum()
-    return np.asarray(floor / len(weight) + (1 - floor) * weight)
+    even = torch.full((len(old),), 1 / len(old), dtype=torch.float64)
+    before, known = torch.from_numpy(old), torch.from_numpy(seen)
+    found = by_loss(torch.from_numpy(loss), known, even, temperature=temperature)
+    weight = torch.where(known, found, before) if found.any() else before
+    return with_floor(weight / weight.sum(), even, floor).numpy()
 
 
 def new_schedule(weight: Doubles, *, length: int, seed: int, step: int, least: int = 0) -> Ids:

@@ -42,6 +42,11 @@ class Sampling(Protocol):
 
     seed: int
 
+    @property
+    def weights(self) -> Mapping[int, float]:
+        """Domain -> its weight in the present schedule, of samplers that follow losses; of others nothing."""
+        ...
+
     def draw(self, step: int) -> Draw:
         """Returns the rows and view indices of a step."""
         ...
@@ -83,6 +88,11 @@ class Sampler:
         sizes = np.array([len(pool) for pool in pools], np.float64)
         self._round = _spread(np.sqrt(sizes) if name == "square_root" else sizes)
         self._permutation = lru_cache(maxsize=2 * len(pools) + 2)(self._permute)
+
+    @property
+    def weights(self) -> Mapping[int, float]:
+        """Returns nothing: these samplers follow no losses."""
+        return {}
 
     def draw(self, step: int) -> Draw:
         """Returns the rows and view indices of a step."""

@@ -61,7 +61,7 @@ from alumnus.models.student import Student, StudentOutput
 from alumnus.objective import MethodSettings, Objective, Setup
 from alumnus.teachers.normalize import Normalise, inverse_map, normaliser
 from alumnus.types import Batch, Target, Targets, Terms
-from alumnus.weighting import Weighting, WeightingKind, keep_hardest, over_speakers
+from alumnus.weighting import AnyWeighting, Weighting, keep_hardest, over_speakers
 
 DRAWS = 0x9E3779B97F4A7C15  # keeps the draws of dropping apart from those of a student's drop path; splitmix64's step
 
@@ -93,7 +93,7 @@ class Settings(MethodSettings):
     embedding: Literal["joint", "detached"] = Field(
         "joint", description="whether what the embedding has to learn trains the backbone too (joint)"
     )
-    weighting: WeightingKind = Field(
+    weighting: AnyWeighting = Field(
         "constant", description="of the teachers beyond their weights in the recipe"
     )
     teacher_dropping: float | None = Field(
@@ -263,6 +263,7 @@ class Agglomerate(Objective):
         if means:
             total = total + self.weighting.regulariser(means)
         report = {f"loss/{term}": mean.detach() for term, mean in means.items()}
+        report |= self.weighting.report(weights)
         return Terms(total, report, per_sample)
 
     def _summary_loss(self, name: str, target: Target, output: StudentOutput) -> Tensor:

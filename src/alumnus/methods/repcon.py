@@ -36,7 +36,7 @@ from alumnus.models.student import Student
 from alumnus.objective import Objective, Setup, TeacherWidth
 from alumnus.teachers.normalize import Normalise, normaliser
 from alumnus.types import Batch, Targets, Terms
-from alumnus.weighting import Weighting, WeightingKind, over_speakers
+from alumnus.weighting import AnyWeighting, Weighting, over_speakers
 
 
 class Settings(ClassifierSettings):
@@ -55,7 +55,7 @@ class Settings(ClassifierSettings):
     embedding: Literal["detached", "joint"] = Field(
         "detached", description="whether what the embedding has to learn trains the backbone too (joint)"
     )
-    weighting: WeightingKind = Field(
+    weighting: AnyWeighting = Field(
         "constant", description="of the teachers, see docs/methods/agglomerate.md"
     )
 
@@ -173,6 +173,7 @@ class RepresentationConsolidation(Objective):
         if means:
             total = total + self.weighting.regulariser(means)
         report = {f"loss/{name}": mean.detach() for name, mean in means.items()}
+        report |= self.weighting.report(weights)
         return Terms(total, report, over_speakers(per_sample, targets, self.shares))
 
     def _heads(self, in_dim: int, setup: Setup, *, kind: ProjectorKind) -> nn.ModuleDict:

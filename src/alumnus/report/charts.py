@@ -50,12 +50,17 @@ class Chart:
 
 
 def training_charts(metrics: Sequence[Mapping[str, float]]) -> list[Chart]:
-    """Returns the curves of a `metrics.jsonl`: loss, loss of each teacher, learning rate, images a second."""
+    """Returns the curves of a `metrics.jsonl`: loss, loss and weight of each term, share of each domain, learning rate, images a second."""
     names = dict.fromkeys(name for line in metrics for name in line)
-    parts = [name for name in names if name.startswith("loss/")]
+    of = {
+        group: [name for name in names if name.startswith(group)]
+        for group in ("loss/", "weight/", "sampler/")
+    }
     wanted = {
         "Loss": ["loss"],
-        "Loss by term": parts,
+        "Loss by term": of["loss/"],
+        "Weight by term": of["weight/"],
+        "Share of the steps by domain": of["sampler/"],
         "Learning rate": ["lr"],
         "Images per second": ["images/s"],
     }
@@ -63,7 +68,7 @@ def training_charts(metrics: Sequence[Mapping[str, float]]) -> list[Chart]:
     for title, keys in wanted.items():
         curves = {key: curve for key in keys if len((curve := _curve(metrics, key))[0])}
         if curves:
-            charts.append(line_chart(title, curves))
+            charts.append(line_chart(title, {_short(key): curve for key, curve in curves.items()}))
     return charts
 
 
@@ -92,7 +97,7 @@ def line_chart(
             colour, dash = COLOURS[place % len(COLOURS)], DASHES[place // len(COLOURS) % len(DASHES)]
             marker = "o" if has_points or len(xs) == 1 else ""
             axes.plot(xs, ys, color=colour, linestyle=dash, linewidth=1.6, marker=marker, markersize=4)
-            lines.append(Line(name.removeprefix("loss/"), colour, dash != "-", f"{ys[-1]:.3g}"))
+            lines.append(Line(name, colour, dash != "-", f"{ys[-1]:.3g}"))
         if is_log:
             axes.set_xscale("log")
         axes.set_xlabel(x_label, color=TEXT)
@@ -102,6 +107,12 @@ def line_chart(
         for side in ("left", "bottom"):
             axes.spines[side].set(color=TEXT, alpha=0.4)
         return Chart(title, _svg(figure), tuple(lines))
+
+
+def _short(key: str) -> str:
+    """A term's or a domain's own name."""
+    group, _, name = key.partition("/")
+    return name if group in ("loss", "weight", "sampler") and name else key
 
 
 def _curve(metrics: Sequence[Mapping[str, float]], key: str) -> tuple[np.ndarray, np.ndarray]:

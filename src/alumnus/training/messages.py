@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -30,16 +30,16 @@ def _line(location: tuple[int | str, ...], item: Any, model: type[BaseModel]) ->
 def _fields_at(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
     """Names allowed where a location points, following the annotations of nested models."""
     for part in location:
-        if isinstance(part, int):
+        if (
+            isinstance(part, int) or part not in model.model_fields
+        ):  # a place in a list, the kind of a setting
             continue
-        model = _model_in(model.model_fields[part].annotation)
+        (model, *_) = _models_in(model.model_fields[part].annotation)
     return list(model.model_fields)
 
 
-def _model_in(annotation: Any) -> type[BaseModel]:
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for inner in annotation.__args__:
-        if inner is not Ellipsis and inner is not type(None):
-            return _model_in(inner)
-    raise AssertionError(annotation)
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models_in(inner)

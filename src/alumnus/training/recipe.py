@@ -22,6 +22,7 @@ SHORT = {
     "data": "path",
     "store": "path",
     "sampler": "name",
+    "weighting": "name",
 }  # a text in the place of a mapping is that key of it
 
 
