@@ -124,7 +124,7 @@ def configured(demo: Path, out: Path, steps: int, *, photographs: bool = False, 
 
 def scored(student: Student) -> dict[str, float]:
     """Returns R@1 on the validation classes and the accuracies on photographs."""
-    found = {"R@1": _merged(student)}
+    found = {"R@1": macro(*hits(student))}
     summary = CallableEncode(lambda image: student(image).features.summary, name="summary", size=SIZE)
     for name in PHOTOGRAPHS:
         data = open_dataset(datasets.get(name))
@@ -137,15 +137,15 @@ def scored(student: Student) -> dict[str, float]:
     return found
 
 
-def _merged(student: Student) -> float:
-    """Leave-one-out R@1 of validation images, all domains in one index, macro mean over domains."""
+def hits(student: Student) -> tuple[Floats, Ids]:
+    """Returns leave-one-out R@1 (Q,) of validation images, all domains in one index, and their domains (Q,)."""
     data = open_dataset([str(datasets.get(name, size=SIZE)) for name in DOMAINS])
     rows = np.flatnonzero((data.split == "val") & (data.label >= 0))
     vectors = _encoded(StudentEncode(student), data, rows)
     every = np.arange(len(rows))
     found = retrieve(vectors, domain=data.domain[rows], label=data.label[rows], queries=every, index=every)
     asked = found.relevant > 0
-    return macro(found.merged.recall[asked], found.domain[asked])
+    return found.merged.recall[asked], found.domain[asked]
 
 
 def _few_labels(vectors: Floats, label: Ids, *, share: float, seed: int) -> float:
