@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from alumnus.bench.models import Given, Zoo, read_models
+from alumnus.bench.models import Given, Zoo, named_pair, read_models
 from alumnus.errors import ConfigError
 from alumnus.models.artifact import save_student
 from alumnus.models.student import Architecture, Student
@@ -52,6 +52,14 @@ def test_a_run_its_student_and_the_alumnus_source_are_the_same(student: Path) ->
     """Called by the run's folder."""
     entries = [read_models([given])[0] for given in (str(student), student / "student", f"alumnus:{student}")]
     assert {(entry.name, entry.folder) for entry in entries} == {("mine", student / "student")}
+
+
+def test_a_pair_is_named_as_models_are_called_or_as_they_are_given(student: Path) -> None:
+    """Folders of the run and of the student, sources and mappings are all one model's."""
+    entries = read_models([str(student), "untrained:timm/test_vit", "pixels"])
+    for one in ("mine", str(student), str(student / "student"), f"alumnus:{student}"):
+        assert named_pair([one, "untrained:timm/test_vit"], entries) == ["mine", "untrained-test_vit"]
+    assert named_pair([], entries) == []
 
 
 def test_the_name_of_a_student_is_checked_too(student: Path) -> None:

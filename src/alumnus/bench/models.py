@@ -28,7 +28,7 @@ from torch import Tensor
 from alumnus.bench.suite import DENSE, Kind
 from alumnus.data.names import printable
 from alumnus.encoder import load
-from alumnus.errors import ConfigError, nearest
+from alumnus.errors import ConfigError, UserError, nearest
 from alumnus.evaluation.dense.encode import PixelDense, StudentDense, TeacherDense
 from alumnus.evaluation.encode import CallableEncode, PixelEncode, Scored, StudentEncode, TeacherEncode
 from alumnus.evaluation.vectors import check_names
@@ -149,6 +149,32 @@ def read_models(given: Sequence[Given]) -> list[Entry]:
         )
     check_names([entry.name for entry in entries])
     return entries
+
+
+def named_pair(given: Sequence[str], entries: Sequence[Entry]) -> list[str]:
+    """Returns the names of the two models to compare, each given by its name or as it is given among the models; nothing for nothing.
+
+    Raises:
+        ConfigError: they are not two, or one is not among the entries.
+    """
+    pair = [_name_among(one, entries) for one in given]
+    if pair and (len(pair) != 2 or pair[0] == pair[1]):
+        raise ConfigError(f"compare takes two of the models; got {', '.join(given)}")
+    return pair
+
+
+def _name_among(given: str, entries: Sequence[Entry]) -> str:
+    names = [entry.name for entry in entries]
+    if given in names:
+        return given
+    try:
+        (same,) = [entry for entry in _read(given) if entry in entries]
+    except (UserError, ValueError):  # it is no model, or not one of them
+        raise ConfigError(
+            f"compare: there is no model {given!r}{nearest(given, names)}; there are {', '.join(names)}"
+            " (a student is called after its run's folder)"
+        ) from None
+    return same.name
 
 
 def _read(given: Given) -> list[Entry]:

@@ -28,7 +28,7 @@ from alumnus.bench.cells import Cell, write_cell
 from alumnus.bench.compare import compare_models
 from alumnus.bench.features import FeatureStore, Vectors
 from alumnus.bench.meter import Meter, metered, spoken
-from alumnus.bench.models import Given, Model, Zoo, read_models
+from alumnus.bench.models import Given, Model, Zoo, named_pair, read_models
 from alumnus.bench.outcome import Outcome
 from alumnus.bench.page import write_page
 from alumnus.bench.plan import Job, TaskPlan, is_kept, make_plan, read_cells, side_of
@@ -39,7 +39,7 @@ from alumnus.bench.tasks import Opener, TaskData, check_readable, check_sources
 from alumnus.data.names import printable
 from alumnus.disk import check_writable, replace_text
 from alumnus.distributed import alone, decided, is_main, joined, main_first, wait, world_size
-from alumnus.errors import ConfigError, RunError, nearest
+from alumnus.errors import ConfigError, RunError
 from alumnus.evaluation.compare import RESAMPLES
 from alumnus.evaluation.vectors import words_of
 from alumnus.log import console, number_of, progress
@@ -84,7 +84,7 @@ def bench(
         tasks: only these.
         budget: quick, standard or full; the suite's by default.
         size: side in px that models see, unless they have one of their own; the suite's by default.
-        compare: names of two models, to be compared in pairs.
+        compare: two of the models, by their names or as they are given in `models`, to be compared in pairs.
         cache, cache_gb: where vectors are kept, and how much of them; the user's cache by default.
         batch_size, workers: of the reading.
         device: auto, cpu or cuda.
@@ -100,7 +100,7 @@ def bench(
     _check_grid(fractions, seeds, max_bad_fraction)
     check_sources(chosen.tasks)
     entries = read_models(models)
-    _check_compare(compare, [entry.name for entry in entries])
+    compare = named_pair(compare, entries)
     on = pick_device(device)
     zoo = Zoo(entries, device=on)
     store = FeatureStore(cache or cache_dir() / "bench", limit_bytes=int(cache_gb * 1e9))
@@ -314,19 +314,6 @@ def _check_grid(fractions: Sequence[float], seeds: int, max_bad_fraction: float)
         raise ConfigError(f"seeds={seeds} must be at least 1")
     if not 0 <= max_bad_fraction <= 1:
         raise ConfigError(f"max_bad_fraction is {max_bad_fraction}; it must lie in [0, 1]")
-
-
-def _check_compare(compare: Sequence[str], names: Sequence[str]) -> None:
-    if not compare:
-        return
-    if len(compare) != 2 or compare[0] == compare[1]:
-        raise ConfigError(f"compare takes the names of two models; got {', '.join(compare)}")
-    for name in compare:
-        if name not in names:
-            raise ConfigError(
-                f"compare: there is no model {name!r}{nearest(name, names)}; there are {', '.join(names)}"
-                " (a student is called after its run's folder)"
-            )
 
 
 def _claim(out: Path, suite: Suite) -> None:
