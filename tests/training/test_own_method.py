@@ -104,6 +104,28 @@ def test_what_buffers_remember_goes_on_whatever_shape_they_had(tiny_images: Path
         assert (again.student / name).read_bytes() == (whole.student / name).read_bytes()
 
 
+def test_a_run_keeps_the_method_and_tells_when_it_was_changed(
+    tiny_images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes on with the new file; the one that it began with stays beside it. Methods of ours are of a version, and are not kept."""
+    file = tmp_path / "pulls.py"
+    file.write_text(f"from {NAME} import Settings, build\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    Own.steps_left = 4
+    with pytest.raises(Stopped):
+        _train(tmp_path / "run", tiny_images, method="pulls")
+    before = file.read_text()
+    file.write_text(before + "# another\n")
+    Own.steps_left = None
+    run = _train(tmp_path / "run", tiny_images, method="pulls")
+    assert "the method's file has changed since the run began" in (run.folder / "log.txt").read_text()
+    assert (run.folder / "method.py").read_text() == before
+    again = _train(tmp_path / "run", tiny_images, method="pulls", resume="never")
+    assert (again.folder / "method.py").read_text() == file.read_text()
+    ours = _train(tmp_path / "ours", tiny_images, method="plain")
+    assert not (ours.folder / "method.py").exists()
+
+
 def test_losses_of_images_in_bfloat16_reach_the_sampler(tiny_images: Path, tmp_path: Path) -> None:
     """Numpy has no such type."""
     run = _train(

@@ -7,6 +7,7 @@ import importlib.util
 import pkgutil
 import traceback
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -61,6 +62,14 @@ def method_module(name: str) -> Any:
             f"the module {path} is not a method: it lacks {' and '.join(lacking)}{'' if '.' in name else nearest(name, ours)}"
         )
     return module
+
+
+def method_source(name: str) -> str | None:
+    """Returns the file of somebody's own method as it is now; None of ours, and of a module that has no Python file."""
+    file = None if name in method_names() else method_module(name).__file__
+    if file is None or not file.endswith(".py"):
+        return None
+    return Path(file).read_text(encoding="utf-8", errors="replace")
 
 
 def method_settings(value: object) -> object:

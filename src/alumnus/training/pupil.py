@@ -33,7 +33,7 @@ from alumnus.training.decisive import decisive
 from alumnus.training.freeze import FrozenStart, freeze, has_batch_norm, set_training
 from alumnus.training.limit import StepNeed, step_need
 from alumnus.training.meter import Meter
-from alumnus.training.method import method_module
+from alumnus.training.method import method_module, method_source
 from alumnus.training.moments import save_moments
 from alumnus.training.optim import Ema, make_optimizer
 from alumnus.training.plan import Mode, Plan, StudentPrecision, fastest_precision, read_plan
@@ -75,6 +75,8 @@ class Pupil:
             self.run.begin(self.config, self._manifest)
             self.plan.save(self.run.folder)
             save_moments(self.run, self.moments)
+            if (source := method_source(self.config.method.name)) is not None:
+                self.run.keep_method(source)
         set_training(self.student, batch_norm=self.config.optim.batch_norm)
         self.objective.train()
 

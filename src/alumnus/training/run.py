@@ -6,6 +6,7 @@ metrics.jsonl     losses, learning rate and images/s, a line every `log_every` s
 teachers.json     id, source, fingerprint and licence of every teacher
 plan.json         which teachers speak live, offloaded or out of a store, the student's precision, and why
 quarantine.jsonl  images that could not be read
+method.py         the file of a method of somebody's own, as it was when the run began
 moments/          of each teacher's features, if the method fits its normalisers to them
 checkpoints/      the last two
 student/          the result, written at the end
@@ -34,12 +35,14 @@ from alumnus.training import lock
 from alumnus.training.config import STAGES, STUDENTS, Config, dump
 from alumnus.training.decisive import differences
 
+METHOD = "method.py"
 FILES = (
     "log.txt",
     "log.1.txt",
     "metrics.jsonl",
     "teachers.json",
     "plan.json",
+    METHOD,
     "quarantine.jsonl",
     "replay.json",
     "results.json",
@@ -99,6 +102,17 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         replace_text(self.folder / "config.yaml", dump(config))
         replace_text(self.folder / "teachers.json", json.dumps(list(teachers), indent=2) + "\n")
+
+    def keep_method(self, source: str) -> None:
+        """Writes method.py when the run begins; later it is compared, and what it says now only said to be another."""
+        kept = self.folder / METHOD
+        if not kept.exists():
+            replace_text(kept, source)
+        elif kept.read_text(encoding="utf-8", errors="replace") != source:
+            self.say(
+                f"warning: the method's file has changed since the run began ({kept} is as it was); it goes on with the new one, "
+                "resume=never starts again"
+            )
 
     def _clear(self) -> None:
         for name in FOLDERS:
