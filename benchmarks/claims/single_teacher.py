@@ -50,7 +50,7 @@ from alumnus.demo import LITE0, SIZE
 from alumnus.evaluation.compare import Interval, over_runs, resample
 from alumnus.evaluation.encode import CallableEncode, StudentEncode, TeacherEncode
 from alumnus.evaluation.knn import knn_predict
-from alumnus.evaluation.retrieval import retrieve
+from alumnus.evaluation.retrieval import macro, retrieve
 from alumnus.evaluation.vectors import encode_paths
 from alumnus.log import console
 from alumnus.models.artifact import load_student, save_student
@@ -195,13 +195,13 @@ def candidates(specialists: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
 def scores_of(specs: Mapping[str, Mapping[str, Any]], dataset: Dataset, *, kept: Path) -> dict[str, float]:
     """Returns the macro R@1 of each teacher on validation classes, all domains in one index."""
     if not kept.is_file():
-        macro = {}
+        means = {}
         for name, spec in specs.items():
             found = score(speaking(spec), dataset, split="val")
-            macro[name] = macro_mean(found["merged/R@1"], found["domain"])
+            means[name] = macro(found["merged/R@1"], found["domain"])
         kept.parent.mkdir(parents=True, exist_ok=True)
         temporary = kept.with_suffix(".new")
-        temporary.write_text(json.dumps(macro, indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(means, indent=1) + "\n", encoding="utf-8")
         temporary.rename(kept)
     known: dict[str, float] = json.loads(kept.read_text(encoding="utf-8"))
     return known
@@ -214,8 +214,8 @@ def on_validation(out: Path, dataset: Dataset) -> dict[str, dict[str, float]]:
         kept = out / name / "validation.json"
         if not kept.is_file():
             said = score(StudentEncode(load_student(out / name / "student")), dataset, split="val")
-            macro = {key: macro_mean(said[key], said["domain"]) for key in KEYS}
-            kept.write_text(json.dumps(macro) + "\n", encoding="utf-8")
+            means = {key: macro(said[key], said["domain"]) for key in KEYS}
+            kept.write_text(json.dumps(means) + "\n", encoding="utf-8")
         found[name] = json.loads(kept.read_text(encoding="utf-8"))
     return found
 
@@ -328,11 +328,6 @@ def score(model: Encode, dataset: Dataset, *, split: str) -> Found:
     return {**first, KEYS[2]: votes, "domain": domain}
 
 
-def macro_mean(values: npt.NDArray[Any], domain: npt.NDArray[Any]) -> float:
-    """Returns the mean over domains of the means of their queries."""
-    return float(np.mean([values[domain == number].mean() for number in np.unique(domain)]))
-
-
 def summary(seeds: Sequence[Mapping[str, Found]], domains: Sequence[str]) -> dict[str, Any]:
     """Returns scores, and each of our students of all teachers minus everything else, as JSON values.
 
@@ -346,15 +341,14 @@ def summary(seeds: Sequence[Mapping[str, Found]], domains: Sequence[str]) -> dic
         domain,
     )
     place = {column: number for number, column in enumerate(columns)}
-    macro = {
-        (name, key): np.array([macro_mean(seed[name][key], domain) for seed in seeds])
-        for name, key in columns
+    means = {
+        (name, key): np.array([macro(seed[name][key], domain) for seed in seeds]) for name, key in columns
     }
     scores = {
         name: {
             key: {
                 "macro": drawn.macro(place[name, key]),
-                "seeds": over_runs(macro[name, key].tolist()),
+                "seeds": over_runs(means[name, key].tolist()),
                 "domains": {domains[d]: drawn.of_domain(d, place[name, key])[0] for d in drawn.domains},
             }
             for key in KEYS
@@ -367,7 +361,7 @@ def summary(seeds: Sequence[Mapping[str, Found]], domains: Sequence[str]) -> dic
             "minus": other,
             "key": key,
             "macro": drawn.difference(place[one, key], place[other, key]),
-            "seeds": over_runs((macro[one, key] - macro[other, key]).tolist()),
+            "seeds": over_runs((means[one, key] - means[other, key]).tolist()),
         }
         for one in OURS
         for other in names
