@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from alumnus.log import MetricsFile, append_line, bar, read_metrics
+from alumnus import log
+from alumnus.log import MetricsFile, append_line, bar, console, read_metrics, warn
 
 
 def test_a_line_after_a_torn_one_stands_alone(tmp_path: Path) -> None:
@@ -65,3 +66,21 @@ def test_without_a_terminal_the_words_are_printed_at_equal_shares(capsys: pytest
     with bar("run", total=40) as line:
         line.advance(40)
     assert capsys.readouterr().err == ""
+
+
+def test_names_are_never_taken_for_markup(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A class or a folder may be called like a tag; lines, warnings and bars, on a terminal too, show it as it is."""
+    name = "web [/old] [bold]"
+    monkeypatch.setattr(log, "LINE_EVERY_S", 0.0)
+    for is_terminal in (False, True):
+        monkeypatch.setattr(console, "_force_terminal", is_terminal)
+        console.print(name)
+        warn(name)
+        with bar(name, total=1) as line:
+            line.say(name)
+            line.advance()
+        said = capsys.readouterr().err
+        assert said.count("[/old]") >= 4
+        assert "warning" in said

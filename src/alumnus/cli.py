@@ -198,7 +198,10 @@ def bench(words: Words = None) -> None:
     with joined():
         summary = run_bench(**settings)
         if is_main():
-            tell(summary, Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH))
+            tell(
+                summary,
+                Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH),
+            )
 
 
 @app.command(context_settings=AS_WORDS, cls=verb("MODEL", settings="alumnus.adaptation.run:adapt"))
@@ -339,7 +342,9 @@ def data_check(
 
     given = read.bind(check, settings, skip=1)
     found = check(sources, **given)
-    Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH).print(summary(found))
+    Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH).print(
+        summary(found)
+    )
     if given.get("out"):
         print(write_page(found, given["out"]))
     if strict and any(found.faults.values()):
@@ -374,7 +379,7 @@ def data_pack(words: Words = None) -> None:
 
 
 def _say(message: str, *, code: int) -> int:
-    console.print(message, markup=False)
+    console.print(message)
     return code
 
 

@@ -34,7 +34,7 @@ def list_(words: Words = None) -> None:
     more = found.total - len(found.rows)
     if more:
         console.print(f"{more:,} more; narrow the pattern, or give limit={found.total}")
-    console.print(f"torchvision has {found.torchvision} that fit. All sources: {FORMS}", markup=False)
+    console.print(f"torchvision has {found.torchvision} that fit. All sources: {FORMS}")
 
 
 @app.command("info", context_settings=AS_WORDS, cls=verb("SOURCE"))
@@ -78,10 +78,12 @@ def audit(words: Words = None) -> None:
     given = read.bind(measure, [word for word in settings if word not in of_recipe], skip=2)
     found = measure(recipes[0] if recipes else None, of_recipe, **given)
     for warning, names in found.warnings.items():
-        console.print(f"warning: {', '.join(names)}: {warning}", markup=False)
+        console.print(f"warning: {', '.join(names)}: {warning}")
     for note in doubts(found):
-        console.print(f"note: {note}", markup=False)
-    Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH).print(summary(found))
+        console.print(f"note: {note}")
+    Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH).print(
+        summary(found)
+    )
     print(f"\n{found.recipe}")
     if given.get("out"):
         print(write_page(found, given["out"]))

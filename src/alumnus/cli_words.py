@@ -60,7 +60,7 @@ def _refuse_near(word: str, flags: Sequence[str]) -> None:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Prints a table on standard output; as wide as needed, without colours, when that is no terminal."""
-    out = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=PLAIN_WIDTH)
+    out = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     drawn = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:
         drawn.add_row(*map(Text, row))  # Text, because [onnx] would be taken for markup

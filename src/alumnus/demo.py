@@ -146,7 +146,6 @@ def _photographs() -> list[dict[str, str]]:
         except FetchError as error:
             console.print(
                 f"the photographs of {name} are left out, so the student will be another than in the docs: {error}",
-                markup=False,
             )
     return found
 

@@ -23,7 +23,7 @@ from alumnus.data.read import Quarantine
 from alumnus.data.views import apply_geometry, center_view
 from alumnus.distributed import gather_chunks, gathered, is_main, joined, main_first, rank, wait, world_size
 from alumnus.errors import ConfigError, DataError, nearest
-from alumnus.log import bar, console, number_of
+from alumnus.log import bar, console, number_of, warn
 from alumnus.models.artifact import load_student, stale_embedding, student_folder
 from alumnus.models.student import Student
 
@@ -205,7 +205,7 @@ def load(folder: str | Path) -> Encoder:
     """Returns the encoder of a student folder, or of a run folder that holds one."""
     student = load_student(student_folder(folder))
     if why := stale_embedding(student_folder(folder)):
-        console.print(f"[yellow]warning[/]: {why}; `alumnus predict` uses what was learnt", highlight=False)
+        warn(f"{why}; `alumnus predict` uses what was learnt")
     return Encoder(student)
 
 
@@ -278,7 +278,6 @@ def _write(out: Path, dataset: Dataset, vectors: np.ndarray, unreadable: Mapping
     os.replace(temporary, out)
     console.print(
         f"{number_of(len(good), 'vector')} written to {out}; {number_of(len(unreadable), 'image')} could not be read",
-        markup=False,
     )
 
 

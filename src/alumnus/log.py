@@ -16,10 +16,12 @@ from typing import IO, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from alumnus.disk import replace_text
 
-console = Console(stderr=True, highlight=False, soft_wrap=True)
+# Without markup: names of files, classes and models stand in what is said, and may look like it.
+console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 
 T = TypeVar("T")
 
@@ -78,11 +80,11 @@ def bar(label: str, *, total: int | None, lines: int = 0) -> Iterator[Bar]:
         yield Bar(label, total=total, progress=None, lines=lines)
         return
     columns = (
-        TextColumn("{task.description:<24}"),
+        TextColumn("{task.description:<24}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[words]}"),
+        TextColumn("{task.fields[words]}", markup=False),
     )
     with Progress(*columns, console=console) as progress:
         yield Bar(label, total=total, progress=progress)
@@ -102,11 +104,16 @@ def progress(items: Iterable[T], label: str, *, total: int | None = None) -> Ite
             line.advance()
 
 
+def warn(text: str) -> None:
+    """Prints a line that begins with a yellow `warning`."""
+    console.print(Text.assemble(("warning", "yellow"), ": ", text))
+
+
 def say_once(text: str) -> None:
     """Prints a line, unless this process did before: a file may be read for a teacher, and again when it is loaded a second time."""
     if text not in _told:
         _told.add(text)
-        console.print(text, markup=False)
+        console.print(text)
 
 
 def number_of(count: int, noun: str) -> str:

@@ -17,7 +17,7 @@ from alumnus.data.loader import center_crop_batches
 from alumnus.data.names import printable
 from alumnus.disk import check_writable
 from alumnus.errors import ArtifactError, ConfigError, DataError
-from alumnus.log import console
+from alumnus.log import console, warn
 from alumnus.models.artifact import ALL_FILES, load_student, read_about, save_student, student_folder
 from alumnus.models.merge import add_tasks, average, batch_norms, reestimate
 from alumnus.models.student import Student
@@ -73,9 +73,7 @@ def merge(
             merged, data, split, num_images, batch_size=batch_size, workers=workers, seed=seed
         )
     elif data is not None:
-        console.print(
-            "[yellow]warning[/]: data= has no effect, this network has no batch norms to measure again"
-        )
+        warn("data= has no effect, this network has no batch norms to measure again")
     about = _provenance(sources, origin, shares=shares, measured=measured)
     out.parent.mkdir(parents=True, exist_ok=True)
     return save_student(merged, out, provenance=about, card=_card(merged, out.name, about["merged"]))
@@ -162,8 +160,8 @@ def _measured(
 ) -> dict[str, Any] | None:
     """Measures the batch norms again; returns on what."""
     if data is None:
-        console.print(
-            "[yellow]warning[/]: the statistics of batch norms are averages, and fit the merged weights badly; "
+        warn(
+            "the statistics of batch norms are averages, and fit the merged weights badly; "
             "give data=IMAGES to measure them again"
         )
         return None
@@ -193,7 +191,7 @@ def _measured(
     if reestimate(student, batches) == 0:
         raise DataError(f"no batch of images could be read; the first: {next(iter(bad.items()))}")
     if bad:
-        console.print(f"{len(bad)} of {len(paths)} images could not be read", markup=False)
+        console.print(f"{len(bad)} of {len(paths)} images could not be read")
     read = len(paths) - len(bad)
     console.print(f"batch norms measured again on {read:,} images")
     return {

@@ -19,7 +19,7 @@ from alumnus.encoder import load
 from alumnus.errors import ConfigError, DataError, TeacherError, UserError
 from alumnus.evaluation.encode import PixelEncode, Scored, StudentEncode, TeacherEncode
 from alumnus.evaluation.run import score
-from alumnus.log import console
+from alumnus.log import console, warn
 from alumnus.models.artifact import read_about, student_folder
 from alumnus.models.student import Student
 from alumnus.models.weights import fingerprint
@@ -121,13 +121,12 @@ def _first_weights(config: Config, device: torch.device) -> list[StudentEncode]:
     try:
         student = build_student(config)
     except UserError as error:
-        console.print(f"the student's first weights are left out: {error}", markup=False)
+        console.print(f"the student's first weights are left out: {error}")
         return []
     began = read_about(Run(config.out).student)["provenance"].get("first_weights")
     if began not in (None, fingerprint(student)):
         console.print(
             f"the student's first weights are left out: {config.student.model} holds other ones than when the run began",
-            markup=False,
         )
         return []
     return [StudentEncode(student.to(device).eval(), name="student's first weights", kind="initial")]
@@ -193,19 +192,18 @@ def _warn_of_others(student: Path, models: Sequence[Scored]) -> None:
     for model in models:
         if isinstance(model, TeacherEncode) and before.get(model.name) != model.teacher.fingerprint:
             why = "its fingerprint is another" if model.name in before else "no teacher of that name did"
-            console.print(f"[yellow]warning[/]: {model.name} is not who taught this student: {why}")
+            warn(f"{model.name} is not who taught this student: {why}")
 
 
 def _tell_more(student: Path, config: Config | None, *, out: str | Path | None) -> None:
     """Where the scores of teachers are; or that they can be had."""
     if config is not None:
-        console.print(f"scores of the teachers, and interference: alumnus report {out}", markup=False)
+        console.print(f"scores of the teachers, and interference: alumnus report {out}")
         return
     taught = read_about(student)["provenance"].get("teachers")
     if taught and _run_folder(student) is not None:
         console.print(
             f"teachers=true out={student.parent} scores this run's teachers too ({len(taught)}), and interference among them",
-            markup=False,
         )
 
 

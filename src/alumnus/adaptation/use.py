@@ -165,7 +165,6 @@ def predict(
         )
     console.print(
         f"{number_of(len(good), 'image')} predicted in {out}; {quarantine.count} could not be read",
-        markup=False,
     )
     return out
 

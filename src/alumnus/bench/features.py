@@ -139,7 +139,6 @@ class FeatureStore:
             if not self._has_told:
                 console.print(
                     f"vectors cannot be kept in {printable(self.folder)} ({error}); another run will encode again",
-                    markup=False,
                 )
             self._has_told = True
 

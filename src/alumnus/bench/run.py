@@ -269,7 +269,7 @@ class _Runner:
             kept = "; its scores of before stay in the folder"
         else:
             write_cell(cell, {}, self.out)
-        console.print(f"failed: {job.key}: {said}{kept}", markup=False)
+        console.print(f"failed: {job.key}: {said}{kept}")
         self.meter.cell_done(job.seconds)
         return cell
 
@@ -351,10 +351,9 @@ def _tell(suite: Suite, plans: Sequence[TaskPlan], models: Sequence[str]) -> Non
         f"{suite.name} ({suite.budget} budget): {number_of(len(suite.tasks), 'task')}, {number_of(len(models), 'model')}, "
         f"{number_of(jobs + done, 'cell')}; "
         f"{done} are there, {jobs} to make, about {spoken(seconds)}",
-        markup=False,
     )
     if without:
-        console.print(f"no data, so no scores: {', '.join(without)}", markup=False)
+        console.print(f"no data, so no scores: {', '.join(without)}")
 
 
 def _finish(
@@ -380,7 +379,7 @@ def _finish(
         _write(summary, out)
     wait()
     for words in left_out_words(summary):
-        console.print(words, markup=False)
+        console.print(words)
     if summary.unreadable:
         console.print("`alumnus data check` names the images that could not be read")
     failed = [cell for cell in cells if cell.error is not None]

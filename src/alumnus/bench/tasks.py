@@ -74,7 +74,6 @@ def check_sources(tasks: Sequence[Task]) -> None:
             if name in known and is_there:
                 console.print(
                     f"task {task.name}: data {name} is the known data set; a suite of yours means what is in this folder by ./{name}",
-                    markup=False,
                 )
             if name in known or is_there or name.startswith("hf:") or is_shard_pattern(name):
                 continue

@@ -35,7 +35,6 @@ def tell_shared_names(sources: Sequence[Source], listings: Sequence[Listing]) ->
                 f"'{printable(os.fspath(first))}' and '{printable(os.fspath(other))}' are one domain, '{domain}', for their folders have "
                 "one name, and classes of one name in them are one class; if they are different data, give each a name: "
                 "{path: …, domain: …}",
-                markup=False,
             )
 
 
@@ -49,7 +48,6 @@ def tell_split_names(sources: Sequence[Source], listings: Sequence[Listing]) -> 
             console.print(
                 f"'{printable(os.fspath(source))}' is a source by itself, so its images are for training; if '{folder.name}' says their "
                 f"split, give the folder around it and the other splits, '{printable(os.fspath(folder.parent))}'",
-                markup=False,
             )
 
 

@@ -52,7 +52,7 @@ def rows_of(path: str) -> list[Row]:
     _members(path, *_state(path))
     rows = _load(_file(path, "rows"), _ROWS, path) or _made(path)[1]
     for line in json.loads(rows.schema.metadata[TOLD]):
-        console.print(line, markup=False)
+        console.print(line)
     return [Row(*map(_row_value, row.values())) for row in rows.to_pylist()]
 
 

@@ -219,7 +219,7 @@ def _note_bad(
     check_parts(data.file_names, by_row, parts, max_bad_fraction=max_bad_fraction)
     if bad and is_main():
         where = "" if path is None else f"; they are in {printable(path)}"
-        console.print(f"{number_of(len(bad), 'image')} could not be read and left out{where}", markup=False)
+        console.print(f"{number_of(len(bad), 'image')} could not be read and left out{where}")
 
 
 def _places(rows: Ids, chosen: Ids, readable: Ids) -> Ids:

@@ -17,7 +17,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.markup import escape
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -25,7 +24,7 @@ from alumnus.data.dataset import Dataset
 from alumnus.data.loader import give_way, handed_over
 from alumnus.data.names import printable
 from alumnus.data.quarantine import Quarantine
-from alumnus.log import Bar, bar, console
+from alumnus.log import Bar, bar, warn
 from alumnus.store.claims import Entries, work_off
 from alumnus.store.crops import Crops, Part
 from alumnus.store.folder import Folder, Geometry
@@ -121,9 +120,9 @@ def fill(
 
 def _say_what_is_left(teacher: Teacher, left: Mapping[int, str], files: Files) -> None:
     key, reason = next(iter(left.items()))
-    first = escape(f"'{printable(files.of(key)[0])}': {reason}")
-    console.print(
-        f"[yellow]warning[/]: store: {len(left):,} images could not be read, so that outputs of {teacher.name} stay missing; the first "
+    first = f"'{printable(files.of(key)[0])}': {reason}"
+    warn(
+        f"store: {len(left):,} images could not be read, so that outputs of {teacher.name} stay missing; the first "
         f"is {first}. Mend or remove them; the next build or run tries them again"
     )
 
@@ -132,8 +131,8 @@ def _warn_of_loss(folder: Folder, teacher: Teacher) -> None:
     """Small features vanish in float16, and int8 takes one range for all rows: what was measured says it."""
     least = min((shard.loss.cosine_min for shard in folder.shards if len(shard)), default=1.0)
     if least < LEAST_COSINE:
-        console.print(
-            f"[yellow]warning[/]: store: {folder.about.precision} does not suit {teacher.name}: of one of its features, what is kept has a "
+        warn(
+            f"store: {folder.about.precision} does not suit {teacher.name}: of one of its features, what is kept has a "
             f"cosine of {least:.3f} with what it said (`alumnus cache info` has the mean); precision=float32 keeps all of it"
         )
 

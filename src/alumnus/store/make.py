@@ -126,7 +126,7 @@ class Store:
             total=len(self.wanted.data),
             max_bad_fraction=self.max_bad_fraction,
             names=(),
-            say=partial(console.print, markup=False),
+            say=console.print,
         )
         made = []
         for estimate, spec in zip(estimates, specs, strict=True):

@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from alumnus.errors import ArtifactError, TeacherError
-from alumnus.log import console
+from alumnus.log import warn
 from alumnus.models.artifact import load_student, stale_embedding, student_folder
 from alumnus.teachers.network import Loaded, TorchNetwork
 from alumnus.teachers.spec import TeacherSpec, check_output, refuse, short_name
@@ -44,9 +44,7 @@ def load(folder: Path, spec: TeacherSpec) -> Loaded:
             "so have what `alumnus adapt` makes with method=linear or finetune"
         )
     if spec.output not in ("summary", "logits") and (why := stale_embedding(student_folder(folder))):
-        console.print(
-            f"[yellow]warning[/]: teacher alumnus:{folder}: {why}; output=summary is its backbone's"
-        )
+        warn(f"teacher alumnus:{folder}: {why}; output=summary is its backbone's")
     space = spec.output.removeprefix(SPACE)
     read = READERS[spec.output] if spec.output in READERS else partial(_space, name=space)
     network = TorchNetwork(student, read)

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from alumnus.errors import MissingExtra, TeacherError, nearest
-from alumnus.log import console
+from alumnus.log import warn
 from alumnus.teachers.huggingface_files import Preprocessing, licence_of, read_preprocessing
 from alumnus.teachers.network import Loaded, TorchNetwork, pool
 from alumnus.teachers.reading import split_tokens
@@ -144,7 +144,7 @@ def _build(
     """Returns the model, without its text side, and whether it has a pooler that was never learnt."""
     kind = library.AutoModelForImageClassification if spec.output == "logits" else library.AutoModel
     if spec.weights == "random":
-        console.print(f"[yellow]warning[/]: teacher hf:{name} has random weights, as asked for")
+        warn(f"teacher hf:{name} has random weights, as asked for")
         with torch.random.fork_rng(devices=[]):  # building draws random numbers; the run's are not disturbed
             torch.manual_seed(0)
             model, missing = _empty(kind, name, config), set[str]()

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from alumnus.errors import MissingExtra, TeacherError, nearest
-from alumnus.log import console
+from alumnus.log import warn
 from alumnus.packages import resolve_file
 from alumnus.teachers.network import Loaded, TorchNetwork, pool
 from alumnus.teachers.spec import TeacherSpec, check_output, refuse, short_name
@@ -88,7 +88,7 @@ def _build(library: Any, name: str, spec: TeacherSpec) -> Any:
     architecture, _, tag = name.partition("/")
     _check_name(library, architecture, tag)
     if spec.weights == "random":
-        console.print(f"[yellow]warning[/]: teacher open_clip:{name} has random weights, as asked for")
+        warn(f"teacher open_clip:{name} has random weights, as asked for")
         return _create(library, architecture, spec, **arguments)
     if spec.weights is not None:
         path = resolve_file(spec.weights)

@@ -16,7 +16,7 @@ from timm.models import PretrainedCfg
 from torch import Tensor, nn
 
 from alumnus.errors import TeacherError, nearest
-from alumnus.log import console
+from alumnus.log import warn
 from alumnus.models.backbone import cut_off, extract, input_statistics, levels, size_arguments
 from alumnus.models.weights import load_into, load_state
 from alumnus.teachers.network import Loaded, TorchNetwork
@@ -66,7 +66,7 @@ def _build(name: str, spec: TeacherSpec, size: int) -> nn.Module:
         return _download(name, spec, size)
     arguments: dict[str, Any] = {} if spec.output == "logits" else {"num_classes": 0}
     if spec.weights == "random":
-        console.print(f"[yellow]warning[/]: teacher timm/{name} has random weights, as asked for")
+        warn(f"teacher timm/{name} has random weights, as asked for")
         return _create(name, size, **arguments)
     state = load_state(spec.weights)
     if spec.output == "logits":

@@ -12,7 +12,7 @@ import torchvision.models as zoo
 from torch import Tensor, nn
 
 from alumnus.errors import TeacherError, nearest
-from alumnus.log import console
+from alumnus.log import warn
 from alumnus.models.backbone import IMAGENET_MEAN, IMAGENET_STD
 from alumnus.models.weights import load_into, load_state
 from alumnus.teachers.network import Loaded, TorchNetwork
@@ -69,9 +69,7 @@ def _build(architecture: str, weights: zoo.WeightsEnum, spec: TeacherSpec) -> nn
     if spec.weights is None:
         return _download(architecture, weights)
     if spec.weights == "random":
-        console.print(
-            f"[yellow]warning[/]: teacher torchvision/{architecture} has random weights, as asked for"
-        )
+        warn(f"teacher torchvision/{architecture} has random weights, as asked for")
         return _empty(architecture)
     state = load_state(spec.weights)
     model = _empty(architecture, num_classes=_num_classes(architecture, state))

@@ -215,7 +215,7 @@ def _good(saved: Saved, name: str) -> dict[str, Tensor] | None:
     try:
         config, tensors = _read(path)
     except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
-        console.print(f"checkpoint {path.name} is torn and is skipped: {error}", markup=False)
+        console.print(f"checkpoint {path.name} is torn and is skipped: {error}")
         return None
     if config != saved.fingerprint:
         raise CheckpointError(

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from alumnus.errors import ConfigError
-from alumnus.log import console
+from alumnus.log import warn
 
 NAME = ".lock"
 
@@ -74,9 +74,7 @@ def _locked(folder: Path) -> int:
                 f"out={folder} is in use by {_named(holder)}; wait until it has ended, or choose another folder"
             ) from None
         except OSError as error:
-            console.print(
-                f"[yellow]warning[/]: {path} cannot be locked ({error.strerror}); take care that no second run works there"
-            )
+            warn(f"{path} cannot be locked ({error.strerror}); take care that no second run works there")
             return handle
         if _is_still(path, handle):
             with suppress(OSError):  # a full disk is told where it does harm

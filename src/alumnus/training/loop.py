@@ -29,7 +29,7 @@ from alumnus.distributed import (
 from alumnus.errors import ConfigError, NonFiniteError
 from alumnus.faults import told
 from alumnus.licences import licence_kind, licence_warning
-from alumnus.log import MetricsFile, bar, console, number_of
+from alumnus.log import MetricsFile, bar, number_of, warn
 from alumnus.objective import LOSS_SCALE, SKIPPED, check_terms
 from alumnus.teachers.targets import TargetSource
 from alumnus.training.build import pick_device, random_start
@@ -414,7 +414,7 @@ def _warn_of_licences(manifest: Sequence[Mapping[str, Any]]) -> None:
     """Says before the first step what teachers' licences ask of the student; unknown ones are in teachers.json alone."""
     for teacher in manifest:
         if licence_kind(teacher["licence"]) != "unknown" and (said := licence_warning(teacher["licence"])):
-            console.print(f"[yellow]warning[/]: teacher {teacher['name']}: {said}")
+            warn(f"teacher {teacher['name']}: {said}")
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:

@@ -111,7 +111,6 @@ def _last_steps(config: Config, dataset: Dataset, live: Sequence[Speaker], *, ro
         console.print(
             f"teacher {name}: {drawn[name]:,} views of its domains give the moments of its features; {rows:,} were wanted, but its domains "
             "are drawn seldom",
-            markup=False,
         )
     return last
 

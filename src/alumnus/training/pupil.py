@@ -15,7 +15,7 @@ from alumnus.data.dataset import Dataset
 from alumnus.data.sampler import Sampling
 from alumnus.distributed import decided, gathered, is_main, main_first, share_of, world_size
 from alumnus.errors import ConfigError
-from alumnus.log import console
+from alumnus.log import console, warn
 from alumnus.models.artifact import save_student
 from alumnus.models.backbone import Taps
 from alumnus.models.batch_norm import synchronise
@@ -134,7 +134,6 @@ def make_pupil(
     if config.optim.batch_norm == "frozen" and not has_batch_norm(student):
         console.print(
             f"optim.batch_norm=frozen has no effect on {student.architecture.model}, which has no batch norm",
-            markup=False,
         )
     set_training(student, batch_norm=config.optim.batch_norm)  # for what is measured beforehand
     precision, measured = _precision(config, student, None if run.is_stale else read_plan(run.folder))
@@ -188,7 +187,7 @@ def _precision(
     """Returns the student's precision and, if it was measured, why."""
     device = next(student.parameters()).device
     if config.precision == "float16" and device.type == "cpu":
-        console.print("[yellow]warning[/]: precision=float16 on a CPU is slower than float32; it is for GPUs")
+        warn("precision=float16 on a CPU is slower than float32; it is for GPUs")
     if config.precision != "auto":
         return config.precision, {}
     if began is not None:

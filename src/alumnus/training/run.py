@@ -92,7 +92,7 @@ class Run:
 
     def say(self, text: str) -> None:
         """Prints a line and keeps it in log.txt."""
-        console.print(text, markup=False)  # names of files may look like it
+        console.print(text)  # names of files may look like it
         append_line(self.folder / "log.txt", text)
 
     def begin(self, config: Config, teachers: Sequence[Mapping[str, Any]]) -> None:
@@ -136,7 +136,7 @@ def open_run(config: Config) -> Run:
             raise ConfigError(f"out={config.out} is not empty and holds no run; choose another folder")
         return run
     if run.student.is_dir() and not run.is_done:
-        console.print(f"{run.student} is damaged: its last steps are learnt again", markup=False)
+        console.print(f"{run.student} is damaged: its last steps are learnt again")
     if (config.resume == "never" and not _is_restarted()) or not (run.is_done or run.checkpoints.is_dir()):
         return Run(config.out, is_stale=True)  # asked for, or nothing was learnt yet
     if changed := differences(_settings(recorded), config.model_dump(mode="json")):

@@ -132,9 +132,7 @@ def _add(
     prefix = _image_folder([str(row.get("file_name")) for row in rows], path, root) if rows else ""
     split = _split_of(path)
     if split is None:
-        console.print(
-            f"{printable(path.name)} says no split, so its images are to be learnt from", markup=False
-        )
+        console.print(f"{printable(path.name)} says no split, so its images are to be learnt from")
         split = "train"
     names = {_need(row, "id", path): _name(row, prefix, root, path) for row in rows}
     before = dict[str, _Known]()

@@ -75,7 +75,6 @@ def read_dense_folder(folder: Path, *, domain: str) -> Listing:
     if apart:
         console.print(
             f"{printable(folder.name)}: {len(apart)} images, such as '{printable(apart[0])}', are in no folder named images, and left out",
-            markup=False,
         )
     splits = _voc_splits(folder)
     if splits:

@@ -130,7 +130,6 @@ def _tell_loose(folder: Path, names: list[str], rest: list[str], splits: list[st
             console.print(
                 f"{printable(folder.name)}: names of folders are not taken as classes, because '{printable(name)}' lies "
                 "beside them; move such images away if they are classes",
-                markup=False,
             )
 
 

@@ -103,7 +103,6 @@ def _read_folder(folder: Path) -> Listing:
         console.print(
             f"'{printable(folder)}' holds images, so these are read and its tar files are not; to read those instead, give "
             f"'{printable(os.path.dirname(shards[0]))}/*.tar'",
-            markup=False,
         )
         shards = []
     return read_shards(shards, domain=domain) if shards else read_folder(folder, domain=domain)
