@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from alumnus import disk
+from alumnus.disk import check_replaceable
 from alumnus.errors import ConfigError
 
 
@@ -65,6 +66,22 @@ def test_a_place_below_a_file_or_proc_is_refused(is_folder: bool, tmp_path: Path
         disk.check_writable(Path("/proc/none/out"), is_folder=is_folder)
     with pytest.raises(ConfigError, match=r"the store there cannot be written: .*too long"):
         disk.check_writable(tmp_path / ("x" * 300) / "out", is_folder=is_folder, given="the store there")
+
+
+def test_a_folder_that_none_can_take_the_place_of_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The current one and those above it, and a mount point; others are not."""
+    monkeypatch.chdir(tmp_path)
+    for folder in (Path("."), Path(".."), tmp_path, Path("/")):
+        with pytest.raises(ConfigError, match="give a new folder below it"):
+            check_replaceable(folder)
+    if os.path.ismount("/proc"):
+        with pytest.raises(ConfigError, match="a mount point"):
+            check_replaceable(Path("/proc"))
+    (tmp_path / "there").mkdir()
+    check_replaceable(Path("there"))
+    check_replaceable(tmp_path / "new" / "one")
 
 
 def test_a_place_that_will_do_is_left_as_it_is(tmp_path: Path) -> None:

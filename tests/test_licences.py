@@ -17,6 +17,20 @@ from alumnus.packages import PINNED
             ["cc-by-nc-4.0", "CC-BY-NC-SA 4.0", "fair-noncommercial-research-license", "NSCL"],
         ),
         ("non-commercial", ["apple-amlr", "seer-license", "MIT (code), non-commercial (weights)"]),
+        (
+            "non-commercial",
+            ["Creative Commons Attribution Non Commercial 4.0 International", "MIT, non commercial use only"],
+        ),
+        ("non-commercial", ["Apache-2.0 (research use only)", "BSD-3-Clause, for research purposes only"]),
+        (
+            "copyleft",
+            [
+                "Creative Commons Attribution Share Alike 4.0 International",
+                "GNU General Public License v3",
+                "Mozilla Public License 2.0",
+            ],
+        ),
+        ("own terms", ["Creative Commons Attribution No Derivatives 4.0 International"]),
         ("copyleft", ["GPL-3.0-or-later", "agpl-3.0", "LGPL-2.1", "CC-BY-SA-4.0", "MPL-2.0"]),
         ("own terms", ["dinov3-license", "nvidia-open-model-license", "gemma", "CC-BY-ND-4.0", "my own"]),
         ("unknown", ["unknown", "", " Unknown ", "other", None]),

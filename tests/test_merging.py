@@ -139,6 +139,12 @@ def test_settings_that_contradict_each_other_are_refused(vits: list[Path], tmp_p
         merge([one], out=out)
     with pytest.raises(ConfigError, match="given twice"):
         merge([one, one], out=out)
+    with pytest.raises(ConfigError, match="given twice"):
+        merge([one, one.parent / "base" / ".." / one.name], out=out)
+    with pytest.raises(ConfigError, match="seed=-1 must be 0 at least"):
+        merge([one, two], out=out, seed=-1)
+    with pytest.raises(ConfigError, match="cannot be replaced"):
+        merge([one, two], out="/")
     with pytest.raises(ConfigError, match="give base=FOLDER"):
         merge([one, two], out=out, scale=0.3)
     with pytest.raises(ConfigError, match="with a base, give scale="):

@@ -39,6 +39,22 @@ def check_writable(path: Path, *, is_folder: bool, given: str | None = None) -> 
         raise ConfigError(f"{named} cannot be written: {why}; choose another") from error
 
 
+def check_replaceable(folder: Path) -> None:
+    """Refuses a folder for results that are put in its place as a whole, where that cannot be done: another takes its name.
+
+    Raises:
+        ConfigError: it is the current folder or one above it, or something is mounted there.
+    """
+    if folder.resolve() in (Path.cwd(), *Path.cwd().parents):
+        raise ConfigError(
+            f"out={folder} is the current folder, or above it, and cannot be replaced; give a new folder below it"
+        )
+    if os.path.ismount(folder):
+        raise ConfigError(
+            f"out={folder} is a disk of its own (a mount point) and cannot be replaced; give a new folder below it"
+        )
+
+
 def replace_text(path: Path, text: str, *, errors: str = "strict") -> Path:
     """Writes a file in UTF-8 in one step, and returns its path.
 

@@ -13,13 +13,14 @@ LicenceKind = Literal["permissive", "copyleft", "own terms", "unknown", "non-com
 
 # The research licences of Apple (AMLR), Meta (FAIR, SEER) and NVIDIA (NSCL) forbid commercial use, which their names do not all say.
 NON_COMMERCIAL = re.compile(
-    r"\bnc\b|non-?commercial|research[ -]only|\bamlr\b|\bseer\b|\bfair[ -]research|\bnscl\b|academic",
+    r"\bnc\b|non[ -]?commercial|research[ -](?:use[ -]|purposes?[ -])?only|\bamlr\b|\bseer\b|\bfair[ -]research|\bnscl\b|academic",
     re.IGNORECASE,
 )
 COPYLEFT = re.compile(
-    r"\b[al]?gpl|\bsa\b|share-?alike|\bmpl\b|\beupl\b|\bosl\b|\bcddl\b|\bepl\b", re.IGNORECASE
+    r"\b[al]?gpl|\bsa\b|share[ -]?alike|general public licen[cs]e|mozilla public|\bmpl\b|\beupl\b|\bosl\b|\bcddl\b|\bepl\b",
+    re.IGNORECASE,
 )
-NO_DERIVATIVES = re.compile(r"\bnd\b|no-?deriv", re.IGNORECASE)
+NO_DERIVATIVES = re.compile(r"\bnd\b|no[ -]?deriv", re.IGNORECASE)
 PERMISSIVE = re.compile(
     r"apache|\bmit\b|\bbsd|\bisc\b|\bcc0|\bcc-by\b|creative commons attribution|public[ -]domain|unlicense|\bzlib\b|\bofl\b|\bhpnd\b",
     re.IGNORECASE,

@@ -15,10 +15,10 @@ from torch import Tensor
 from alumnus.data.dataset import open_dataset
 from alumnus.data.loader import center_crop_batches
 from alumnus.data.names import printable
-from alumnus.disk import check_writable
+from alumnus.disk import check_replaceable, check_writable
 from alumnus.errors import ArtifactError, ConfigError, DataError
 from alumnus.log import console, warn
-from alumnus.models.artifact import ALL_FILES, load_student, read_about, save_student, student_folder
+from alumnus.models.artifact import ALL_FILES, STALE, load_student, read_about, save_student, student_folder
 from alumnus.models.merge import add_tasks, average, batch_norms, reestimate
 from alumnus.models.student import Student
 
@@ -64,6 +64,8 @@ def merge(
     sources = [_read(model) for model in models]
     origin = None if base is None else _read(base)
     out = Path(out)
+    if seed < 0:
+        raise ConfigError(f"seed={seed} must be 0 at least")
     _check_out(out, [*sources, *([] if origin is None else [origin])])
     merged, shares = _merged(sources, origin, weights=weights, scale=scale)
     console.print(f"merged {len(sources)} students" + ("" if origin is None else f" into {origin.folder}"))
@@ -95,6 +97,7 @@ def _read(model: str | Path) -> _Source:
 def _check_out(out: Path, sources: Sequence[_Source]) -> None:
     if any(out.resolve() == source.folder.resolve() for source in sources):
         raise ConfigError(f"out={out} is one of the students to be merged; choose another folder")
+    check_replaceable(out)
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         check_writable(out, is_folder=True)
         return
@@ -120,7 +123,8 @@ def _merged(
 ) -> tuple[Student, list[float]]:
     """The student, and the factor of each source."""
     students = {str(source.folder): source.student for source in sources}
-    if len(students) < len(sources):
+    folders = {source.folder.resolve() for source in sources}
+    if len(folders) < len(sources):
         raise ConfigError("a student is given twice; to count it more, give weights=")
     if base is None:
         if scale is not None:
@@ -135,7 +139,7 @@ def _merged(
         return average(students, shares), shares
     if weights is not None:
         raise ConfigError("weights= is of an average; with a base, give scale=")
-    if str(base.folder) in students:
+    if base.folder.resolve() in folders:
         raise ConfigError(
             f"base={base.folder} is one of the students too, and its difference from itself is nothing"
         )
@@ -229,6 +233,7 @@ def _provenance(
     """What the student is made of: each student's own provenance, and all their teachers."""
     key = "weight" if base is None else "scale"
     every = [*([] if base is None else [base]), *sources]
+    stale = next((why for source in every if (why := source.about.get(STALE))), None)
     teachers: list[Any] = []
     for source in every:
         teachers += [teacher for teacher in source.about.get("teachers", ()) if teacher not in teachers]
@@ -246,6 +251,7 @@ def _provenance(
         },
         **_data([source.about for source in every]),
         "teachers": teachers,
+        **({} if stale is None else {STALE: stale}),
     }
 
 

@@ -24,7 +24,8 @@ from alumnus.data.dataset import open_dataset
 from alumnus.data.dense import read_depth, read_mask
 from alumnus.data.loader import Bad
 from alumnus.errors import ArtifactError, ConfigError, DataError
-from alumnus.models.artifact import load_student, save_student
+from alumnus.merging import merge
+from alumnus.models.artifact import STALE, load_student, read_about, save_student, stale_embedding
 from alumnus.models.assistant import AssistantShape
 from alumnus.models.student import Student
 from alumnus.scoring import evaluate
@@ -247,6 +248,12 @@ def test_parquet_holds_all_probabilities(student: Path, discs: Path, tmp_path: P
         ({"head": "decoder"}, "no effect"),
         ({"fraction": 0.0}, "fraction"),
         ({"split": "train+test", "test_split": "test"}, "share"),
+        ({"method": "finetun"}, "method=finetun is none; did you mean 'finetune'"),
+        ({"start": "scrach"}, "start=scrach is none; did you mean 'scratch'"),
+        ({"head": "decode"}, "head=decode is none; did you mean 'decoder'"),
+        ({"resamples": 0}, "resamples=0 must be 1 at least"),
+        ({"method": "finetune", "batch_size": 0}, "batch_size=0 must be 1 at least"),
+        ({"method": "finetune", "lr": float("nan")}, "lr=nan must be above 0"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(
@@ -330,6 +337,39 @@ def test_an_adapted_model_can_be_adapted_again(student: Path, discs: Path, tmp_p
     adapt(student, data=discs, out=tmp_path / "one", workers=0)
     about = adapt(tmp_path / "one", data=discs, out=tmp_path / "two", method="prototype", workers=0).about
     assert about.provenance["student"]["student"] == {"from": "a test"}
+
+
+def test_vectors_that_mean_nothing_stay_so_in_what_is_made_of_them(
+    student: Path, discs: Path, tmp_path: Path
+) -> None:
+    """Whose backbone was fine-tuned once has no embedding any more, whatever is learnt on it next; random weights begin anew."""
+    adapt(student, data=discs, out=tmp_path / "tuned", method="finetune", workers=0, **FAST)
+    adapt(tmp_path / "tuned", data=discs, out=tmp_path / "on-it", workers=0)
+    adapt(student, data=discs, out=tmp_path / "linear", workers=0)
+    found = {
+        name: read_about(tmp_path / name)["provenance"].get(STALE) for name in ("tuned", "on-it", "linear")
+    }
+    assert "its backbone was fine-tuned" in found["tuned"]
+    assert found == {"tuned": found["tuned"], "on-it": found["tuned"], "linear": None}
+    merged = merge([tmp_path / "linear", tmp_path / "on-it"], out=tmp_path / "merged")
+    assert read_about(merged)["provenance"][STALE] == found["tuned"]
+    assert f"the vectors of {merged} mean nothing: its backbone was fine-tuned" in str(
+        stale_embedding(merged)
+    )
+
+
+def test_names_like_markup_cost_nothing(
+    student: Path, discs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A class of which no image can be read is told by its name after the model was written."""
+    data = tmp_path / "data"
+    shutil.copytree(discs, data)
+    for split in ("train", "test"):
+        (data / split / "red").rename(data / split / "red [i]")
+    for path in (data / "train" / "red [i]").iterdir():
+        path.write_bytes(b"no image")
+    adapt(student, data=data, out=tmp_path / "out", max_bad_fraction=0.5, workers=0)
+    assert "(red [i])" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("task", ["segmentation", "depth", "detection"])
@@ -490,12 +530,20 @@ def test_a_student_of_two_networks_is_adapted_again_in_its_place(discs: Path, tm
 
 
 def test_an_out_that_cannot_be_written_is_found_before_the_training(
-    student: Path, discs: Path, tmp_path: Path
+    student: Path, discs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And a device that there is not."""
+    """And a device that there is not, and a folder that no other can take the place of."""
     (tmp_path / "file").write_text("")
     with pytest.raises(ArtifactError, match="file/out cannot be written"):
         adapt(student, data=discs, out=tmp_path / "file" / "out", method="linear")
     with pytest.raises(ConfigError, match="device='gpu' cannot be used"):
         adapt(student, data=discs, out=tmp_path / "out", method="linear", device="gpu")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(
+        ConfigError, match=r"out=\. is the current folder, or above it, and cannot be replaced"
+    ):
+        adapt(student, data=discs, out=".", method="linear")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").rmdir()
     assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -159,6 +159,15 @@ def test_of_two_that_say_the_same_the_dearer_is_redundant() -> None:
     assert (a.redundant_with, b.redundant_with) == (None, "a")
 
 
+@pytest.mark.parametrize("cheap", [1.0, 1.115, 1.12, 3.3, 7.45])
+def test_times_that_differ_by_noise_do_not_decide(cheap: float) -> None:
+    """Wherever they lie: within a factor of 1.25 the recipe's order counts, beyond it the cost."""
+    domain = _domain("x", {"a": 0.8, "b": 0.8}, same=0.95)
+    for ratio, kept in ((1.005, "a"), (1.2, "a"), (1.3, "b")):
+        found = suggest([_teacher("a", ms=cheap * ratio), _teacher("b", ms=cheap)], [domain])
+        assert [each.teacher for each in found if each.is_kept] == [kept]
+
+
 def test_what_is_better_somewhere_is_not_redundant() -> None:
     """Though it says nearly the same and costs more; nor is the worse one, which costs less."""
     domains = [_domain("x", {"a": 0.8, "b": 0.8}, same=0.95), _domain("y", {"a": 0.9, "b": 0.8}, same=0.95)]

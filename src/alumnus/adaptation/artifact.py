@@ -26,7 +26,7 @@ import safetensors.torch
 from torch import Tensor
 
 from alumnus.datasets.known import Task
-from alumnus.disk import replace_folder
+from alumnus.disk import check_replaceable, replace_folder
 from alumnus.errors import ArtifactError
 from alumnus.evaluation.compare import Interval
 from alumnus.models.artifact import ALL_FILES, STALE, load_student, save_student
@@ -91,10 +91,12 @@ def check_out(out: Path) -> None:
     """Checks, before anything is learnt, that a folder can be written, and may be replaced.
 
     Raises:
+        ConfigError: it is the current folder, or a mount point.
         ArtifactError: it cannot; or it is something else than an adapted model, or holds more.
     """
+    check_replaceable(out)
+    _try_to_write(out)
     if not out.exists():
-        _try_to_write(out)
         return
     names = sorted(path.name for path in out.iterdir()) if out.is_dir() else [out.name]
     foreign = [name for name in names if name not in OWN] if ABOUT in names else names
@@ -112,16 +114,18 @@ def save_adapted(
     *,
     texts: Mapping[str, str],
     card: str = "",
+    was_stale: str | None = None,
 ) -> Path:
     """Writes the folder, replacing an older one in one step.
 
     Args:
         head: tensors by name.
+        was_stale: why the embedding was none any more in the folder that the student came from.
         texts: further files, name -> content.
     """
     new = _unfinished(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    provenance = {**about.provenance, **({STALE: why} if (why := _why_stale(about)) else {})}
+    provenance = {**about.provenance, **({STALE: why} if (why := _why_stale(about) or was_stale) else {})}
     save_student(_classifying(student, head, about), new, provenance=provenance, card=card)
     safetensors.torch.save_file(savable(head), new / HEAD, metadata={"format": "pt"})
     for name, text in {**texts, ABOUT: about.to_json()}.items():

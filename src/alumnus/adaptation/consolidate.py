@@ -49,7 +49,7 @@ from alumnus.evaluation.dense.encode import StudentDense
 from alumnus.evaluation.dense.features import live_levels
 from alumnus.evaluation.dense.training import Budget, Setup, seeded, train, usable_rows
 from alumnus.log import console
-from alumnus.models.artifact import load_student, read_about
+from alumnus.models.artifact import STALE, load_student, read_about, student_folder
 from alumnus.models.detector import BACKGROUND, Detector, Raw
 
 Centre = Literal["group", "none"]
@@ -159,8 +159,12 @@ def consolidate(
     )
     listed = "".join(json.dumps(row) + "\n" for row in quarantine.rows)
     texts = {QUARANTINE: listed} if listed else {}
+    began = old if student is None else student_folder(student)
     save_adapted(
-        encoder.student.eval(), head.state_dict(), about, out, texts=texts, card=_card(about, out.name)
+        *(encoder.student.eval(), head.state_dict(), about, out),
+        texts=texts,
+        card=_card(about, out.name),
+        was_stale=read_about(began)["provenance"].get(STALE),
     )
     return _teacher(out, device, workers)
 

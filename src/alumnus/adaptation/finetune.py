@@ -12,6 +12,7 @@ Axes: N training images, C classes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -118,7 +119,14 @@ def finetune(
         TooManyBadImages: see `max_bad_fraction`.
         NonFiniteError: the loss is NaN or infinite.
     """
-    _check_settings(lr=lr, layer_decay=layer_decay, steps=steps, patience=patience, check_every=check_every)
+    _check_settings(
+        lr=lr,
+        layer_decay=layer_decay,
+        steps=steps,
+        patience=patience,
+        check_every=check_every,
+        batch_size=batch_size,
+    )
     _check_labels(train, num_classes)
     if device == "cpu":
         keep_freed_memory()
@@ -223,13 +231,12 @@ class _Keeper:
             self.classifier.load_state_dict(self._weights)
 
 
-def _check_settings(*, lr: float, layer_decay: float, steps: int, patience: int, check_every: int) -> None:
-    if lr <= 0 or not 0 < layer_decay <= 1:
+def _check_settings(*, lr: float, layer_decay: float, **counts: int) -> None:
+    if not 0 < lr < math.inf or not 0 < layer_decay <= 1:
         raise ConfigError(f"lr={lr} must be above 0 and layer_decay={layer_decay} in (0, 1]")
-    if min(steps, patience, check_every) < 1:
-        raise ConfigError(
-            f"steps={steps}, patience={patience} and check_every={check_every} must be 1 at least"
-        )
+    for name, count in counts.items():
+        if count < 1:
+            raise ConfigError(f"{name}={count} must be 1 at least")
 
 
 def _check_labels(train: Dataset, num_classes: int) -> None:

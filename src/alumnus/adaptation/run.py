@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -27,11 +27,11 @@ from alumnus.data.dataset import Dataset, open_dataset
 from alumnus.data.names import printable
 from alumnus.data.read import Quarantine
 from alumnus.datasets.known import Task
-from alumnus.errors import ConfigError, DataError, TooManyBadImages
+from alumnus.errors import ConfigError, DataError, TooManyBadImages, nearest
 from alumnus.evaluation.accuracy import accuracy
-from alumnus.evaluation.compare import RESAMPLES, Interval
+from alumnus.evaluation.compare import RESAMPLES, Interval, check_resamples
 from alumnus.log import console
-from alumnus.models.artifact import load_student, read_about, student_folder
+from alumnus.models.artifact import STALE, load_student, read_about, student_folder
 from alumnus.models.dense_heads import DenseHeadKind
 from alumnus.models.student import Student
 
@@ -110,6 +110,8 @@ def adapt(
     folder, out = student_folder(model), Path(out)
     if out.resolve() == folder.resolve():
         raise ConfigError(f"out={out} is the model itself; choose another folder")
+    _check_words(method=(method, Method), start=(start, Start), head=(head or "linear", DenseHeadKind))
+    check_resamples(resamples)
     check_out(out)
     found = open_dataset(data)
     chosen = choose(
@@ -160,11 +162,16 @@ def adapt(
             "versions": {name: importlib.metadata.version(name) for name in ("alumnus", "torch", "timm")},
         },
     )
-    if result.note:
-        console.print(result.note)
     listed = "".join(json.dumps(row) + "\n" for row in quarantine.rows)
     texts = {**result.texts, **({QUARANTINE: listed} if listed else {})}
-    save_adapted(result.student, result.tensors, about, out, texts=texts, card=_card(about, out.name))
+    save_adapted(
+        *(result.student, result.tensors, about, out),
+        texts=texts,
+        card=_card(about, out.name),
+        was_stale=read_about(folder)["provenance"].get(STALE) if start == "student" else None,
+    )
+    if result.note:
+        console.print(result.note)
     return load_adapted(out, device=device, workers=workers)
 
 
@@ -314,6 +321,14 @@ def _given(**settings: float | None) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if value is not None}
 
 
+def _check_words(**given: tuple[str, Any]) -> None:
+    """Raises a ConfigError for a word, setting -> (word, Literal of those that there are), that is none of them."""
+    for name, (word, literal) in given.items():
+        allowed = get_args(literal)
+        if word not in allowed:
+            raise ConfigError(f"{name}={word} is none{nearest(word, allowed)}; allowed: {', '.join(allowed)}")
+
+
 def _check_settings(task: Task, method: Method, head: DenseHeadKind | None, given: Mapping[str, Any]) -> None:
     """Raises a ConfigError for what would have no effect."""
     is_dense = task != "classification"
@@ -352,6 +367,6 @@ def _card(about: About, name: str) -> str:
     table = f"| test score | mean | 95 % interval |\n|---|---|---|\n{scores}\n" if scores else "Not scored.\n"
     return (
         f"# {name}\n\nAn Alumnus student adapted to {about.task} by `{about.method}`, from {about.num_train:,} labelled images "
-        f"({about.fraction:.0%} of the labels, seed {about.seed}).\n\n{table}\n{about.note}\n\n"
+        f"({100 * about.fraction:g} % of the labels, seed {about.seed}).\n\n{table}\n{about.note}\n\n"
         f"`alumnus predict {name} images/ out=…`; all settings are in {ABOUT}.\n"
     )

@@ -142,6 +142,7 @@ def predict(
         DataError: not one image can be read.
     """
     adapted, out = load_adapted(model, device=device, workers=workers), Path(out)
+    out = out.resolve() if out.name in ("", "..") else out  # its list of images has the folder's name
     is_table = adapted.about.task in ("classification", "detection")
     _check_kind(out, is_table=is_table, task=adapted.about.task)
     (check_file if is_table else check_folder)(out, images)

@@ -7,7 +7,8 @@ noise excludes nobody, and a domain without labels, or with fewer than 50 querie
 Weight. 1 where a teacher is not significantly below the best, else its gain over pixels as a share of the best teacher's, in [0.1, 1];
 of this the mean over the domains on which it is trusted and which have scores. Without any, the recipe's weight.
 
-Redundancy. Teachers are gone through from the cheapest up (of equal cost, within a factor of 1.25: in the order of the recipe). One is
+Redundancy. Teachers are gone through from the cheapest up (of those within a factor of 1.25 of the cheapest left, the first of the recipe
+comes next). One is
 redundant if a teacher that was kept is trusted wherever it is; agrees with it on each such domain of 50 images or more, with the low
 ends of CKA and of the share of common neighbours above the thresholds below; and is on no domain significantly worse.
 
@@ -17,8 +18,7 @@ err on either side by chance; and a domain's best teacher is chosen on the queri
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from alumnus.auditing.facts import DomainAudit, Scores, Suggestion, TeacherAudit
 from alumnus.auditing.sample import ENOUGH
@@ -71,18 +71,24 @@ def _redundant(
     teachers: Sequence[TeacherAudit], domains: Sequence[DomainAudit], trusted: Mapping[str, Sequence[str]]
 ) -> dict[str, str]:
     """Returns redundant teacher -> the kept one that says the same."""
-    order = sorted(
-        range(len(teachers)),
-        key=lambda place: (round(math.log(teachers[place].ms_per_image, SAME_COST)), place),
-    )
     kept, partners = list[str](), dict[str, str]()
-    for name in (teachers[place].name for place in order):
+    for name in _by_cost({teacher.name: teacher.ms_per_image for teacher in teachers}):
         partner = next((other for other in kept if _says_the_same(name, other, domains, trusted)), None)
         if partner is None:
             kept.append(name)
         else:
             partners[name] = partner
     return partners
+
+
+def _by_cost(ms: Mapping[str, float]) -> Iterator[str]:
+    """Yields the cheapest first, and of those that cost as much the one that comes first."""
+    left = dict(ms)
+    while left:
+        limit = SAME_COST * min(left.values())
+        name = next(name for name, cost in left.items() if cost <= limit)
+        yield name
+        del left[name]
 
 
 def _says_the_same(

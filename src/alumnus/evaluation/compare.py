@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from alumnus.errors import ConfigError
 from alumnus.evaluation.arrays import Doubles, Ids
 
 RESAMPLES = 1000
@@ -89,6 +90,12 @@ def resample(
         for d, rows in zip(domains, within, strict=True)
     ]
     return Resampled(domains, np.stack([rows.mean(0) for rows in within]), np.stack(drawn, axis=1))
+
+
+def check_resamples(resamples: int) -> None:
+    """Raises a ConfigError for a number of resamples that gives no interval."""
+    if resamples < 1:
+        raise ConfigError(f"resamples={resamples} must be 1 at least; {RESAMPLES:,} by default")
 
 
 def paired_difference(

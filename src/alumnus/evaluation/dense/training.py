@@ -39,7 +39,7 @@ class Budget:
     backbone_lr: float = 0.1  # of a backbone that is trained too, as a share of lr
 
     def __post_init__(self) -> None:
-        if min(self.steps, self.batch_size) < 1 or min(self.lr, self.backbone_lr) <= 0:
+        if min(self.steps, self.batch_size) < 1 or not 0 < min(self.lr, self.backbone_lr) < math.inf:
             raise ConfigError(f"{self}: steps and batch_size must be at least 1, learning rates positive")
 
 
