@@ -18,7 +18,15 @@ from alumnus.data.names import printable
 from alumnus.disk import check_replaceable, check_writable
 from alumnus.errors import ArtifactError, ConfigError, DataError
 from alumnus.log import console, warn
-from alumnus.models.artifact import ALL_FILES, STALE, load_student, read_about, save_student, student_folder
+from alumnus.models.artifact import (
+    ALL_FILES,
+    CLASSES,
+    STALE,
+    load_student,
+    read_about,
+    save_student,
+    student_folder,
+)
 from alumnus.models.merge import add_tasks, average, batch_norms, reestimate
 from alumnus.models.student import Student
 
@@ -124,6 +132,12 @@ def _merged(
     """The student, and the factor of each source."""
     students = {str(source.folder): source.student for source in sources}
     folders = {source.folder.resolve() for source in sources}
+    every = [*sources, *([] if base is None else [base])]
+    if len({tuple(found) for each in every if (found := each.about.get(CLASSES))}) > 1:
+        raise ConfigError(
+            "the students' classifiers tell different classes apart, and an average of them would mean nothing; merge students that were "
+            "adapted to the same classes, or before they are adapted"
+        )
     if len(folders) < len(sources):
         raise ConfigError("a student is given twice; to count it more, give weights=")
     if base is None:
@@ -233,7 +247,7 @@ def _provenance(
     """What the student is made of: each student's own provenance, and all their teachers."""
     key = "weight" if base is None else "scale"
     every = [*([] if base is None else [base]), *sources]
-    stale = next((why for source in every if (why := source.about.get(STALE))), None)
+    kept = {key: source.about[key] for source in every for key in (CLASSES, STALE) if key in source.about}
     teachers: list[Any] = []
     for source in every:
         teachers += [teacher for teacher in source.about.get("teachers", ()) if teacher not in teachers]
@@ -251,7 +265,7 @@ def _provenance(
         },
         **_data([source.about for source in every]),
         "teachers": teachers,
-        **({} if stale is None else {STALE: stale}),
+        **kept,
     }
 
 

@@ -358,6 +358,20 @@ def test_vectors_that_mean_nothing_stay_so_in_what_is_made_of_them(
     )
 
 
+def test_classifiers_of_different_classes_are_not_merged(student: Path, discs: Path, tmp_path: Path) -> None:
+    """Of as many, in a group of the same name."""
+    other = tmp_path / "other" / "discs"
+    shutil.copytree(discs, other)
+    for split in ("train", "test"):
+        (other / split / "red").rename(other / split / "crimson")
+    for name, data in (("one", discs), ("same", discs), ("other", other)):
+        adapt(student, data=data, out=tmp_path / name / "student", workers=0)
+    merged = merge([tmp_path / "one", tmp_path / "same"], out=tmp_path / "merged")
+    for one in (tmp_path / "one", merged):
+        with pytest.raises(ConfigError, match="tell different classes apart"):
+            merge([one, tmp_path / "other"], out=tmp_path / "again")
+
+
 def test_names_like_markup_cost_nothing(
     student: Path, discs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -29,7 +29,7 @@ from alumnus.datasets.known import Task
 from alumnus.disk import check_replaceable, replace_folder
 from alumnus.errors import ArtifactError
 from alumnus.evaluation.compare import Interval
-from alumnus.models.artifact import ALL_FILES, STALE, load_student, save_student
+from alumnus.models.artifact import ALL_FILES, CLASSES, STALE, load_student, save_student
 from alumnus.models.student import Student
 from alumnus.models.tensors import savable
 
@@ -125,8 +125,13 @@ def save_adapted(
     """
     new = _unfinished(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    provenance = {**about.provenance, **({STALE: why} if (why := _why_stale(about) or was_stale) else {})}
-    save_student(_classifying(student, head, about), new, provenance=provenance, card=card)
+    made = _classifying(student, head, about)
+    provenance = {
+        **about.provenance,
+        **({CLASSES: about.classes} if made.classes else {}),
+        **({STALE: why} if (why := _why_stale(about) or was_stale) else {}),
+    }
+    save_student(made, new, provenance=provenance, card=card)
     safetensors.torch.save_file(savable(head), new / HEAD, metadata={"format": "pt"})
     for name, text in {**texts, ABOUT: about.to_json()}.items():
         (new / name).write_text(text, encoding="utf-8")

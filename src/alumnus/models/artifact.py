@@ -37,6 +37,9 @@ FILES = ("model.safetensors", "config.json", "heads.safetensors", "alumnus.json"
 BACKBONE, HEADS = "backbone.", ("embed.", "classifier.", "spaces.")
 ASSISTANT = "assistant.safetensors"
 ALL_FILES = frozenset({*FILES, ASSISTANT, "README.md"})  # that a student folder may hold
+CLASSES = (
+    "classes"  # in the provenance: the names of what a classifier of one group tells apart, in its order
+)
 STALE = "stale_embedding"  # in the provenance: why the vectors of this student are not those that its head was trained for
 
 
