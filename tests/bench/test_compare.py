@@ -102,6 +102,18 @@ def test_a_task_of_different_images_is_named_and_costs_no_other(suite: Suite, tm
     assert "for their cells are of different images: close" in comparison.sentence(place)
 
 
+@pytest.mark.parametrize("name", ["num_train", "num_index", "num_bad"])
+def test_a_task_that_was_learnt_from_other_images_is_named(suite: Suite, tmp_path: Path, name: str) -> None:
+    """As where training images could not be read for one model: the test images are the same, the labels are not."""
+    cells = [
+        replace(cell, counts={name: 11 if (cell.task, cell.model) == ("close", "b") else 12})
+        for cell in _cells(tmp_path)
+    ]
+    (place,) = compare_models(suite, cells, "a", "b", tmp_path, fractions=[1.0]).rounds
+    assert [match.task for match in place.matches] == ["clear", "lost"]
+    assert place.not_comparable == ("close",)
+
+
 def test_images_that_were_left_out_are_told(suite: Suite, tmp_path: Path) -> None:
     """The most that a cell of a task is without."""
     cells = [
