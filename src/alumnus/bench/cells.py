@@ -6,8 +6,8 @@
      "seconds", "date", "versions", "fingerprints": {"model", "data", "protocol"}}
 
 The images lie in a safetensors file of the same name: `row`, `stratum`, and for each metric `METRIC/part` and, unless it is 1
-throughout, `METRIC/whole`, or for a metric that is no ratio `METRIC/mean` and `METRIC/drawn` (see `outcome`). It is written first,
-so a JSON that is there is complete.
+throughout, `METRIC/whole`, of mean IoU also `METRIC/true`, which older cells lack, or for a metric that is no ratio `METRIC/mean` and
+`METRIC/drawn` (see `outcome`). It is written first, so a JSON that is there is complete.
 """
 
 from __future__ import annotations
@@ -123,7 +123,8 @@ def read_images(path: Path, metric: str) -> Run:
             return Drawn(row, float(found[f"{metric}/mean"][0]), found[f"{metric}/drawn"].astype(np.float64))
         part = _floats(found[f"{metric}/part"])
         whole = _floats(found[f"{metric}/whole"]) if f"{metric}/whole" in found else np.ones_like(part)
-        return PerImage(row, found["stratum"].astype(np.int64), part, whole)
+        true = _floats(found[f"{metric}/true"]) if f"{metric}/true" in found else None
+        return PerImage(row, found["stratum"].astype(np.int64), part, whole, true)
     except (OSError, KeyError, safetensors.SafetensorError) as error:
         raise ArtifactError(
             f"{images_of(path)} cannot be read ({error!r}); delete {path.name} beside it and run again"
@@ -155,6 +156,8 @@ def _packed(per_image: Mapping[str, Run]) -> dict[str, np.ndarray]:
         packed[f"{metric}/part"] = _small(found.part)
         if not (found.whole == 1).all():
             packed[f"{metric}/whole"] = _small(found.whole)
+        if found.true is not None:
+            packed[f"{metric}/true"] = _small(found.true)
     return packed
 
 

@@ -118,9 +118,10 @@ class Probe:
         rows, (right, true, predicted) = self.found.test[score.places], score.overlap
         occurs = true.sum(0) > 0  # the mean is over classes that the test part has
         part, whole = right[:, occurs], (true + predicted - right)[:, occurs]
+        pixels = (each.astype(np.float32) for each in (part, whole, true[:, occurs]))
         one = np.zeros(len(rows), np.int64)
         runs = {
-            "mIoU": PerImage(rows, one, part.astype(np.float32), whole.astype(np.float32)),
+            "mIoU": PerImage(rows, one, *pixels),
             "pixel_accuracy": PerImage(
                 rows,
                 one,
