@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from alumnus.bench.compare import Comparison, compare_models, sign_test
 from alumnus.bench.outcome import interval_of, mean_of
 from alumnus.bench.suite import Suite, parse_suite
 from alumnus.bench.summary import summarise, to_markdown
+from alumnus.evaluation.compare import Interval
 
 TASKS = ("clear", "close", "lost", "absent")
 RIGHT = {  # task -> model -> of 40 images, how many are right
@@ -112,6 +114,22 @@ def test_a_task_that_was_learnt_from_other_images_is_named(suite: Suite, tmp_pat
     (place,) = compare_models(suite, cells, "a", "b", tmp_path, fractions=[1.0]).rounds
     assert [match.task for match in place.matches] == ["clear", "lost"]
     assert place.not_comparable == ("close",)
+
+
+def test_a_task_whose_score_is_no_number_costs_no_mean(suite: Suite, tmp_path: Path) -> None:
+    """It is shown as one that is not there."""
+    cells = [
+        replace(cell, scores={cell.primary: Interval(math.nan, math.nan, math.nan)})
+        if cell.task == "close"
+        else cell
+        for cell in _cells(tmp_path)
+    ]
+    board = summarise(suite, ["a", "b"], cells, tmp_path, fractions=[1.0]).headline
+    assert board.shared == 2
+    assert board.overall == pytest.approx({"a": (36 + 4) / 80, "b": (12 + 30) / 80})
+    (place,) = compare_models(suite, cells, "a", "b", tmp_path, fractions=[1.0]).rounds
+    assert [match.task for match in place.matches] == ["clear", "lost"]
+    assert place.missing == ("close", "absent")
 
 
 def test_images_that_were_left_out_are_told(suite: Suite, tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def compare_models(
     Raises:
         ArtifactError: the images of a cell are damaged.
     """
-    by_key = {cell.key: cell for cell in cells if cell.error is None}
+    by_key = {cell.key: cell for cell in cells if cell.error is None and math.isfinite(cell.score.mean)}
     rounds = [_round(suite, by_key, one, other, out, fraction, resamples) for fraction in fractions]
     return Comparison(one, other, tuple(rounds))
 
