@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from safetensors.numpy import save_file
 from torch import Tensor
 
 from alumnus.bench.run import bench
@@ -84,15 +86,18 @@ def test_one_call_leaves_all_cells_a_summary_and_a_page(tmp_path: Path, suite: d
 
 
 def test_a_second_run_makes_only_what_is_missing(tmp_path: Path, suite: dict[str, object]) -> None:
-    """As after a kill: a cell that is gone, and one whose images are gone."""
+    """As after a kill: a cell that is gone, one whose images are gone, and one whose images are cut off."""
     measure(tmp_path, suite)
     out = tmp_path / "out"
     before, table = written(out), (out / "summary.json").read_bytes()
     (out / "cells/colours/pixels/0.25-seed1.json").unlink()
+    torn = out / "cells/found/pixels/all.safetensors"
+    torn.write_bytes(torn.read_bytes()[:-1])
     (out / "cells/halves/pixels/1-seed0.safetensors").unlink()
     measure(tmp_path, suite)
     assert changed(before, written(out)) == [
         "cells/colours/pixels/0.25-seed1.json",
+        "cells/found/pixels/all.json",
         "cells/halves/pixels/1-seed0.json",
     ]
     assert (out / "summary.json").read_bytes() == table
@@ -303,11 +308,11 @@ def test_cells_of_different_images_leave_a_summary(tmp_path: Path) -> None:
 
 
 def test_a_comparison_that_fails_leaves_a_summary(tmp_path: Path) -> None:
-    """The images of a cell are damaged; its scores are not."""
+    """The images of a cell lack its metric; its scores are there."""
     suite, out = _retrieval(tmp_path), tmp_path / "out"
     models: list[Any] = ["pixels", {"model": _mean_colour, "size": 16, "name": "mean"}]
     measure(tmp_path, suite, models=models)
-    (out / "cells/found/mean/all.safetensors").write_bytes(b"torn")
+    save_file({"row": np.arange(20)}, out / "cells/found/mean/all.safetensors")
     (out / "summary.json").unlink()
     with pytest.raises(ArtifactError, match=r"all\.safetensors cannot be read"):
         measure(tmp_path, suite, models=models, compare=["pixels", "mean"])
