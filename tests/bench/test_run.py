@@ -322,9 +322,9 @@ def test_a_comparison_that_fails_leaves_a_summary(tmp_path: Path) -> None:
 def test_a_plan_measures_nothing(
     tmp_path: Path, suite: dict[str, object], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It says how many cells and how long."""
+    """It says how many cells and how long, and writes nothing."""
     measure(tmp_path, suite, plan=True)
-    assert written(tmp_path / "out") == {}
+    assert not (tmp_path / "out").exists()
     assert "3 tasks, 2 models, 12 cells; 0 are there, 12 to make, about" in capsys.readouterr().err
 
 
@@ -334,6 +334,12 @@ def test_a_plan_measures_nothing(
         ({"tasks": ["colour"]}, "did you mean 'colours'"),
         ({"fractions": [0.0]}, "above 0 and at most 1"),
         ({"seeds": 0}, "at least 1"),
+        ({"resamples": 0}, "resamples=0 must be at least 1"),
+        ({"cache_gb": float("nan")}, "cache_gb=nan must be a number of gigabytes"),
+        ({"cache_gb": float("inf")}, "cache_gb=inf must be a number of gigabytes"),
+        ({"cache_gb": -1.0}, "0 keeps nothing"),
+        ({"size": 0}, "size=0 must be at least 8 px"),
+        ({"size": -4}, "size=-4 must be at least 8 px"),
         ({"max_bad_fraction": 5}, r"it must lie in \[0, 1\]"),
         ({"budget": "qick"}, "did you mean 'quick'"),
         ({"compare": ["pixels", "pixles"]}, "there is no model 'pixles'; did you mean 'pixels'"),
@@ -356,9 +362,34 @@ def test_wrong_settings_are_told_before_anything_is_measured(
 
 def test_a_folder_belongs_to_one_suite(tmp_path: Path, suite: dict[str, object]) -> None:
     """Cells of two suites in one folder would be taken for one another."""
-    measure(tmp_path, suite, plan=True)
+    measure(tmp_path, suite, tasks=["found"])
     with pytest.raises(ConfigError, match="holds results of the suite 'tiny', not of 'other'"):
         measure(tmp_path, {**suite, "name": "other"}, plan=True)
+
+
+def test_some_of_the_tasks_leave_what_is_there_of_the_others(
+    tmp_path: Path, suite: dict[str, object]
+) -> None:
+    """The tables show it, unless it is of another model; the folder knows the whole suite, and a plan changes nothing."""
+    out = tmp_path / "out"
+    first = measure(tmp_path, suite, models=["pixels"], tasks=["found"])
+    assert [row.task for row in first.headline.rows] == ["found"]
+    assert [task["name"] for task in json.loads((out / "suite.json").read_text())["tasks"]] == [
+        "colours",
+        "found",
+        "halves",
+    ]
+    measure(tmp_path, suite, models=["pixels"], tasks=["colours"])
+    before = {path: path.read_bytes() for path in out.glob("*.*")}
+    measure(tmp_path, suite, models=["pixels"], tasks=["found"], fractions=FRACTIONS, plan=True)
+    assert {path: path.read_bytes() for path in out.glob("*.*")} == before
+    again = measure(tmp_path, suite, models=["pixels"], tasks=["found"])
+    assert [row.task for row in again.headline.rows] == ["colours", "found"]
+    assert all(row.entries["pixels"] is not None for row in again.headline.rows)
+    other = {"model": _mean_colour, "size": 16, "name": "pixels"}
+    assert [row.task for row in measure(tmp_path, suite, models=[other], tasks=["found"]).headline.rows] == [
+        "found"
+    ]
 
 
 def test_the_command_reads_a_suite_file(
