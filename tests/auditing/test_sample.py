@@ -9,7 +9,7 @@ import pytest
 
 from alumnus.auditing.sample import ENOUGH, samples
 from alumnus.data.dataset import Dataset
-from alumnus.errors import DataError
+from alumnus.errors import ConfigError, DataError
 
 
 def _dataset(**splits: list[int]) -> Dataset:
@@ -32,6 +32,12 @@ def test_validation_comes_first_and_test_never() -> None:
         DataError, match="val and train only, since it serves to choose; the data has query, test"
     ):
         samples(_dataset(test=enough, query=enough), limit=1000, seed=0)
+
+
+def test_a_negative_seed_is_refused() -> None:
+    """Nothing can be drawn with it."""
+    with pytest.raises(ConfigError, match="seed=-1 must not be negative"):
+        samples(_dataset(val=[0, 0]), limit=100, seed=-1)
 
 
 def test_images_without_a_partner_are_left_out() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from alumnus.bench.compare import Comparison, compare_models, sign_test
 from alumnus.bench.outcome import interval_of, mean_of
 from alumnus.bench.suite import Suite, parse_suite
 from alumnus.bench.summary import summarise, to_markdown
+from alumnus.evaluation.compare import Interval
 
 TASKS = ("clear", "close", "lost", "absent")
 RIGHT = {  # task -> model -> of 40 images, how many are right
@@ -100,6 +102,34 @@ def test_a_task_of_different_images_is_named_and_costs_no_other(suite: Suite, tm
     assert [match.task for match in place.matches] == ["clear", "lost"]
     assert (place.missing, place.not_comparable) == (("absent",), ("close",))
     assert "for their cells are of different images: close" in comparison.sentence(place)
+
+
+@pytest.mark.parametrize("name", ["num_train", "num_index", "num_bad"])
+def test_a_task_that_was_learnt_from_other_images_is_named(suite: Suite, tmp_path: Path, name: str) -> None:
+    """As where training images could not be read for one model: the test images are the same, the labels are not."""
+    cells = [
+        replace(cell, counts={name: 11 if (cell.task, cell.model) == ("close", "b") else 12})
+        for cell in _cells(tmp_path)
+    ]
+    (place,) = compare_models(suite, cells, "a", "b", tmp_path, fractions=[1.0]).rounds
+    assert [match.task for match in place.matches] == ["clear", "lost"]
+    assert place.not_comparable == ("close",)
+
+
+def test_a_task_whose_score_is_no_number_costs_no_mean(suite: Suite, tmp_path: Path) -> None:
+    """It is shown as one that is not there."""
+    cells = [
+        replace(cell, scores={cell.primary: Interval(math.nan, math.nan, math.nan)})
+        if cell.task == "close"
+        else cell
+        for cell in _cells(tmp_path)
+    ]
+    board = summarise(suite, ["a", "b"], cells, tmp_path, fractions=[1.0]).headline
+    assert board.shared == 2
+    assert board.overall == pytest.approx({"a": (36 + 4) / 80, "b": (12 + 30) / 80})
+    (place,) = compare_models(suite, cells, "a", "b", tmp_path, fractions=[1.0]).rounds
+    assert [match.task for match in place.matches] == ["clear", "lost"]
+    assert place.missing == ("close", "absent")
 
 
 def test_images_that_were_left_out_are_told(suite: Suite, tmp_path: Path) -> None:

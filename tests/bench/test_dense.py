@@ -6,13 +6,15 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
 
+from alumnus.bench.cells import Cell, Key, read_images, write_cell
 from alumnus.bench.dense import Probe, Remembered, prepare
 from alumnus.bench.models import Zoo, read_models
-from alumnus.bench.outcome import Drawn, difference_of
+from alumnus.bench.outcome import Drawn, PerImage, difference_of
 from alumnus.bench.suite import Budget, Task
 from alumnus.bench.tasks import TaskData, chosen
 from alumnus.data.dataset import open_dataset, write_dataset
@@ -108,6 +110,51 @@ def test_detection_resamples_are_those_of_every_model_and_seed(squares: Path) ->
     assert all(isinstance(each, Drawn) and len(each.drawn) == 20 for each in drawn)
     difference = difference_of([drawn[0]], [drawn[1]])
     assert difference.mean == pytest.approx(runs[0].scores["AP"].mean - runs[1].scores["AP"].mean)
+
+
+def test_a_test_part_without_objects_is_refused(squares: Path, tmp_path: Path) -> None:
+    """There is no score of it; nor is there one where the only test picture with an object cannot be read."""
+    pytest.importorskip("pycocotools")
+    folder = shutil.copytree(squares, tmp_path / "squares")
+    rows = pq.read_table(folder / "metadata.parquet").to_pylist()
+    for row in rows[12:17]:
+        row["objects"] = {"bbox": [], "categories": []}
+    write_dataset(rows, folder)
+    probe = _probe(folder, "detection", limit=0.5)
+    (folder / "17.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match="task squares: no object in the test part"):
+        probe.score(fraction=1.0, seed=0, resamples=5)
+    rows[17]["objects"] = {"bbox": [], "categories": []}
+    write_dataset(rows, folder)
+    with pytest.raises(DataError, match="task squares: no object in the test part"):
+        _probe(folder, "detection", limit=0.5)
+
+
+def test_mean_iou_keeps_the_true_pixels_of_each_class(tmp_path: Path) -> None:
+    """By which a class counts in a resample; they are kept with the cell."""
+    found = _probe(make_halves(tmp_path / "squares", {"train": 4, "test": 3}), "segmentation").score(
+        fraction=1.0, seed=0, resamples=5
+    )
+    run = found.per_image["mIoU"]
+    assert isinstance(run, PerImage)
+    assert run.true is not None
+    assert run.true.sum(1).tolist() == [24 * 24] * 3
+    cell = Cell(
+        suite="made",
+        **Key("pixels", "squares", 1.0, 0)._asdict(),
+        kind="segmentation",
+        category="segmentation",
+        primary="mIoU",
+        scores=found.scores,
+        seconds=0.0,
+        date="",
+        versions={},
+        fingerprints={},
+    )
+    kept = read_images(write_cell(cell, found.per_image, tmp_path), "mIoU")
+    assert difference_of([kept], [run]) == (0, 0, 0)
+    assert isinstance(kept, PerImage)
+    np.testing.assert_array_equal(kept.true, run.true)
 
 
 def test_a_share_of_the_pictures_keeps_every_class(squares: Path) -> None:

@@ -60,6 +60,9 @@ def test_a_pair_is_named_as_models_are_called_or_as_they_are_given(student: Path
     for one in ("mine", str(student), str(student / "student"), f"alumnus:{student}"):
         assert named_pair([one, "untrained:timm/test_vit"], entries) == ["mine", "untrained-test_vit"]
     assert named_pair([], entries) == []
+    for wrong in ("untrained:test_vit", "untrained:"):
+        with pytest.raises(ConfigError, match=f"compare: there is no model '{wrong}'"):
+            named_pair([wrong, "pixels"], entries)
 
 
 def test_the_name_of_a_student_is_checked_too(student: Path) -> None:
@@ -80,6 +83,23 @@ def test_a_file_lists_models(tmp_path: Path) -> None:
         read_models([str(path)])
 
 
+def test_a_file_that_names_itself_is_refused(tmp_path: Path) -> None:
+    """Straight away or through another one; one that two others name is no loop."""
+    one, other, shared = (tmp_path / f"{name}.yaml" for name in ("one", "other", "shared"))
+    one.write_text(f"- pixels\n- {other}\n")
+    for inner in (one, other):
+        other.write_text(f"- {inner}\n")
+        with pytest.raises(
+            ConfigError, match=rf"other\.yaml name .*{inner.name}, the list that they stand in"
+        ):
+            read_models([one])
+    shared.write_text("- timm/test_vit\n")
+    one.write_text(f"- {shared}\n- {other}\n")
+    other.write_text(f"- {shared}\n")
+    with pytest.raises(ConfigError, match="two models are named 'test_vit'"):
+        read_models([one])
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -89,6 +109,9 @@ def test_a_file_lists_models(tmp_path: Path) -> None:
         ("{size: 3}", "does not say model:"),
         ({"model": "pixels", "size": 3}, "takes no 'size'"),
         ("none.yaml", "cannot be read"),
+        ("untrained:resnet18", "did you mean 'untrained:timm/resnet18'"),
+        ("untrained:", "names no architecture; write untrained:timm/NAME"),
+        ("{model: 'untrained:nothing', name: a}", "names no architecture"),
         ({"model": "pixels", "name": "../../x"}, r"name: .*pattern.*got '\.\./\.\./x'"),
         ({"model": "pixels", "name": 3}, "name: .*string; got 3"),
         ({"model": "pixels", "name": ""}, "name: .*pattern"),

@@ -7,6 +7,7 @@ import pytest
 
 from alumnus.bench.outcome import Drawn, PerImage, difference_of, interval_of, mean_of
 from alumnus.errors import DataError
+from alumnus.evaluation.dense.overlap import Overlap
 
 ROWS = np.arange(4)
 
@@ -42,6 +43,39 @@ def test_mean_iou_is_over_all_pixels_of_a_class_then_over_classes() -> None:
     part, whole = np.array([[2, 0], [1, 0]], np.float32), np.array([[4, 0], [2, 1]], np.float32)
     run = PerImage(np.arange(2), np.zeros(2, np.int64), part, whole)
     assert interval_of([run]).mean == pytest.approx((3 / 6 + 0) / 2)
+
+
+def _rare_class(draw: np.random.Generator) -> tuple[Overlap, Overlap]:
+    """Two models on twelve pictures, the second class in one of them; only the second model sees it where it is not."""
+    true = np.stack([draw.integers(50, 99, 12), np.zeros(12, np.int64)], 1)
+    true[3, 1] = 40
+    right = true - draw.integers(0, 9, true.shape) * (true > 0)
+    false = np.stack([np.zeros(12, np.int64), draw.integers(1, 9, 12)], 1)
+    return Overlap(right, true, true), Overlap(right, true, true + false)
+
+
+def _of_overlap(found: Overlap, *, has_true: bool = True) -> PerImage:
+    right, true, predicted = (counts.astype(np.float32) for counts in found)
+    rows = np.arange(len(true))
+    return PerImage(rows, 0 * rows, right, true + predicted - right, true if has_true else None)
+
+
+def test_a_class_that_a_resample_lacks_is_left_out_for_all_models() -> None:
+    """As `adapt` scores it, and as a loop over resamples does; an older cell takes the true pixels from the newer one."""
+    one, other = _rare_class(np.random.default_rng(0))
+    for each in (one, other):
+        assert interval_of([_of_overlap(each)]) == pytest.approx(each.mean_iou())
+    draw, naive = np.random.default_rng(1), []
+    for _ in range(2000):
+        images = draw.integers(0, 12, 12)
+        sums = [[counts[images].sum(0) for counts in each] for each in (one, other)]
+        there = sums[0][1] > 0
+        iou = [(right / np.maximum(true + seen - right, 1))[there].mean() for right, true, seen in sums]
+        naive.append(iou[0] - iou[1])
+    found = difference_of([_of_overlap(one)], [_of_overlap(other)], resamples=2000)
+    assert [found.low, found.high] == pytest.approx(np.quantile(naive, [0.025, 0.975]), abs=0.02)
+    older = _of_overlap(one, has_true=False)
+    assert difference_of([older], [_of_overlap(other)], resamples=2000) == found
 
 
 def test_the_interval_is_that_of_a_naive_bootstrap_over_images_and_seeds() -> None:

@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from safetensors.numpy import save_file
 from torch import Tensor
 
 from alumnus.bench.run import bench
@@ -84,15 +86,18 @@ def test_one_call_leaves_all_cells_a_summary_and_a_page(tmp_path: Path, suite: d
 
 
 def test_a_second_run_makes_only_what_is_missing(tmp_path: Path, suite: dict[str, object]) -> None:
-    """As after a kill: a cell that is gone, and one whose images are gone."""
+    """As after a kill: a cell that is gone, one whose images are gone, and one whose images are cut off."""
     measure(tmp_path, suite)
     out = tmp_path / "out"
     before, table = written(out), (out / "summary.json").read_bytes()
     (out / "cells/colours/pixels/0.25-seed1.json").unlink()
+    torn = out / "cells/found/pixels/all.safetensors"
+    torn.write_bytes(torn.read_bytes()[:-1])
     (out / "cells/halves/pixels/1-seed0.safetensors").unlink()
     measure(tmp_path, suite)
     assert changed(before, written(out)) == [
         "cells/colours/pixels/0.25-seed1.json",
+        "cells/found/pixels/all.json",
         "cells/halves/pixels/1-seed0.json",
     ]
     assert (out / "summary.json").read_bytes() == table
@@ -303,11 +308,11 @@ def test_cells_of_different_images_leave_a_summary(tmp_path: Path) -> None:
 
 
 def test_a_comparison_that_fails_leaves_a_summary(tmp_path: Path) -> None:
-    """The images of a cell are damaged; its scores are not."""
+    """The images of a cell lack its metric; its scores are there."""
     suite, out = _retrieval(tmp_path), tmp_path / "out"
     models: list[Any] = ["pixels", {"model": _mean_colour, "size": 16, "name": "mean"}]
     measure(tmp_path, suite, models=models)
-    (out / "cells/found/mean/all.safetensors").write_bytes(b"torn")
+    save_file({"row": np.arange(20)}, out / "cells/found/mean/all.safetensors")
     (out / "summary.json").unlink()
     with pytest.raises(ArtifactError, match=r"all\.safetensors cannot be read"):
         measure(tmp_path, suite, models=models, compare=["pixels", "mean"])
@@ -317,9 +322,9 @@ def test_a_comparison_that_fails_leaves_a_summary(tmp_path: Path) -> None:
 def test_a_plan_measures_nothing(
     tmp_path: Path, suite: dict[str, object], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It says how many cells and how long."""
+    """It says how many cells and how long, and writes nothing."""
     measure(tmp_path, suite, plan=True)
-    assert written(tmp_path / "out") == {}
+    assert not (tmp_path / "out").exists()
     assert "3 tasks, 2 models, 12 cells; 0 are there, 12 to make, about" in capsys.readouterr().err
 
 
@@ -329,6 +334,12 @@ def test_a_plan_measures_nothing(
         ({"tasks": ["colour"]}, "did you mean 'colours'"),
         ({"fractions": [0.0]}, "above 0 and at most 1"),
         ({"seeds": 0}, "at least 1"),
+        ({"resamples": 0}, "resamples=0 must be at least 1"),
+        ({"cache_gb": float("nan")}, "cache_gb=nan must be a number of gigabytes"),
+        ({"cache_gb": float("inf")}, "cache_gb=inf must be a number of gigabytes"),
+        ({"cache_gb": -1.0}, "0 keeps nothing"),
+        ({"size": 0}, "size=0 must be at least 8 px"),
+        ({"size": -4}, "size=-4 must be at least 8 px"),
         ({"max_bad_fraction": 5}, r"it must lie in \[0, 1\]"),
         ({"budget": "qick"}, "did you mean 'quick'"),
         ({"compare": ["pixels", "pixles"]}, "there is no model 'pixles'; did you mean 'pixels'"),
@@ -351,9 +362,34 @@ def test_wrong_settings_are_told_before_anything_is_measured(
 
 def test_a_folder_belongs_to_one_suite(tmp_path: Path, suite: dict[str, object]) -> None:
     """Cells of two suites in one folder would be taken for one another."""
-    measure(tmp_path, suite, plan=True)
+    measure(tmp_path, suite, tasks=["found"])
     with pytest.raises(ConfigError, match="holds results of the suite 'tiny', not of 'other'"):
         measure(tmp_path, {**suite, "name": "other"}, plan=True)
+
+
+def test_some_of_the_tasks_leave_what_is_there_of_the_others(
+    tmp_path: Path, suite: dict[str, object]
+) -> None:
+    """The tables show it, unless it is of another model; the folder knows the whole suite, and a plan changes nothing."""
+    out = tmp_path / "out"
+    first = measure(tmp_path, suite, models=["pixels"], tasks=["found"])
+    assert [row.task for row in first.headline.rows] == ["found"]
+    assert [task["name"] for task in json.loads((out / "suite.json").read_text())["tasks"]] == [
+        "colours",
+        "found",
+        "halves",
+    ]
+    measure(tmp_path, suite, models=["pixels"], tasks=["colours"])
+    before = {path: path.read_bytes() for path in out.glob("*.*")}
+    measure(tmp_path, suite, models=["pixels"], tasks=["found"], fractions=FRACTIONS, plan=True)
+    assert {path: path.read_bytes() for path in out.glob("*.*")} == before
+    again = measure(tmp_path, suite, models=["pixels"], tasks=["found"])
+    assert [row.task for row in again.headline.rows] == ["colours", "found"]
+    assert all(row.entries["pixels"] is not None for row in again.headline.rows)
+    other = {"model": _mean_colour, "size": 16, "name": "pixels"}
+    assert [row.task for row in measure(tmp_path, suite, models=[other], tasks=["found"]).headline.rows] == [
+        "found"
+    ]
 
 
 def test_the_command_reads_a_suite_file(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from alumnus.errors import ArtifactError
+from alumnus.report.artifacts import read_run
 from alumnus.report.charts import training_charts
 from alumnus.report.html import write_report
 from tests.report.examples import PIXEL, make_results, write_evil_run
@@ -142,6 +143,16 @@ def test_a_damaged_part_does_not_end_the_report(evil: Path, name: str, content: 
     """Whatever one file holds, the others are shown."""
     (evil / name).write_bytes(content)
     assert Page(write_report(evil).read_text(encoding="utf-8")).unclosed == []
+
+
+@pytest.mark.parametrize("content", [f'{{"step": 1, "loss": 1{"0" * 400}}}', "[" * 100_000])
+def test_training_curves_that_cannot_be_read_are_named(evil: Path, content: str) -> None:
+    """A number beyond what a float holds, and brackets without end."""
+    (evil / "metrics.jsonl").write_text(content)
+    found = read_run(evil)
+    assert found.metrics == ()
+    assert found.missing["metrics.jsonl"].startswith("damaged: ")
+    assert "damaged: " in write_report(evil).read_text(encoding="utf-8")
 
 
 def test_the_report_needs_its_folder_only(evil: Path, tmp_path: Path) -> None:

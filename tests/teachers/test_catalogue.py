@@ -8,7 +8,7 @@ import pytest
 import timm
 
 from alumnus.cli import run
-from alumnus.errors import TeacherError
+from alumnus.errors import ConfigError, TeacherError
 from alumnus.models.artifact import save_student
 from alumnus.models.cost import cost
 from alumnus.models.student import Architecture, Student
@@ -36,6 +36,13 @@ def test_the_list_is_cut_and_says_so() -> None:
     assert len(found.rows) == 3
     assert found.total == len(timm.list_pretrained())
     assert found.torchvision > 50
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_a_list_of_nothing_is_refused(limit: int) -> None:
+    """Nor are all but the last a list."""
+    with pytest.raises(ConfigError, match=f"limit={limit} must be at least 1"):
+        catalogue("resnet18", limit=limit)
 
 
 def test_nothing_found_names_what_is_near() -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from alumnus.errors import NonFiniteError, TeacherError
+from alumnus.errors import DataError, NonFiniteError, TeacherError
 from alumnus.models.artifact import save_student
 from alumnus.models.student import Architecture, Student
 from alumnus.teachers import load_teacher
@@ -113,6 +113,38 @@ def test_a_network_in_place_of_its_maker_is_told(monkeypatch: pytest.MonkeyPatch
         TeacherError, match=r"unexpected keyword argument 'width'; it takes \(\) -> .?object.?$"
     ):
         _load("python:their_package:make", arguments={"width": 2})
+
+
+@pytest.mark.parametrize("path", [":f", ".x:f", "a..b:f", "a.:f", "a", "a:"])
+def test_a_path_that_names_no_module_is_told(path: str) -> None:
+    """With the form that is needed."""
+    with pytest.raises(TeacherError, match=r"is not of the form python:package\.module:function"):
+        _load(f"python:{path}")
+
+
+def test_code_that_fails_is_told_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the module when it is imported, and of its function; what an error of Alumnus says is left as it is."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "alumnus_torn.py").write_text("def f(:\n")
+    with pytest.raises(TeacherError, match=r"alumnus_torn fails when it is imported: SyntaxError: .*line 1"):
+        _load("python:alumnus_torn:f")
+    module = ModuleType("their_package")
+    module.__dict__.update(build=_raise, told=_tell)
+    monkeypatch.setitem(sys.modules, "their_package", module)
+    with pytest.raises(
+        TeacherError, match=r"their_package:build cannot be made: RuntimeError: no file of weights$"
+    ):
+        _load("python:their_package:build")
+    with pytest.raises(DataError, match=r"^no data$"):
+        _load("python:their_package:told")
+
+
+def _raise() -> object:
+    raise RuntimeError("no file\nof weights")
+
+
+def _tell() -> object:
+    raise DataError("no data")
 
 
 def test_arguments_reach_the_function(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from alumnus.data.dataset import Dataset
-from alumnus.errors import DataError
+from alumnus.errors import ConfigError, DataError
 from alumnus.evaluation.arrays import Ids
 
 SPLITS = ("val", "train")
@@ -32,8 +32,11 @@ def samples(data: Dataset, *, limit: int, seed: int) -> list[Sample]:
     """Returns a sample of each domain that has images in the val or train split.
 
     Raises:
+        ConfigError: the seed is negative.
         DataError: none has.
     """
+    if seed < 0:
+        raise ConfigError(f"seed={seed} must not be negative")
     found = [_sample(data, d, limit=limit, seed=seed) for d in range(len(data.domains))]
     kept = [sample for sample in found if len(sample.rows)]
     if not kept:

@@ -6,8 +6,8 @@
      "seconds", "date", "versions", "fingerprints": {"model", "data", "protocol"}}
 
 The images lie in a safetensors file of the same name: `row`, `stratum`, and for each metric `METRIC/part` and, unless it is 1
-throughout, `METRIC/whole`, or for a metric that is no ratio `METRIC/mean` and `METRIC/drawn` (see `outcome`). It is written first,
-so a JSON that is there is complete.
+throughout, `METRIC/whole`, of mean IoU also `METRIC/true`, which older cells lack, or for a metric that is no ratio `METRIC/mean` and
+`METRIC/drawn` (see `outcome`). It is written first, so a JSON that is there is complete.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import safetensors.numpy
 
 from alumnus.bench.outcome import Drawn, PerImage, Run
 from alumnus.bench.suite import Kind
-from alumnus.disk import replace_text
+from alumnus.disk import replace_text, sync
 from alumnus.errors import ArtifactError
 from alumnus.evaluation.arrays import Floats
 from alumnus.evaluation.compare import Interval
@@ -45,7 +45,7 @@ class Key(NamedTuple):
 
     def path(self, out: Path) -> Path:
         """Its JSON file."""
-        name = "all" if self.fraction is None else f"{self.fraction:g}-seed{self.seed}"
+        name = "all" if self.fraction is None else f"{_written(self.fraction)}-seed{self.seed}"
         return out / "cells" / self.task / self.model / f"{name}.json"
 
     def __str__(self) -> str:
@@ -92,13 +92,15 @@ def write_cell(cell: Cell, per_image: Mapping[str, Run], out: Path) -> Path:
     if per_image:
         temporary = path.with_name(f".{path.stem}.safetensors.new")
         safetensors.numpy.save_file(_packed(per_image), temporary)
+        sync(temporary)
         os.replace(temporary, images_of(path))
     text = json.dumps({"version": VERSION, **plain(dataclasses.asdict(cell))}, indent=1)
     return replace_text(path, text + "\n")
 
 
-def read_cell(path: Path) -> Cell | None:
-    """Returns the cell of a file, or None if there is none, it is of another version, or damaged: it is then made again."""
+def read_cell(key: Key, out: Path) -> Cell | None:
+    """Returns a cell, or None if there is none, it is of another version or key, or damaged: it is then made again."""
+    path = key.path(out)
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         if found.pop("version") != VERSION:
@@ -107,7 +109,7 @@ def read_cell(path: Path) -> Cell | None:
         cell = Cell(**found)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return cell if cell.error is not None or images_of(path).is_file() else None
+    return cell if cell.key == key and (cell.error is not None or _has_images(path)) else None
 
 
 def read_images(path: Path, metric: str) -> Run:
@@ -123,11 +125,18 @@ def read_images(path: Path, metric: str) -> Run:
             return Drawn(row, float(found[f"{metric}/mean"][0]), found[f"{metric}/drawn"].astype(np.float64))
         part = _floats(found[f"{metric}/part"])
         whole = _floats(found[f"{metric}/whole"]) if f"{metric}/whole" in found else np.ones_like(part)
-        return PerImage(row, found["stratum"].astype(np.int64), part, whole)
+        true = _floats(found[f"{metric}/true"]) if f"{metric}/true" in found else None
+        return PerImage(row, found["stratum"].astype(np.int64), part, whole, true)
     except (OSError, KeyError, safetensors.SafetensorError) as error:
         raise ArtifactError(
             f"{images_of(path)} cannot be read ({error!r}); delete {path.name} beside it and run again"
         ) from error
+
+
+def _written(fraction: float) -> str:
+    """Returns it in six digits, or in as many as tell it from every other."""
+    short = f"{fraction:g}"
+    return short if float(short) == fraction else repr(fraction)
 
 
 def images_of(path: Path) -> Path:
@@ -144,6 +153,15 @@ def plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def _has_images(path: Path) -> bool:
+    """Whether they are there and whole, as far as their header and the length of the file show it."""
+    try:
+        with safetensors.safe_open(images_of(path), framework="numpy"):
+            return True
+    except (OSError, safetensors.SafetensorError):
+        return False
+
+
 def _packed(per_image: Mapping[str, Run]) -> dict[str, np.ndarray]:
     packed = {"row": next(iter(per_image.values())).row.astype(np.int64)}
     for metric, found in per_image.items():
@@ -155,6 +173,8 @@ def _packed(per_image: Mapping[str, Run]) -> dict[str, np.ndarray]:
         packed[f"{metric}/part"] = _small(found.part)
         if not (found.whole == 1).all():
             packed[f"{metric}/whole"] = _small(found.whole)
+        if found.true is not None:
+            packed[f"{metric}/true"] = _small(found.true)
     return packed
 
 

@@ -21,6 +21,8 @@ from alumnus.bench.suite import Suite
 from alumnus.errors import DataError
 from alumnus.evaluation.compare import RESAMPLES, Interval
 
+IMAGES = ("num_train", "num_index", "num_bad")  # counts that are equal where two cells are of the same images
+
 
 @dataclass(frozen=True)
 class Match:
@@ -112,7 +114,7 @@ def compare_models(
     Raises:
         ArtifactError: the images of a cell are damaged.
     """
-    by_key = {cell.key: cell for cell in cells if cell.error is None}
+    by_key = {cell.key: cell for cell in cells if cell.error is None and math.isfinite(cell.score.mean)}
     rounds = [_round(suite, by_key, one, other, out, fraction, resamples) for fraction in fractions]
     return Comparison(one, other, tuple(rounds))
 
@@ -139,6 +141,9 @@ def _round(
         if not shared:
             missing.append(task.name)
             continue
+        if any(not _is_of_same_images(mine[seed], theirs[seed]) for seed in shared):
+            unlike.append(task.name)
+            continue
         metric = mine[shared[0]].primary
         images = [
             [read_images(runs[seed].key.path(out), metric) for seed in shared] for runs in (mine, theirs)
@@ -160,6 +165,11 @@ def _runs(cells: Mapping[Key, Cell], model: str, task: str, fraction: float | No
         for key, cell in sorted(cells.items(), key=lambda item: item[0].seed or 0)
         if (key.model, key.task, key.fraction) == (model, task, fraction)
     }
+
+
+def _is_of_same_images(one: Cell, other: Cell) -> bool:
+    """As far as their counts show it: what a cell learnt from, and what answered, is not among the images behind its scores."""
+    return all(one.counts.get(name, 0) == other.counts.get(name, 0) for name in IMAGES)
 
 
 def _mean(runs: Mapping[int | None, Cell], seeds: Sequence[int | None]) -> float:

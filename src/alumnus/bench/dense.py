@@ -84,6 +84,7 @@ class Probe:
             features=self._part(places),
         )
         score = score_detection(fitted, self.test_paths, test, num_classes=self.num_classes, resamples=0)
+        _check_objects(self.found, self.found.test[score.places])
         truth = [test[place] for place in score.places]
         # The same resamples for every model and seed: drawn from seed 0, not from the head's.
         drawn = resampled_precision(
@@ -118,9 +119,10 @@ class Probe:
         rows, (right, true, predicted) = self.found.test[score.places], score.overlap
         occurs = true.sum(0) > 0  # the mean is over classes that the test part has
         part, whole = right[:, occurs], (true + predicted - right)[:, occurs]
+        pixels = (each.astype(np.float32) for each in (part, whole, true[:, occurs]))
         one = np.zeros(len(rows), np.int64)
         runs = {
-            "mIoU": PerImage(rows, one, part.astype(np.float32), whole.astype(np.float32)),
+            "mIoU": PerImage(rows, one, *pixels),
             "pixel_accuracy": PerImage(
                 rows,
                 one,
@@ -236,11 +238,12 @@ def prepare(
     """Returns a model on a dense task, its training pictures encoded.
 
     Raises:
-        DataError: not one picture can be read, or the masks have fewer than two classes.
+        DataError: not one picture can be read, the masks have fewer than two classes, or the test part has no object.
         TooManyBadImages: more than `max_bad_fraction` of the training pictures cannot be read.
         TeacherError, ConfigError: the model gives no grid of features.
     """
     _check_masks(found)
+    _check_objects(found, found.test)
     encoder = model.dense()
     paths = [found.data.paths[row] for row in found.train]
     features = cached_levels(encoder, paths, batch_size=min(batch_size, 32), workers=workers)
@@ -276,6 +279,14 @@ def _check_masks(found: TaskData) -> None:
         check_two_classes(_there([masks[row] for row in found.train]))
     except DataError as error:
         raise DataError(f"task {found.task.name}: {error}") from error
+
+
+def _check_objects(found: TaskData, rows: Ids) -> None:
+    """Refuses test pictures without any object: of nothing there is no average precision."""
+    if found.task.task == "detection" and not any(len(each.labels) for each in _objects(found, rows)):
+        raise DataError(
+            f"task {found.task.name}: no object in the test part, so nothing can be found; options test names its splits"
+        )
 
 
 def _strata(found: TaskData) -> Ids:

@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import timm
 import torch
 import yaml
 from pydantic import ValidationError
@@ -177,14 +178,15 @@ def _name_among(given: str, entries: Sequence[Entry]) -> str:
     return same.name
 
 
-def _read(given: Given) -> list[Entry]:
+def _read(given: Given, *, above: tuple[Path, ...] = ()) -> list[Entry]:
+    """Args: above: the lists that it stands in, the outermost first."""
     if isinstance(given, str) and given.lstrip().startswith("{"):
         given = _mapping(given)
     if isinstance(given, Mapping) or (callable(given) and not isinstance(given, (str, Path))):
         return [_from_values(given if isinstance(given, Mapping) else {"model": given})]
     text = str(given)
     if text.endswith((".yaml", ".yml")):
-        return _from_file(Path(text))
+        return _from_file(Path(text), above)
     return [_from_values({"model": text})]
 
 
@@ -197,6 +199,9 @@ def _from_values(values: Mapping[str, Any]) -> Entry:
         return Entry(_own_name(source, name) or PIXELS)
     if isinstance(source, str) and source.startswith(UNTRAINED):
         inner = source.removeprefix(UNTRAINED)
+        if not inner.startswith(PREFIXES):
+            hint = f"; did you mean '{UNTRAINED}timm/{inner}'?" if timm.is_model(inner) else ""
+            raise ConfigError(f"the model {source!r} names no architecture; write {UNTRAINED}timm/NAME{hint}")
         spec = _spec({**values, "model": inner, "weights": "random", "name": name})
         return Entry(spec.name or f"untrained-{_name_of(spec)}", spec=spec)
     if isinstance(source, str) and not source.startswith(PREFIXES):
@@ -257,7 +262,7 @@ def _student_folder(source: str) -> Path:
 
 
 def _name_of(spec: TeacherSpec) -> str:
-    """The model's short name."""
+    """The model's short name; its source has a known prefix."""
     if spec.name is not None:
         return spec.name
     if not isinstance(spec.model, str):
@@ -276,7 +281,11 @@ def _name_of_folder(folder: Path) -> str:
     return short_name(resolved.parent.name if resolved.name == "student" else resolved.name)
 
 
-def _from_file(path: Path) -> list[Entry]:
+def _from_file(path: Path, above: tuple[Path, ...]) -> list[Entry]:
+    if path.resolve() in above:
+        raise ConfigError(
+            f"the models in {printable(above[-1])} name {printable(path)}, the list that they stand in; take it out"
+        )
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -290,7 +299,7 @@ def _from_file(path: Path) -> list[Entry]:
         raise ConfigError(
             f"{printable(path)}: {wrong!r} is no model; write a source or {{model: …, name: …}}"
         )
-    return [entry for one in found for entry in _read(one)]
+    return [entry for one in found for entry in _read(one, above=(*above, path.resolve()))]
 
 
 def _mapping(text: str) -> Mapping[str, Any]:

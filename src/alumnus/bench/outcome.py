@@ -2,7 +2,7 @@
 
 Every score here is a mean over strata (domains) of a mean over columns of `sum of part / sum of whole` over images: accuracy is one
 column of 0 and 1 over 1, a macro over domains has a stratum each, mean IoU a column for each class with intersection and union in
-px.
+px. A resample without true pixels of a class is scored without it, whatever was predicted.
 
 Axes: Q test images, S columns, G strata, n runs (seeds), R resamples.
 """
@@ -29,6 +29,7 @@ class PerImage(NamedTuple):
     stratum: Ids  # (Q,)
     part: Floats  # (Q, S)
     whole: Floats  # (Q, S)
+    true: Floats | None = None  # (Q, S) a column counts where this is above 0, by default where `whole` is
 
 
 class Drawn(NamedTuple):
@@ -104,18 +105,19 @@ def _resampled(runs: Sequence[Run], resamples: int, seed: int) -> tuple[Doubles,
 
 def _resampled_ratios(runs: Sequence[PerImage], resamples: int, seed: int) -> tuple[Doubles, Doubles]:
     width = runs[0].part.shape[1]
-    columns = np.concatenate([half for run in runs for half in (run.part, run.whole)], 1)  # (Q, n 2 S)
-    found = resample(columns, runs[0].stratum, resamples=resamples, seed=seed)
+    columns = [half for run in runs for half in (run.part, run.whole)]
+    columns += [run.true for run in runs if run.true is not None][:1]  # one for all: the images are the same
+    found = resample(np.concatenate(columns, 1), runs[0].stratum, resamples=resamples, seed=seed)
     return _metric(found.mean[None], len(runs), width)[0], _metric(found.resamples, len(runs), width)
 
 
 def _metric(means: Doubles, num_runs: int, width: int) -> Doubles:
-    """Returns (R, n) from means of the columns (R, G, n 2 S). A column, or a stratum, that has nothing is left out."""
-    parts = means.reshape(*means.shape[:2], num_runs, 2, width)
+    """Returns (R, n) from means of the columns (R, G, n 2 S, or S more). A column, or a stratum, that has nothing is left out."""
+    halves, true = np.split(means, [num_runs * 2 * width], axis=2)
+    parts = halves.reshape(*means.shape[:2], num_runs, 2, width)
     part, whole = parts[..., 0, :], parts[..., 1, :]  # (R, G, n, S)
-    ratio = _mean_where(
-        np.divide(part, whole, out=np.zeros_like(part), where=whole > 0), whole > 0
-    )  # (R, G, n)
+    counts = np.broadcast_to(true[:, :, None] > 0, whole.shape) if true.shape[2] else whole > 0
+    ratio = _mean_where(np.divide(part, whole, out=np.zeros_like(part), where=counts), counts)  # (R, G, n)
     return _mean_where(np.moveaxis(ratio, 1, -1), np.isfinite(np.moveaxis(ratio, 1, -1)))
 
 

@@ -126,13 +126,13 @@ def read_cells(
 ) -> dict[Key, Cell]:
     """Returns the cells of a folder."""
     keys = [key for task in suite.tasks for key in keys_of(task, models, fractions, seeds, budget)]
-    found = {key: read_cell(key.path(out)) for key in keys}
+    found = {key: read_cell(key, out) for key in keys}
     return {key: cell for key, cell in found.items() if cell is not None}
 
 
 def is_kept(job: Job, out: Path) -> bool:
     """Whether a good cell of the same model and protocol is there, which an error must not replace: its data may be away for a moment."""
-    cell = read_cell(job.key.path(out))
+    cell = read_cell(job.key, out)
     return (
         cell is not None
         and cell.error is None

@@ -1,6 +1,6 @@
 """`bench`: every model on every task of a suite, cell by cell; started again, it goes on where it stopped.
 
-    out/suite.json            what is measured
+    out/suite.json            the suite, all of its tasks
     out/cells/TASK/MODEL/…    one JSON for each model, task, fraction and seed, see `cells`
     out/summary.json          all scores · summary.md · report.html
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 import datetime
 import importlib.metadata
 import json
+import math
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,7 +34,16 @@ from alumnus.bench.outcome import Outcome
 from alumnus.bench.page import write_page
 from alumnus.bench.plan import Job, TaskPlan, is_kept, make_plan, read_cells, side_of
 from alumnus.bench.sharing import cells_of_all, one_state, refuse_strangers, share
-from alumnus.bench.suite import DENSE, Budget, Suite, choose_tasks, load_suite, parse_suite, pick_budget
+from alumnus.bench.suite import (
+    DENSE,
+    Budget,
+    Suite,
+    choose_tasks,
+    load_suite,
+    parse_suite,
+    pick_budget,
+    protocol_of,
+)
 from alumnus.bench.summary import Summary, left_out_words, summarise, write_summary
 from alumnus.bench.tasks import Opener, TaskData, check_readable, check_sources
 from alumnus.data.names import printable
@@ -81,7 +91,7 @@ def bench(
         out: the folder of the results; one that holds some is continued.
         fractions: shares of the labels, in (0, 1]; at least one image of a class is kept.
         seeds: 0 to seeds - 1, of which labels are kept and of what is drawn in training a head.
-        tasks: only these.
+        tasks: only these; the tables show what is there of the others too.
         budget: quick, standard or full; the suite's by default.
         size: side in px that models see, unless they have one of their own; the suite's by default.
         compare: two of the models, by their names or as they are given in `models`, to be compared in pairs.
@@ -90,21 +100,22 @@ def bench(
         device: auto, cpu or cuda.
         resamples: of the intervals.
         max_bad_fraction: more unreadable images than this part of those that a task learns from, scores, or searches fail its cells.
-        plan: only say what would be done.
+        plan: only say what would be done; nothing is written.
 
     Raises:
         ConfigError: a setting, a task, a model or a name of data is wrong; nothing was measured.
         RunError: some cells failed; everything else was measured and written.
     """
-    chosen, limits = _settle(suite, tasks, budget, size)
-    _check_grid(fractions, seeds, max_bad_fraction)
+    _check_grid(fractions, seeds, max_bad_fraction, resamples, cache_gb, size)
+    whole, limits = _settle(suite, budget, size)
+    chosen = choose_tasks(whole, tuple(tasks))
     check_sources(chosen.tasks)
     entries = read_models(models)
     compare = named_pair(compare, entries)
     on = pick_device(device)
     zoo = Zoo(entries, device=on)
     store = FeatureStore(cache or cache_dir() / "bench", limit_bytes=int(cache_gb * 1e9))
-    decided(lambda: _claim(out, chosen))
+    decided(lambda: _claim(out, whole, writes=not plan))
     with main_first():
         for name in progress(list(zoo.entries), "models"):
             for side in {side_of(task, chosen.input_size) for task in chosen.tasks}:
@@ -141,8 +152,13 @@ def bench(
         wait()  # for the cells of the others
         if world_size() > 1:
             made = cells_of_all(read(), made, todo, out)
-    whole = [*(cell for task in todo for cell in task.done), *made]
-    return _finish(chosen, list(zoo.entries), whole, out, compare, fractions, resamples, wanted=not plan)
+    cells_of_run = [*(cell for task in todo for cell in task.done), *made]
+    others = _of_other_tasks(whole, chosen, zoo, fractions, seeds, limits, out)
+    there = {cell.task for cell in others} | {task.name for task in chosen.tasks}
+    shown = choose_tasks(whole, tuple(there))
+    return _finish(
+        shown, list(zoo.entries), cells_of_run, others, out, compare, fractions, resamples, wanted=not plan
+    )
 
 
 class _Runner:
@@ -287,24 +303,28 @@ class _Runner:
 
 
 def _settle(
-    given: str | Path | Mapping[str, object] | Suite,
-    tasks: Sequence[str],
-    budget: str | None,
-    size: int | None,
+    given: str | Path | Mapping[str, object] | Suite, budget: str | None, size: int | None
 ) -> tuple[Suite, Budget]:
-    """Returns the suite as it will be measured, and its budget."""
+    """Returns the whole suite as it is measured, and its budget."""
     suite = given if isinstance(given, Suite) else _read_suite(given)
     if size is not None:
         suite = suite.model_copy(update={"input_size": size})
     suite = suite.model_copy(update={"budget": budget or suite.budget})
-    return choose_tasks(suite, tuple(tasks)), pick_budget(suite.budget)
+    return suite, pick_budget(suite.budget)
 
 
 def _read_suite(given: str | Path | Mapping[str, object]) -> Suite:
     return parse_suite(given) if isinstance(given, Mapping) else load_suite(given)
 
 
-def _check_grid(fractions: Sequence[float], seeds: int, max_bad_fraction: float) -> None:
+def _check_grid(
+    fractions: Sequence[float],
+    seeds: int,
+    max_bad_fraction: float,
+    resamples: int,
+    cache_gb: float,
+    size: int | None,
+) -> None:
     wrong = [fraction for fraction in fractions if not 0 < fraction <= 1]
     if wrong or not fractions:
         raise ConfigError(
@@ -312,12 +332,18 @@ def _check_grid(fractions: Sequence[float], seeds: int, max_bad_fraction: float)
         )
     if seeds < 1:
         raise ConfigError(f"seeds={seeds} must be at least 1")
+    if resamples < 1:
+        raise ConfigError(f"resamples={resamples} must be at least 1; {RESAMPLES} is usual")
+    if not 0 <= cache_gb < math.inf:
+        raise ConfigError(f"cache_gb={cache_gb} must be a number of gigabytes; 0 keeps nothing")
+    if size is not None and size < 8:
+        raise ConfigError(f"size={size} must be at least 8 px")
     if not 0 <= max_bad_fraction <= 1:
         raise ConfigError(f"max_bad_fraction is {max_bad_fraction}; it must lie in [0, 1]")
 
 
-def _claim(out: Path, suite: Suite) -> None:
-    """Writes what is measured, unless the folder is another suite's."""
+def _claim(out: Path, suite: Suite, *, writes: bool) -> None:
+    """Refuses a folder that is another suite's; if wanted, writes what is measured."""
     check_writable(out, is_folder=True)
     path = out / "suite.json"
     try:
@@ -328,6 +354,8 @@ def _claim(out: Path, suite: Suite) -> None:
         raise ConfigError(
             f"'{printable(out)}' holds results of the suite {found!r}, not of {suite.name!r}; name another out"
         )
+    if not writes:
+        return
     out.mkdir(parents=True, exist_ok=True)
     replace_text(path, suite.model_dump_json(indent=1) + "\n")
 
@@ -356,10 +384,26 @@ def _tell(suite: Suite, plans: Sequence[TaskPlan], models: Sequence[str]) -> Non
         console.print(f"no data, so no scores: {', '.join(without)}")
 
 
+def _of_other_tasks(
+    whole: Suite, chosen: Suite, zoo: Zoo, fractions: Sequence[float], seeds: int, budget: Budget, out: Path
+) -> list[Cell]:
+    """Returns good cells of tasks that are not of this run, of the same models and protocols; their data is not looked at."""
+    rest = whole.model_copy(update={"tasks": tuple(each for each in whole.tasks if each not in chosen.tasks)})
+    found = list[Cell]()
+    for key, cell in read_cells(rest, list(zoo.entries), fractions, seeds, budget, out).items():
+        task = next(each for each in rest.tasks if each.name == key.task)
+        model = zoo.get(key.model, side_of(task, whole.input_size))
+        marks = {"model": model.mark(task.task), "protocol": protocol_of(task, budget)}
+        if cell.error is None and marks.items() <= cell.fingerprints.items():
+            found.append(cell)
+    return found
+
+
 def _finish(
     suite: Suite,
     models: Sequence[str],
     cells: Sequence[Cell],
+    others: Sequence[Cell],
     out: Path,
     compare: Sequence[str],
     fractions: Sequence[float],
@@ -367,13 +411,15 @@ def _finish(
     *,
     wanted: bool,
 ) -> Summary:
-    summary = summarise(suite, models, cells, out, fractions=fractions, resamples=resamples)
+    """Args: cells of this run, and others that were there before it, which the tables show too."""
+    shown = [*others, *cells]
+    summary = summarise(suite, models, shown, out, fractions=fractions, resamples=resamples)
     if not wanted:
         return summary
     _write(summary, out)  # before the comparison, which may fail
     if compare:
         found = compare_models(
-            suite, cells, compare[0], compare[1], out, fractions=fractions, resamples=resamples
+            suite, shown, compare[0], compare[1], out, fractions=fractions, resamples=resamples
         )
         summary = replace(summary, comparison=found)
         _write(summary, out)

@@ -54,7 +54,7 @@ class Row:
     task: str
     category: str
     kind: Kind
-    entries: Mapping[str, Entry | None]  # model -> score; None: failed or not there
+    entries: Mapping[str, Entry | None]  # model -> score; None: failed, not there, or no number
 
     @property
     def best(self) -> float:
@@ -113,7 +113,8 @@ def summarise(
 ) -> Summary:
     """Returns the boards of the cells of a folder; the same cells give the same boards, in whatever order they were made."""
     good = sorted(
-        (cell for cell in cells if cell.error is None), key=lambda cell: (cell.fraction or 0, cell.seed or 0)
+        (cell for cell in cells if cell.error is None and math.isfinite(cell.score.mean)),
+        key=lambda cell: (cell.fraction or 0, cell.seed or 0),
     )
     by_place = dict[tuple[str, str, float | None], list[Cell]]()
     for cell in good:

@@ -154,7 +154,7 @@ class Results:
             return cls(**found)
         except ArtifactError:
             raise
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise ArtifactError(f"results.json is damaged ({error!r}); evaluate again") from error
 
 

@@ -26,6 +26,16 @@ MAKES = {  # file -> what makes it
     "results.json": "the scores, written by evaluate",
     "gallery.json": "the gallery, written by evaluate",
 }
+DAMAGED = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+    AlumnusError,
+)
 PICTURE = re.compile(r"data:image/(?:jpeg|png|webp);base64,[A-Za-z0-9+/]+={0,2}")
 LONGEST_CONFIG = 200_000  # characters
 
@@ -85,7 +95,7 @@ def read_run(folder: Path) -> RunFolder:
         except FileNotFoundError:
             if name in MAKES:
                 missing[name] = MAKES[name]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, AlumnusError) as error:
+        except DAMAGED as error:
             missing[name] = f"damaged: {error}"[:300]
         return otherwise
 

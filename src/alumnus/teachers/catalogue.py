@@ -14,7 +14,7 @@ import torch
 import torchvision.models as zoo
 from timm.models import PretrainedCfg
 
-from alumnus.errors import TeacherError, nearest
+from alumnus.errors import ConfigError, TeacherError, nearest
 from alumnus.licences import licence_kind, licence_warning
 from alumnus.models.cost import multiply_adds, num_parameters
 from alumnus.teachers import FORMS, PREFIXES, describe, load_teacher
@@ -44,8 +44,11 @@ def catalogue(pattern: str = "", *, limit: int = LIMIT) -> Listing:
     """Returns timm's published weights whose name holds the pattern, or fits it where it has `*` or `?`.
 
     Raises:
+        ConfigError: the limit is below 1.
         TeacherError: nothing fits; names what is near.
     """
+    if limit < 1:
+        raise ConfigError(f"limit={limit} must be at least 1")
     name = pattern.removeprefix("timm/").removeprefix("torchvision/")
     wanted = name if set(name) & set("*?[") else f"*{name}*"
     names = [each for each in timm.list_pretrained() if fnmatch.fnmatchcase(each, wanted)]

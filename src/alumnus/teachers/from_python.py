@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from alumnus.errors import TeacherError, nearest
+from alumnus.errors import AlumnusError, TeacherError, nearest
 from alumnus.imports import current_folder
 from alumnus.models.cost import num_parameters
 from alumnus.models.weights import fingerprint
@@ -40,10 +40,10 @@ def load(path: str, spec: TeacherSpec) -> Loaded:
     """Returns the teacher that `package.module:function`, called with the recipe's arguments, makes.
 
     Raises:
-        TeacherError: there is no such function, its arguments do not fit, or it makes something that cannot be called.
+        TeacherError: there is no such function, its arguments do not fit, it fails, or it makes something that cannot be called.
     """
     module_name, colon, function_name = path.partition(":")
-    if not colon or not function_name:
+    if not all(module_name.split(".")) or not colon or not function_name:
         raise TeacherError(f"teacher python:{path} is not of the form python:package.module:function")
     try:
         with current_folder():
@@ -52,6 +52,10 @@ def load(path: str, spec: TeacherSpec) -> Loaded:
         raise TeacherError(
             f"teacher python:{path}: {module_name} cannot be imported ({error}); is it in the current folder, or its folder on PYTHONPATH?"
         ) from error
+    except Exception as error:  # somebody's code: anything may come
+        raise TeacherError(
+            f"teacher python:{path}: {module_name} fails when it is imported: {_in_a_line(error)}"
+        ) from error
     names = vars(module)
     if not callable(names.get(function_name)):
         public = [name for name, value in names.items() if callable(value) and not name.startswith("_")]
@@ -59,8 +63,21 @@ def load(path: str, spec: TeacherSpec) -> Loaded:
             f"teacher python:{path}: {module_name} has no function {function_name!r}{nearest(function_name, public)}"
         )
     check_arguments(names[function_name], spec)
-    made = as_callable(names[function_name](**spec.arguments), spec)
+    made = as_callable(_call(names[function_name], spec), spec)
     return from_object(made, spec)._replace(name=short_name(function_name))
+
+
+def _call(function: Callable[..., object], spec: TeacherSpec) -> object:
+    try:
+        return function(**spec.arguments)
+    except AlumnusError:  # said on purpose
+        raise
+    except Exception as error:  # somebody's code: anything may come
+        raise TeacherError(f"teacher {spec.source} cannot be made: {_in_a_line(error)}") from error
+
+
+def _in_a_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def check_arguments(function: Callable[..., object], spec: TeacherSpec) -> None:
