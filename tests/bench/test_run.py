@@ -334,7 +334,7 @@ def test_a_plan_measures_nothing(
         ({"tasks": ["colour"]}, "did you mean 'colours'"),
         ({"fractions": [0.0]}, "above 0 and at most 1"),
         ({"seeds": 0}, "at least 1"),
-        ({"resamples": 0}, "resamples=0 must be at least 1"),
+        ({"resamples": 0}, "resamples=0 must be 1 at least"),
         ({"cache_gb": float("nan")}, "cache_gb=nan must be a number of gigabytes"),
         ({"cache_gb": float("inf")}, "cache_gb=inf must be a number of gigabytes"),
         ({"cache_gb": -1.0}, "0 keeps nothing"),

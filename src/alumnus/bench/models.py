@@ -20,7 +20,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 import yaml
 from pydantic import ValidationError
@@ -200,7 +199,7 @@ def _from_values(values: Mapping[str, Any]) -> Entry:
     if isinstance(source, str) and source.startswith(UNTRAINED):
         inner = source.removeprefix(UNTRAINED)
         if not inner.startswith(PREFIXES):
-            hint = f"; did you mean '{UNTRAINED}timm/{inner}'?" if timm.is_model(inner) else ""
+            hint = f"; did you mean '{UNTRAINED}timm/{inner}'?" if inner.isidentifier() else ""
             raise ConfigError(f"the model {source!r} names no architecture; write {UNTRAINED}timm/NAME{hint}")
         spec = _spec({**values, "model": inner, "weights": "random", "name": name})
         return Entry(spec.name or f"untrained-{_name_of(spec)}", spec=spec)

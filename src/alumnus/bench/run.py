@@ -50,7 +50,7 @@ from alumnus.data.names import printable
 from alumnus.disk import check_writable, replace_text
 from alumnus.distributed import alone, decided, is_main, joined, main_first, wait, world_size
 from alumnus.errors import ConfigError, RunError
-from alumnus.evaluation.compare import RESAMPLES
+from alumnus.evaluation.compare import RESAMPLES, check_resamples
 from alumnus.evaluation.vectors import words_of
 from alumnus.log import console, number_of, progress
 from alumnus.packages import cache_dir
@@ -332,8 +332,7 @@ def _check_grid(
         )
     if seeds < 1:
         raise ConfigError(f"seeds={seeds} must be at least 1")
-    if resamples < 1:
-        raise ConfigError(f"resamples={resamples} must be at least 1; {RESAMPLES} is usual")
+    check_resamples(resamples)
     if not 0 <= cache_gb < math.inf:
         raise ConfigError(f"cache_gb={cache_gb} must be a number of gigabytes; 0 keeps nothing")
     if size is not None and size < 8:
