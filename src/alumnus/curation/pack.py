@@ -7,7 +7,7 @@ label, split, text, objects in the new px, mask, depth); other columns of a meta
 keep their aspect; the source is only read.
 
 Shards are made side by side in a hidden folder beside `out`, which becomes `out` when all is there. A run that was stopped goes on where it
-was if source and settings are the same. A process holds one picture at a time.
+was if source and settings are the same; what could not be read, or changed since, is read again. A process holds one picture at a time.
 """
 
 from __future__ import annotations
@@ -94,8 +94,13 @@ def pack(
     }
     plan = {"version": VERSION, "short_side": short_side, "source": source.fingerprint}
     work = _work_folder(out, plan)
-    (work / QUARANTINE).unlink(missing_ok=True)  # shards that are done name theirs again
-    quarantine = Quarantine(work / QUARANTINE, total=len(first), max_bad_fraction=max_bad_fraction)
+    quarantine = Quarantine(
+        work / QUARANTINE,
+        total=len(first),
+        max_bad_fraction=max_bad_fraction,
+        anew=True,  # shards that are done name theirs again
+        what_next="Mend them, and the same command tries them again; or remove them, or raise max_bad_fraction",
+    )
     try:
         written = _write_shards(source, first, work, short_side, workers, quarantine, allowed)
     except OSError as error:
