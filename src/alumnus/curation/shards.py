@@ -1,7 +1,7 @@
 """One shard of a packed set: pictures read, made smaller, and written as plain pixels into a tar, whole or not at all.
 
 Beside `00003.tar` lies `00003.jsonl` until the whole set is done: one line a picture that says where it went, or why not. A shard whose two
-files are there is done, so a run that was stopped goes on behind it; unless a file of it changed since, or one that could not be read can be.
+files are there is done, so a run that was stopped goes on behind it; if a file changed since, or can be read now, the shard is made anew.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from alumnus.data.dense import read_mask
 from alumnus.data.loader import center_crop_batches
 from alumnus.data.read import BadImage, read_image
 from alumnus.data.readers.webdataset import expanded
-from alumnus.data.tar_scan import scan_tar
+from alumnus.data.tar_scan import Scan, scan_tar
 from alumnus.errors import DataError
 from tests.data.shards import picture, save_mask, save_tar
 
@@ -83,6 +83,25 @@ def test_nothing_is_unpacked_and_the_second_opening_reads_no_header(
     save_tar(shards / "train-0001.tar", {"3.png": picture(77, size=(50, 50))})
     assert np.asarray(read_image(again.paths[2]))[0, 0, 0] == 77
     assert open_dataset(shards).fingerprint != before.fingerprint
+
+
+def test_an_index_made_while_the_shard_grows_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shard that is still copied is read again when it is whole."""
+    whole = save_tar(tmp_path / "whole.tar", {f"{n}.png": picture(n) for n in range(4)}).read_bytes()
+    shard = save_tar(tmp_path / "set" / "0.tar", {f"{n}.png": picture(n) for n in range(2)})
+
+    def slow(path: Path) -> Scan:
+        found = scan_tar(path)
+        shard.write_bytes(whole)
+        return found
+
+    with monkeypatch.context() as growing:
+        growing.setattr(tar_index, "scan_tar", slow)
+        open_dataset(shard)
+    tar_index._members.cache_clear()
+    assert len(open_dataset(shard)) == 4
 
 
 def test_patterns_name_shards(shards: Path) -> None:
