@@ -21,7 +21,7 @@ from alumnus.curation.balance import Rows, at_most, evenly
 from alumnus.curation.clusters import clusters_of, colour_layouts
 from alumnus.curation.duplicates import without_copies
 from alumnus.curation.licences import licences
-from alumnus.curation.place import Files, check_free, place
+from alumnus.curation.place import Files, check_free, check_words, place
 from alumnus.curation.scan import Scan, count_of_processes, scan
 from alumnus.data.dataset import SPLITS, Dataset, open_dataset
 from alumnus.data.fractions import label_fraction
@@ -67,12 +67,13 @@ def curate(
 
     Raises:
         ConfigError: settings that contradict each other, or out of range.
-        DataError: the source cannot be opened, `out` cannot be used, or nothing is left.
+        DataError: the source cannot be opened, a name in it cannot be written, `out` cannot be used, or nothing is left.
     """
     _check_settings(fraction, per_class, balance, limit, clusters, vectors, seed)
     sources = [data] if isinstance(data, str | os.PathLike) else list(data)
     check_free(out, sources)
     opened = open_dataset(sources)
+    check_words(opened)  # before all pictures are read
     seen = scan(opened.paths, workers=workers) if drop_duplicates or balance == "cluster" else None
     dropped = without_copies(opened, seen, near=drop_duplicates is True) if seen and drop_duplicates else {}
     broken = seen.reasons if seen else {}

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alumnus.curation.licences import licences
-from alumnus.curation.place import check_free, meaning
+from alumnus.curation.place import check_free, check_words, meaning
 from alumnus.curation.scan import count_of_processes
 from alumnus.curation.shards import Packed, Wanted, member_name, read_lines, smaller, write_shard
 from alumnus.data.compact import Strings
@@ -74,7 +74,8 @@ def pack(
 
     Raises:
         ConfigError: a setting is out of range.
-        DataError: the source cannot be opened, `out` cannot be used, or the set is larger than the budget or the disk.
+        DataError: the source cannot be opened, a name in it cannot be written, `out` cannot be used, or the set is larger than the budget
+            or the disk.
         TooManyBadImages: see max_bad_fraction.
     """
     if short_side < 8:
@@ -84,6 +85,7 @@ def pack(
     out = Path(os.path.abspath(out))
     check_free(out, sources)
     source = open_dataset(sources)
+    check_words(source)
     first, code = _distinct(source)
     _check_room(source, first, out, short_side, allowed)
 
