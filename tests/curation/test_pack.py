@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import multiprocessing
 import os
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from alumnus.curation.alone import alone
 from alumnus.curation.pack import bytes_of, pack
 from alumnus.curation.shards import Wanted, member_name, read_lines, smaller, write_shard
 from alumnus.data.dataset import Dataset, open_dataset, write_dataset
@@ -292,3 +295,49 @@ def test_a_mask_that_can_be_read_again_is_packed(tmp_path: Path) -> None:
     mask.write_bytes(whole)
     os.utime(mask, ns=(time, time))
     assert [packed.mask for packed in read_lines(write_shard(tar, wanted, short_side=10))] == ["a.mask.png"]
+
+
+def test_one_command_packs_into_a_folder_at_a_time(source: Path, tmp_path: Path) -> None:
+    """A second one is refused in one line, and the first goes on."""
+    out, work = tmp_path / "new", tmp_path / ".new.packing"
+    with alone(work, out), pytest.raises(DataError, match=r"another process writes '.*new' now; wait"):
+        pack(source, out, short_side=32, workers=0)
+    assert not work.exists()
+    with pytest.raises(ValueError, match="killed"), alone(work, out):
+        raise ValueError("killed")
+    pack(source, out, short_side=32, max_bad_fraction=0.5, workers=2)
+    assert not work.exists()
+    assert not (out / ".lock").exists()
+
+
+def test_a_lock_is_not_kept_by_reading_processes(tmp_path: Path) -> None:
+    """They may outlive a command that was killed, and the same command must go on."""
+    out, work = tmp_path / "new", tmp_path / ".new.packing"
+    with alone(work, out):
+        process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+        process.start()
+    try:
+        with alone(work, out):
+            pass
+    finally:
+        process.kill()
+        process.join()
+
+
+def test_a_mask_that_cannot_be_read_costs_no_picture(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The numbers are those of pictures; too many bad masks stop it all the same."""
+    for number in range(4):
+        for kind in ("images", "masks"):
+            (tmp_path / "set" / kind).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "set" / "images" / f"{number}.png").write_bytes(_photo(20, 20 + number, "PNG"))
+        save_mask(tmp_path / "set" / "masks" / f"{number}.png", np.ones((20, 20)))
+    (tmp_path / "set" / "masks" / "0.png").write_bytes(b"no mask")
+    (tmp_path / "set" / "images" / "3.png").write_bytes(b"no picture")
+    new = open_dataset(pack(tmp_path / "set", tmp_path / "new", max_bad_fraction=0.25, workers=0))
+    assert len(new) == 3
+    assert "packed 3 of 4 pictures" in capsys.readouterr().err
+    assert len((tmp_path / "new" / "quarantine.jsonl").read_text().splitlines()) == 2
+    with pytest.raises(TooManyBadImages):
+        pack(tmp_path / "set", tmp_path / "more", max_bad_fraction=0.2, workers=0)
