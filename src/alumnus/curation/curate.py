@@ -54,7 +54,8 @@ def curate(
     Args:
         data: anything that `open_dataset` reads.
         out: a new or empty folder.
-        drop_duplicates: whether of copies only the best stays: the held-out one, else the larger one; "exact" for equal pixels only.
+        drop_duplicates: whether of copies only the best stays: the held-out one, else the larger one; "exact" for equal pixels only. With
+            false pictures are read only for balance=cluster; otherwise broken ones stay too.
         fraction: of each class's training images, at least one; see `label_fraction`.
         per_class: at most so many training images of a class.
         balance: the same number of training images from each domain, or from each cluster of look-alikes.
@@ -110,7 +111,7 @@ def curate(
     }
     new = opened.rows(kept)
     path = place(new, out, files=files, facts=facts, left_out=_left_out(opened, broken, dropped))
-    _tell(new, counts, path)
+    _tell(new, counts, path, is_scanned=seen is not None)
     return path
 
 
@@ -183,10 +184,13 @@ def _left_out(data: Dataset, broken: dict[int, str], dropped: dict[int, int]) ->
     ]
 
 
-def _tell(new: Dataset, counts: dict[str, int], path: Path) -> None:
+def _tell(new: Dataset, counts: dict[str, int], path: Path, *, is_scanned: bool) -> None:
     splits = Counter(new.split.tolist())
     shown = ", ".join(f"{splits[split]:,} {split}" for split in SPLITS if splits[split])
+    unreadable = (
+        f"{counts['unreadable']:,} unreadable" if is_scanned else "unreadable ones were not looked for"
+    )
     console.print(
-        f"kept {counts['kept']:,} of {counts['images']:,} images ({shown}); left out: {counts['unreadable']:,} unreadable, "
+        f"kept {counts['kept']:,} of {counts['images']:,} images ({shown}); left out: {unreadable}, "
         f"{counts['copies']:,} copies, {counts['not chosen']:,} not chosen. Use it as data={printable(path)}"
     )

@@ -76,8 +76,8 @@ def pack(
 
     Raises:
         ConfigError: a setting is out of range.
-        DataError: another process packs into `out`; the source cannot be opened, or a name in it cannot be written; `out` cannot be used; or
-            the set is larger than the budget or the disk.
+        DataError: another process packs into `out`; the source cannot be opened, or a name in it cannot be written; `out` cannot be used;
+            or the set is larger than the budget or the disk.
         TooManyBadImages: see max_bad_fraction.
     """
     if short_side < 8:

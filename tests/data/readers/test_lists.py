@@ -89,6 +89,22 @@ def test_metadata_in_each_split_folder_is_read(tmp_path: Path) -> None:
     assert (data.split.tolist(), _labels(data)) == (["train", "val"], ["cat", "dog"])
 
 
+def test_what_a_folder_says_holds_for_its_split_folders(tmp_path: Path) -> None:
+    """Unless one says otherwise itself."""
+    for split in ("train", "test"):
+        (tmp_path / split).mkdir()
+        Image.new("RGB", (1, 1)).save(tmp_path / split / "1.png")
+        _save(
+            {"file_name": ["1.png"], "depth": ["d.png"], "mask": ["m.png"]}, tmp_path / split / "metadata.csv"
+        )
+    (tmp_path / "dataset.json").write_text('{"depth_unit": "cm", "mask_classes": ["sky"]}')
+    data = open_dataset(tmp_path)
+    assert (data.depth_unit, data.mask_classes) == ("cm", ("sky",))
+    (tmp_path / "train" / "dataset.json").write_text('{"depth_unit": "mm"}')
+    with pytest.raises(DataError, match="differ in depth_unit"):
+        open_dataset(tmp_path)
+
+
 def test_semicolons_a_byte_order_mark_and_quotes_are_understood(folder: Path) -> None:
     """What a European spreadsheet writes."""
     (folder / "list.csv").write_text(

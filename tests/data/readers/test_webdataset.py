@@ -128,6 +128,30 @@ def test_a_shards_place_or_name_says_its_split(tmp_path: Path, name: str, split:
     assert open_dataset(tmp_path / "set").split.tolist() == [split]
 
 
+def test_query_and_index_need_each_other(tmp_path: Path) -> None:
+    """A lone folder `database` is a name like any other; where both are there, each may be given by itself."""
+    save_tar(tmp_path / "database" / "0.tar", {"1.png": picture(1)})
+    assert open_dataset(tmp_path / "database").split.tolist() == ["train"]
+    save_tar(tmp_path / "query" / "1.tar", {"1.png": picture(2)})
+    assert open_dataset(tmp_path).split.tolist() == ["index", "query"]
+    assert open_dataset([tmp_path / "query" / "1.tar", tmp_path / "database"]).split.tolist() == [
+        "query",
+        "index",
+    ]
+
+
+def test_a_folder_of_shards_may_say_what_holds_for_all(tmp_path: Path) -> None:
+    """Also above split folders, and for a pattern."""
+    mask = save_mask(tmp_path / "m.png", [[0, 1]]).read_bytes()
+    folder = tmp_path / "set"
+    for split in ("train", "val"):
+        save_tar(folder / split / "0.tar", {"1.png": picture(1), "1.mask.png": mask, "1.depth.png": mask})
+    (folder / "dataset.json").write_text('{"mask_classes": ["sky", "sea"], "depth_unit": "cm"}')
+    for source in (folder, f"{folder}/{{train,val}}/0.tar"):
+        data = open_dataset(source)
+        assert (data.mask_classes, data.depth_unit) == (("sky", "sea"), "cm")
+
+
 def test_images_beside_shards_are_read_and_the_shards_named(
     shards: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
