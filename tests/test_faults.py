@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,10 @@ from tests.training.test_loop import _bytes, _config
         (PermissionError(errno.EACCES, "Permission denied", "runs/a"), ["no access", "permission denied"]),
         (OSError(errno.EIO, "Input/output error", "x"), ["disk or network folder fails"]),
         (OSError(errno.EMFILE, "Too many open files"), ["too many files", "ulimit -n"]),
+        (
+            BrokenProcessPool("A process in the process pool was terminated abruptly while …"),
+            ["the system killed a reading process"],
+        ),
         (MemoryError(), ["memory ran out", "store=FOLDER", "batch_size"]),
         (
             RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB."),

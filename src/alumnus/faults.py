@@ -27,7 +27,7 @@ SPENT = frozenset({errno.EMFILE, errno.ENFILE})
 # Shared memory is looked for before disk and memory, for it is "out of memory" and "no space" too.
 SHARED = ("shared memory", "Bus error", "file </torch_")
 GONE = "exited unexpectedly"
-KILLED = ("is killed by signal: Killed", GONE)
+KILLED = ("is killed by signal: Killed", GONE, "terminated abruptly")  # the last: concurrent.futures
 NO_MEMORY = (
     "out of memory",
     "can't allocate memory",

@@ -237,3 +237,15 @@ def test_nothing_left_is_refused(tmp_path: Path) -> None:
     (tmp_path / "set" / "a.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match="nothing is left"):
         curate(tmp_path / "set", tmp_path / "new", workers=0)
+
+
+def test_pictures_that_are_not_read_are_not_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a search for copies nobody looks which are broken, and nobody says there are none."""
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "a.png").write_bytes(b"no picture")
+    curate(tmp_path / "set", tmp_path / "out", drop_duplicates=False, workers=0)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "unreadable ones were not looked for" in said
+    assert "0 unreadable" not in said

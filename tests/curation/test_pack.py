@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import multiprocessing
+import os
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -11,8 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from alumnus.curation.alone import alone
 from alumnus.curation.pack import bytes_of, pack
-from alumnus.curation.shards import member_name, smaller
+from alumnus.curation.shards import Wanted, member_name, read_lines, smaller, write_shard
 from alumnus.data.dataset import Dataset, open_dataset, write_dataset
 from alumnus.data.dense import read_depth, read_mask
 from alumnus.data.loader import train_batches
@@ -252,3 +256,88 @@ def test_names_of_members_lead_nowhere(name: str, expected: str) -> None:
 def test_the_short_side_is_exact(size: tuple[int, int], expected: tuple[int, int]) -> None:
     """The long one is rounded; small pictures stay."""
     assert smaller(size, 10) == expected
+
+
+def test_a_run_that_goes_on_packs_what_the_files_hold_now(tmp_path: Path) -> None:
+    """Broken pictures mended at the same size come in, and so does one that was whole and changed; what did not change is kept."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number in range(300):  # two shards
+        Image.new("RGB", (8, 8), (number % 256, 0, 7)).save(folder / f"{number:03d}.bmp")
+    whole = (folder / "299.bmp").read_bytes()
+    (folder / "299.bmp").write_bytes(bytes(len(whole)))
+    with pytest.raises(TooManyBadImages, match="the same command tries them again") as caught:
+        pack(folder, tmp_path / "new", max_bad_fraction=0, workers=0)
+    assert "delete" not in str(caught.value)
+    made = (tmp_path / ".new.packing" / "shards" / "00000.tar").stat().st_mtime_ns
+
+    (folder / "299.bmp").write_bytes(whole)
+    Image.new("RGB", (8, 8), (200, 0, 0)).save(folder / "298.bmp")
+    new = open_dataset(pack(folder, tmp_path / "new", max_bad_fraction=0, workers=0))
+    assert len(new) == 300
+    assert [read_image(path).getpixel((0, 0)) for path in new.paths[-2:]] == [(200, 0, 0), (43, 0, 7)]
+    assert not (tmp_path / "new" / "quarantine.jsonl").exists()
+    assert (tmp_path / "new" / "shards" / "00000.tar").stat().st_mtime_ns == made
+
+
+def test_a_mask_that_can_be_read_again_is_packed(tmp_path: Path) -> None:
+    """Though nothing that is known of its file changed, as with a permission."""
+    picture = tmp_path / "a.png"
+    picture.write_bytes(_photo(20, 20, "PNG"))
+    mask = tmp_path / "mask.png"
+    save_mask(mask, np.ones((20, 20)))
+    whole, time = mask.read_bytes(), mask.stat().st_mtime_ns
+    wanted = [Wanted("a", str(picture), str(mask), None, is_exact=False)]
+    mask.write_bytes(bytes(len(whole)))
+    os.utime(mask, ns=(time, time))
+    tar = write_shard(tmp_path / "0.tar", wanted, short_side=10)
+    assert [packed.mask for packed in read_lines(tar)] == [None]
+    mask.write_bytes(whole)
+    os.utime(mask, ns=(time, time))
+    assert [packed.mask for packed in read_lines(write_shard(tar, wanted, short_side=10))] == ["a.mask.png"]
+
+
+def test_one_command_packs_into_a_folder_at_a_time(source: Path, tmp_path: Path) -> None:
+    """A second one is refused in one line, and the first goes on."""
+    out, work = tmp_path / "new", tmp_path / ".new.packing"
+    with alone(work, out), pytest.raises(DataError, match=r"another process writes '.*new' now; wait"):
+        pack(source, out, short_side=32, workers=0)
+    assert not work.exists()
+    with pytest.raises(ValueError, match="killed"), alone(work, out):
+        raise ValueError("killed")
+    pack(source, out, short_side=32, max_bad_fraction=0.5, workers=2)
+    assert not work.exists()
+    assert not (out / ".lock").exists()
+
+
+def test_a_lock_is_not_kept_by_reading_processes(tmp_path: Path) -> None:
+    """They may outlive a command that was killed, and the same command must go on."""
+    out, work = tmp_path / "new", tmp_path / ".new.packing"
+    with alone(work, out):
+        process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+        process.start()
+    try:
+        with alone(work, out):
+            pass
+    finally:
+        process.kill()
+        process.join()
+
+
+def test_a_mask_that_cannot_be_read_costs_no_picture(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The numbers are those of pictures; too many bad masks stop it all the same."""
+    for number in range(4):
+        for kind in ("images", "masks"):
+            (tmp_path / "set" / kind).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "set" / "images" / f"{number}.png").write_bytes(_photo(20, 20 + number, "PNG"))
+        save_mask(tmp_path / "set" / "masks" / f"{number}.png", np.ones((20, 20)))
+    (tmp_path / "set" / "masks" / "0.png").write_bytes(b"no mask")
+    (tmp_path / "set" / "images" / "3.png").write_bytes(b"no picture")
+    new = open_dataset(pack(tmp_path / "set", tmp_path / "new", max_bad_fraction=0.25, workers=0))
+    assert len(new) == 3
+    assert "packed 3 of 4 pictures" in capsys.readouterr().err
+    assert len((tmp_path / "new" / "quarantine.jsonl").read_text().splitlines()) == 2
+    with pytest.raises(TooManyBadImages):
+        pack(tmp_path / "set", tmp_path / "more", max_bad_fraction=0.2, workers=0)

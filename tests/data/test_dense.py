@@ -241,3 +241,24 @@ def test_two_classes_are_enough_wherever_they_are(tmp_path: Path) -> None:
     left = iter(map(str, paths))
     check_two_classes(left)
     assert list(left) == [str(tmp_path / "5.png")]
+
+
+@pytest.mark.parametrize(
+    ("words", "splits"), [(["database"], ["train"]), (["gallery", "query"], ["index", "query"])]
+)
+def test_query_and_index_need_each_other(tmp_path: Path, words: list[str], splits: list[str]) -> None:
+    """As in folders of images."""
+    for word in words:
+        _fill(tmp_path, f"images/{word}/a.png", f"masks/{word}/a.png")
+    assert open_dataset(tmp_path).split.tolist() == splits
+
+
+def test_a_second_mask_of_an_image_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Which one is used, and which is not."""
+    _fill(tmp_path, "images/a.png", "annotations/a.png", "masks/a.png")
+    data = open_dataset(tmp_path)
+    assert data.masks is not None
+    assert list(data.masks) == [str(tmp_path / "annotations" / "a.png")]
+    said = " ".join(capsys.readouterr().err.split())
+    assert "1 PNG files, such as 'masks/a.png', are left out" in said
+    assert "'annotations/a.png'" in said

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from alumnus.data.dataset import open_dataset, write_dataset
+from alumnus.data.outputs import check_folder
 from alumnus.data.roles import DataEntry
 
 
@@ -88,3 +89,11 @@ def test_a_folder_called_like_a_split_is_told_if_it_is_for_training(
     assert set(open_dataset([tmp_path / "set"]).split) == {"train", "test"}
     open_dataset([test])
     assert capsys.readouterr().err == ""
+
+
+def test_a_folder_called_like_a_home_is_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`~old` of a user that there is not is what it says."""
+    _fill(tmp_path, "~old", "new")
+    monkeypatch.chdir(tmp_path)
+    assert open_dataset(["~old", "new"]).domains == ("~old", "new")
+    check_folder(Path("out"), ["~old"])

@@ -21,7 +21,7 @@ from alumnus.curation.balance import Rows, at_most, evenly
 from alumnus.curation.clusters import clusters_of, colour_layouts
 from alumnus.curation.duplicates import without_copies
 from alumnus.curation.licences import licences
-from alumnus.curation.place import Files, check_free, place
+from alumnus.curation.place import Files, check_free, check_words, place
 from alumnus.curation.scan import Scan, count_of_processes, scan
 from alumnus.data.dataset import SPLITS, Dataset, open_dataset
 from alumnus.data.fractions import label_fraction
@@ -54,7 +54,8 @@ def curate(
     Args:
         data: anything that `open_dataset` reads.
         out: a new or empty folder.
-        drop_duplicates: whether of copies only the best stays: the held-out one, else the larger one; "exact" for equal pixels only.
+        drop_duplicates: whether of copies only the best stays: the held-out one, else the larger one; "exact" for equal pixels only. With
+            false pictures are read only for balance=cluster; otherwise broken ones stay too.
         fraction: of each class's training images, at least one; see `label_fraction`.
         per_class: at most so many training images of a class.
         balance: the same number of training images from each domain, or from each cluster of look-alikes.
@@ -67,12 +68,13 @@ def curate(
 
     Raises:
         ConfigError: settings that contradict each other, or out of range.
-        DataError: the source cannot be opened, `out` cannot be used, or nothing is left.
+        DataError: the source cannot be opened, a name in it cannot be written, `out` cannot be used, or nothing is left.
     """
     _check_settings(fraction, per_class, balance, limit, clusters, vectors, seed)
     sources = [data] if isinstance(data, str | os.PathLike) else list(data)
     check_free(out, sources)
     opened = open_dataset(sources)
+    check_words(opened)  # before all pictures are read
     seen = scan(opened.paths, workers=workers) if drop_duplicates or balance == "cluster" else None
     dropped = without_copies(opened, seen, near=drop_duplicates is True) if seen and drop_duplicates else {}
     broken = seen.reasons if seen else {}
@@ -109,7 +111,7 @@ def curate(
     }
     new = opened.rows(kept)
     path = place(new, out, files=files, facts=facts, left_out=_left_out(opened, broken, dropped))
-    _tell(new, counts, path)
+    _tell(new, counts, path, is_scanned=seen is not None)
     return path
 
 
@@ -182,10 +184,13 @@ def _left_out(data: Dataset, broken: dict[int, str], dropped: dict[int, int]) ->
     ]
 
 
-def _tell(new: Dataset, counts: dict[str, int], path: Path) -> None:
+def _tell(new: Dataset, counts: dict[str, int], path: Path, *, is_scanned: bool) -> None:
     splits = Counter(new.split.tolist())
     shown = ", ".join(f"{splits[split]:,} {split}" for split in SPLITS if splits[split])
+    unreadable = (
+        f"{counts['unreadable']:,} unreadable" if is_scanned else "unreadable ones were not looked for"
+    )
     console.print(
-        f"kept {counts['kept']:,} of {counts['images']:,} images ({shown}); left out: {counts['unreadable']:,} unreadable, "
+        f"kept {counts['kept']:,} of {counts['images']:,} images ({shown}); left out: {unreadable}, "
         f"{counts['copies']:,} copies, {counts['not chosen']:,} not chosen. Use it as data={printable(path)}"
     )

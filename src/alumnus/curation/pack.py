@@ -7,7 +7,7 @@ label, split, text, objects in the new px, mask, depth); other columns of a meta
 keep their aspect; the source is only read.
 
 Shards are made side by side in a hidden folder beside `out`, which becomes `out` when all is there. A run that was stopped goes on where it
-was if source and settings are the same. A process holds one picture at a time.
+was if source and settings are the same; what could not be read, or changed since, is read again. A process holds one picture at a time.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from alumnus.curation.alone import NAME as LOCK
+from alumnus.curation.alone import alone
 from alumnus.curation.licences import licences
-from alumnus.curation.place import check_free, meaning
+from alumnus.curation.place import check_free, check_words, meaning
 from alumnus.curation.scan import count_of_processes
 from alumnus.curation.shards import Packed, Wanted, member_name, read_lines, smaller, write_shard
 from alumnus.data.compact import Strings
@@ -69,12 +71,13 @@ def pack(
         short_side: of the pictures in px. A view of S px that keeps at least a share s of the area shows every pixel it can from about
             S / sqrt(s) on, 152 px for views of 96 px at the default scale; less is cheaper and a little softer.
         budget: bytes that may be written, such as "20GB"; a set that needs more is refused before anything is written.
-        max_bad_fraction: in [0, 1]; more unreadable pictures than that stop it.
+        max_bad_fraction: in [0, 1]; more unreadable pictures than that stop it, and so do more unreadable masks and depth maps.
         workers: processes; by default one a core, 0 works in this one.
 
     Raises:
         ConfigError: a setting is out of range.
-        DataError: the source cannot be opened, `out` cannot be used, or the set is larger than the budget or the disk.
+        DataError: another process packs into `out`; the source cannot be opened, or a name in it cannot be written; `out` cannot be used;
+            or the set is larger than the budget or the disk.
         TooManyBadImages: see max_bad_fraction.
     """
     if short_side < 8:
@@ -84,6 +87,7 @@ def pack(
     out = Path(os.path.abspath(out))
     check_free(out, sources)
     source = open_dataset(sources)
+    check_words(source)
     first, code = _distinct(source)
     _check_room(source, first, out, short_side, allowed)
 
@@ -93,24 +97,27 @@ def pack(
         "licences": dict(licences(sources)),
     }
     plan = {"version": VERSION, "short_side": short_side, "source": source.fingerprint}
-    work = _work_folder(out, plan)
-    (work / QUARANTINE).unlink(missing_ok=True)  # shards that are done name theirs again
-    quarantine = Quarantine(work / QUARANTINE, total=len(first), max_bad_fraction=max_bad_fraction)
-    try:
-        written = _write_shards(source, first, work, short_side, workers, quarantine, allowed)
-    except OSError as error:
-        hint = f"the same command goes on behind what is done; '{printable(work)}' may be deleted"
-        raise DataError(f"'{printable(work)}' cannot be written: {error.strerror}; {hint}") from error
-    shards = sorted((work / SHARDS).glob("*.tar"))
-    write_dataset(_rows(source, first, code, shards), work)
-    text = json.dumps({**facts, "unreadable": quarantine.count, **meaning(source)}, indent=2)
-    (work / DATASET_FILE).write_text(text, encoding="utf-8")
-    for path in (work / PLAN, *(shard.with_suffix(".jsonl") for shard in shards)):
-        path.unlink()
-    os.rename(work, out)
+    work = out.with_name(f".{out.name}.packing")
+    with alone(work, out):
+        check_free(out, sources)  # another process may just have ended there
+        _begin(work, plan)
+        pictures, dense = (_quarantine(work, len(first), max_bad_fraction) for _ in range(2))
+        try:
+            written = _write_shards(source, first, work, short_side, workers, pictures, dense, allowed)
+        except OSError as error:
+            hint = f"the same command goes on behind what is done; '{printable(work)}' may be deleted"
+            raise DataError(f"'{printable(work)}' cannot be written: {error.strerror}; {hint}") from error
+        shards = sorted((work / SHARDS).glob("*.tar"))
+        write_dataset(_rows(source, first, code, shards), work)
+        text = json.dumps({**facts, "unreadable": pictures.count, **meaning(source)}, indent=2)
+        (work / DATASET_FILE).write_text(text, encoding="utf-8")
+        for path in (work / PLAN, *(shard.with_suffix(".jsonl") for shard in shards)):
+            path.unlink()
+        os.rename(work, out)
+    lost = f" and {dense.count:,} masks or depth maps" if dense.count else ""
     console.print(
-        f"packed {len(first) - quarantine.count:,} of {len(first):,} pictures into {len(shards):,} shards of {_size(written)} in all, "
-        f"{quarantine.count:,} could not be read. Use it as data={printable(out)}"
+        f"packed {len(first) - pictures.count:,} of {len(first):,} pictures into {len(shards):,} shards of {_size(written)} in all, "
+        f"{pictures.count:,}{lost} could not be read. Use it as data={printable(out)}"
     )
     return out
 
@@ -177,15 +184,27 @@ def _estimate(data: Dataset, first: NDArray[np.int64], short_side: int) -> int:
     return math.ceil(sum(sizes) / len(sizes) * len(first))
 
 
-def _work_folder(out: Path, plan: dict[str, object]) -> Path:
-    """Returns the hidden folder in which the set grows: what an earlier run with the same plan left, or a new one."""
-    work = out.with_name(f".{out.name}.packing")
+def _begin(work: Path, plan: dict[str, object]) -> None:
+    """Readies the folder in which the set grows: what an earlier run with the same plan left stays, all else goes."""
     text = json.dumps(plan)
-    if not (work / PLAN).exists() or (work / PLAN).read_text(encoding="utf-8") != text:
-        shutil.rmtree(work, ignore_errors=True)
-        (work / SHARDS).mkdir(parents=True)
-        (work / PLAN).write_text(text, encoding="utf-8")
-    return work
+    if (work / PLAN).exists() and (work / PLAN).read_text(encoding="utf-8") == text:
+        return
+    for path in work.iterdir():
+        if path.name != LOCK:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    (work / SHARDS).mkdir()
+    (work / PLAN).write_text(text, encoding="utf-8")
+
+
+def _quarantine(work: Path, total: int, max_bad_fraction: float) -> Quarantine:
+    """Returns a list of what cannot be read, empty at first: shards that are done name theirs again."""
+    return Quarantine(
+        work / QUARANTINE,
+        total=total,
+        max_bad_fraction=max_bad_fraction,
+        anew=True,
+        what_next="Mend them, and the same command tries them again; or remove them, or raise max_bad_fraction",
+    )
 
 
 def _write_shards(
@@ -194,10 +213,11 @@ def _write_shards(
     work: Path,
     short_side: int,
     workers: int | None,
-    quarantine: Quarantine,
+    pictures: Quarantine,
+    dense: Quarantine,
     budget: int | None,
 ) -> int:
-    """Returns how many bytes the shards have."""
+    """Returns how many bytes the shards have. Args: dense notes masks and depth maps, without which a picture is packed all the same."""
     long = max(SHARD_IMAGES, math.ceil(len(first) / MOST_SHARDS))
     parts = [first[start : start + long] for start in range(0, len(first), long)]
     tasks = (
@@ -208,9 +228,9 @@ def _write_shards(
         for part, shard in zip(parts, _in_processes(tasks, count_of_processes(workers)), strict=True):
             for row, packed in zip(part, read_lines(shard), strict=True):
                 if packed.member is None:
-                    quarantine.add(data.file_names[row], packed.reason)
+                    pictures.add(data.file_names[row], packed.reason)
                 for path, reason in packed.faults:
-                    quarantine.add(os.path.relpath(path, data.root), reason)
+                    dense.add(os.path.relpath(path, data.root), reason)
             written += shard.stat().st_size
             if budget is not None and written > budget:
                 raise DataError(

@@ -15,12 +15,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from alumnus.data.compact import Coded
 from alumnus.data.dataset import Dataset, Objects, write_dataset
 from alumnus.data.folder_facts import DATASET_FILE
-from alumnus.data.listing import BATCH_ROWS
+from alumnus.data.listing import BATCH_ROWS, text_of, whole_numbers
 from alumnus.data.locator import container_of
 from alumnus.data.names import is_below, name_below, printable
 from alumnus.disk import check_writable
@@ -48,6 +50,39 @@ def check_free(out: Path, sources: Sequence[str | os.PathLike[str]]) -> None:
     check_writable(out, is_folder=True)
 
 
+def check_words(data: Dataset) -> None:
+    """Refuses names of domains and classes that a list would not give back: `nan` means no label there, and `1.0` is `1` among numbers.
+
+    Raises:
+        DataError: names them.
+    """
+    used = sorted({*zip(data.domain.tolist(), data.label.tolist(), strict=True)})
+    pairs = [(d, data.classes[d][label]) for d, label in used if label >= 0]
+    domains = [data.domains[d] for d in dict.fromkeys(d for d, _ in used)]
+    given = [("domain", "", word) for word in domains] + [("class", domain, word) for domain, word in pairs]
+    read = [text_of(word) for word in domains] + _labels_read([word for _, word in pairs])
+    known = dict[tuple[str, object, str], str]()
+    for (kind, domain, word), again in zip(given, read, strict=True):
+        if again is None:
+            raise DataError(
+                f"the {kind} {word!r} cannot be written: in a list, {word!r} is none; rename its folder"
+            )
+        other = known.setdefault((kind, domain, again), word)
+        if other != word:
+            raise DataError(
+                f"the {kind} names {other!r} and {word!r} are one in a list, {again!r}; rename one of the folders"
+            )
+
+
+def _labels_read(words: Sequence[str]) -> list[str | None]:
+    """Returns what becomes of the labels of one list."""
+    found = [text_of(word) for word in words]
+    there = [word for word in found if word is not None]
+    numbers = whole_numbers(Coded(np.arange(len(there), dtype=np.int32), tuple(there)))
+    again = iter([numbers.words[code] for code in numbers.codes])
+    return [None if word is None else next(again) for word in found]
+
+
 def place(
     data: Dataset,
     out: Path,
@@ -64,8 +99,9 @@ def place(
         left_out: for `left_out.jsonl`.
 
     Raises:
-        DataError: the pictures cannot be linked or copied.
+        DataError: the pictures cannot be linked or copied, or a name cannot be written, see `check_words`.
     """
+    check_words(data)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".new-", dir=out.parent) as scratch:
         new = Path(scratch) / "set"

@@ -1,7 +1,7 @@
 """One shard of a packed set: pictures read, made smaller, and written as plain pixels into a tar, whole or not at all.
 
 Beside `00003.tar` lies `00003.jsonl` until the whole set is done: one line a picture that says where it went, or why not. A shard whose two
-files are there is done, so a run that was stopped goes on behind it.
+files are there is done, so a run that was stopped goes on behind it; if a file changed since, or can be read now, the shard is made anew.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from alumnus.data.dense import IGNORE, read_depth, read_mask
+from alumnus.data.locator import container_of
 from alumnus.data.names import printable
 from alumnus.data.ppm import encoded_ppm
 from alumnus.data.read import BadImage, read_image
@@ -47,13 +49,18 @@ class Packed:
     depth: str | None = None
     scale: tuple[float, float] = (1.0, 1.0)  # of x and y, original to packed
     faults: tuple[tuple[str, str], ...] = ()  # masks and depth maps that could not be read: path, reason
+    changed: tuple[
+        int, ...
+    ] = ()  # when the files of picture, mask and depth were last changed, in ns; see `_changed`
 
 
 def write_shard(tar: Path, pictures: Sequence[Wanted], *, short_side: int) -> Path:
-    """Writes a shard and its lines, and returns its path. What is there already is kept."""
+    """Writes a shard and its lines, and returns its path. What is there already is kept if it would come out the same."""
     lines = tar.with_suffix(".jsonl")
     if tar.exists() and lines.exists():
-        return tar
+        if _is_current(tar, pictures, short_side):
+            return tar
+        tar.unlink()  # before its lines are written anew
     part, used = tar.with_name(f".{tar.name}.{os.getpid()}"), set[str]()
     try:
         with part.open("wb") as file:
@@ -74,7 +81,45 @@ def read_lines(tar: Path) -> Iterator[Packed]:
         for line in file:
             found = json.loads(line)
             scale, faults = tuple(found.pop("scale")), tuple(map(tuple, found.pop("faults")))
-            yield Packed(**found, scale=scale, faults=faults)
+            changed = tuple(found.pop("changed", ()))
+            yield Packed(**found, scale=scale, faults=faults, changed=changed)
+
+
+def _is_current(tar: Path, pictures: Sequence[Wanted], short_side: int) -> bool:
+    found = list(read_lines(tar))
+    return len(found) == len(pictures) and all(
+        packed.changed == _changed(wanted) and _fails_again(wanted, packed, short_side)
+        for wanted, packed in zip(pictures, found, strict=True)
+    )
+
+
+def _fails_again(wanted: Wanted, packed: Packed, short_side: int) -> bool:
+    """Whether all that could not be read still cannot, for the same reasons; a permission changes no time of a file."""
+    if packed.member is None:
+        return _reason(partial(_original, wanted, short_side)) == packed.reason
+    kinds = {wanted.depth: "depth", wanted.mask: "mask"}
+    return all(_reason(partial(_png, path, kinds[path], (1, 1))) == reason for path, reason in packed.faults)
+
+
+def _reason(read: Callable[[], object]) -> str:
+    try:
+        read()
+    except BadImage as error:
+        return error.reason
+    return ""
+
+
+def _changed(wanted: Wanted) -> tuple[int, ...]:
+    paths = (wanted.path, wanted.mask, wanted.depth)
+    return tuple(_time_of(container_of(path)) for path in paths if path is not None)
+
+
+def _time_of(path: str) -> int:
+    """When a file was last changed, in ns; -1 if it is not there."""
+    try:
+        return os.stat(path).st_mtime_ns
+    except (OSError, ValueError):
+        return -1
 
 
 def smaller(size: tuple[int, int], short_side: int) -> tuple[int, int]:
@@ -90,10 +135,11 @@ def smaller(size: tuple[int, int], short_side: int) -> tuple[int, int]:
 
 
 def _add(members: tarfile.TarFile, wanted: Wanted, short_side: int, used: set[str]) -> Packed:
+    changed = _changed(wanted)  # before it is read: what changes meanwhile is read again by the next run
     try:
-        original = read_image(wanted.path, min_side=None if wanted.is_exact else OVERSAMPLED * short_side)
+        original = _original(wanted, short_side)
     except BadImage as error:
-        return Packed(reason=error.reason)
+        return Packed(reason=error.reason, changed=changed)
     size = smaller(original.size, short_side)
     # Bicubic keeps more of what a view, which is resampled again, still can show than bilinear does.
     image = original if size == original.size else original.resize(size, Image.Resampling.BICUBIC)
@@ -113,8 +159,17 @@ def _add(members: tarfile.TarFile, wanted: Wanted, short_side: int, used: set[st
         _write(members, dense[kind], content)
     scale = (size[0] / original.width, size[1] / original.height)
     return Packed(
-        f"{name}.ppm", mask=dense.get("mask"), depth=dense.get("depth"), scale=scale, faults=tuple(faults)
+        f"{name}.ppm",
+        mask=dense.get("mask"),
+        depth=dense.get("depth"),
+        scale=scale,
+        faults=tuple(faults),
+        changed=changed,
     )
+
+
+def _original(wanted: Wanted, short_side: int) -> Image.Image:
+    return read_image(wanted.path, min_side=None if wanted.is_exact else OVERSAMPLED * short_side)
 
 
 def _png(path: str, kind: str, size: tuple[int, int]) -> bytes:

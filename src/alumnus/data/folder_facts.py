@@ -25,15 +25,19 @@ class FolderFacts(NamedTuple):
     depth_unit: str = MILLIMETRES  # of one step of a depth file
 
     @classmethod
-    def of(cls, folder: Path) -> FolderFacts:
+    def of(cls, folder: Path, above: FolderFacts | None = None) -> FolderFacts:
         """Returns the facts about a folder.
+
+        Args:
+            folder: the dataset folder, or one of its split folders.
+            above: those of the folder around it, which hold for what is not said here.
 
         Raises:
             DataError: the file is no JSON object, or a fact is of another type.
         """
-        path = folder / DATASET_FILE
+        path, above = folder / DATASET_FILE, above or cls()
         if not path.is_file():
-            return cls()
+            return above
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
@@ -41,14 +45,14 @@ class FolderFacts(NamedTuple):
         if not isinstance(found, Mapping):
             raise DataError(f"{printable(path)} holds a JSON {type(found).__name__}, but must hold an object")
         return cls(
-            _names(found, "mask_classes", path),
-            _names(found, "object_classes", path),
-            _unit(found.get("depth_unit", MILLIMETRES), path),
+            _names(found, "mask_classes", path) if "mask_classes" in found else above.mask_classes,
+            _names(found, "object_classes", path) if "object_classes" in found else above.object_classes,
+            _unit(found["depth_unit"], path) if "depth_unit" in found else above.depth_unit,
         )
 
 
 def _names(found: Mapping[str, object], key: str, path: Path) -> tuple[str, ...]:
-    names = found.get(key, [])
+    names = found[key]
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise DataError(f"{printable(path)}: {key} must be a list of names, not {str(names)[:80]}")
     if len(set(names)) < len(names):

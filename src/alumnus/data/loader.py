@@ -203,7 +203,7 @@ class _Steps(TorchDataset[Loaded]):
                 candidate = int(others.choice(pool))
         name = self.dataset.domains[int(self.dataset.domain[row])]
         raise DataError(
-            f"{REPLACEMENT_TRIES} images of the domain {name!r} in a row could not be read; the last: "
+            f"{REPLACEMENT_TRIES} draws from the domain {name!r} in a row could not be read (it has {len(pool)} images here); the last: "
             f"{self.dataset.paths[bad[-1].row]!r}, {bad[-1].reason}"
         )
 

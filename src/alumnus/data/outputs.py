@@ -48,7 +48,7 @@ def check_folder(out: Path, images: Source | Sequence[Source]) -> None:
 
 def _paths(images: Source | Sequence[Source]) -> list[Path]:
     sources = [images] if isinstance(images, str | os.PathLike) else list(images)
-    return [Path(os.fspath(source)).expanduser() for source in sources]
+    return [Path(os.path.expanduser(source)) for source in sources]
 
 
 def _splits(folder: Path) -> list[str]:

@@ -43,7 +43,7 @@ def tell_split_names(sources: Sequence[Source], listings: Sequence[Listing]) -> 
     for source, rows in zip(sources, listings, strict=True) if len(sources) > 1 else ():
         folder = folder_of(source)
         is_called_so = SPLIT_WORDS.get(folder.name.lower()) in ("val", "test")
-        is_folder = Path(os.fspath(source)).expanduser().is_dir()
+        is_folder = Path(os.path.expanduser(source)).is_dir()
         if is_called_so and is_folder and rows.splits.words == ("train",):
             console.print(
                 f"'{printable(os.fspath(source))}' is a source by itself, so its images are for training; if '{folder.name}' says their "

@@ -120,7 +120,8 @@ def _members(path: str, size: int, changed: int) -> _Members:
 
 
 def _made(path: str) -> tuple[pa.Table, pa.Table]:
-    """Reads the shard, and keeps what it found for the next process."""
+    """Reads the shard, and keeps what it found for the next process, unless the shard changed meanwhile, as one that is being copied."""
+    stamp = _stamp(path)
     scan = scan_tar(Path(path))
     last = {member.name: member for member in scan.members}  # of members of one name the last one counts
     with_rows = samples_of(last.values(), lambda member: _content(path, member))
@@ -131,8 +132,9 @@ def _made(path: str) -> tuple[pa.Table, pa.Table]:
     values = [{key: _stored(key, value) for key, value in row._asdict().items()} for row in with_rows.rows]
     told = json.dumps(_told(path, scan.damage, with_rows.faults)).encode()
     rows = pa.Table.from_pylist(values, schema=_ROWS).replace_schema_metadata({TOLD: told})
-    _keep(_file(path, "members"), members, path)
-    _keep(_file(path, "rows"), rows, path)
+    if stamp == _stamp(path):
+        _keep(_file(path, "members"), members, stamp)
+        _keep(_file(path, "rows"), rows, stamp)
     return members, rows
 
 
@@ -173,12 +175,12 @@ def _load(file: Path, schema: pa.Schema, path: str) -> pa.Table | None:
     return table.combine_chunks()
 
 
-def _keep(file: Path, table: pa.Table, path: str) -> None:
+def _keep(file: Path, table: pa.Table, stamp: dict[bytes, bytes]) -> None:
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with pa.OSFile(os.fspath(temporary), "wb") as sink:
-            stamped = table.replace_schema_metadata({**(table.schema.metadata or {}), **_stamp(path)})
+            stamped = table.replace_schema_metadata({**(table.schema.metadata or {}), **stamp})
             with pa.ipc.new_file(sink, stamped.schema) as writer:
                 writer.write_table(stamped)
         os.replace(temporary, file)

@@ -91,6 +91,15 @@ def test_a_file_beside_its_images_in_each_split(tmp_path: Path) -> None:
     assert data.split.tolist() == ["train", "val"]
 
 
+def test_names_of_split_folders_may_be_in_capitals(tmp_path: Path) -> None:
+    """As for every other kind of source."""
+    _instances(tmp_path / "Train" / "_annotations.coco.json", images=[{"id": 5, "file_name": "a.png"}])
+    (tmp_path / "Train" / "a.png").write_bytes(picture(1))
+    data = open_dataset(tmp_path)
+    assert (data.file_names[0], data.split.tolist()) == ("Train/a.png", ["train"])
+    assert data.objects is not None
+
+
 def test_what_two_files_say_alike_counts_once(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A part of a split in a file of its own adds no second box or caption; what is new in it stays."""
     notes = folder / "annotations"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -86,6 +87,22 @@ def test_metadata_in_each_split_folder_is_read(tmp_path: Path) -> None:
     data = open_dataset(tmp_path)
     assert data.file_names == ("train/1.png", "validation/1.png")
     assert (data.split.tolist(), _labels(data)) == (["train", "val"], ["cat", "dog"])
+
+
+def test_what_a_folder_says_holds_for_its_split_folders(tmp_path: Path) -> None:
+    """Unless one says otherwise itself."""
+    for split in ("train", "test"):
+        (tmp_path / split).mkdir()
+        Image.new("RGB", (1, 1)).save(tmp_path / split / "1.png")
+        _save(
+            {"file_name": ["1.png"], "depth": ["d.png"], "mask": ["m.png"]}, tmp_path / split / "metadata.csv"
+        )
+    (tmp_path / "dataset.json").write_text('{"depth_unit": "cm", "mask_classes": ["sky"]}')
+    data = open_dataset(tmp_path)
+    assert (data.depth_unit, data.mask_classes) == ("cm", ("sky",))
+    (tmp_path / "train" / "dataset.json").write_text('{"depth_unit": "mm"}')
+    with pytest.raises(DataError, match="differ in depth_unit"):
+        open_dataset(tmp_path)
 
 
 def test_semicolons_a_byte_order_mark_and_quotes_are_understood(folder: Path) -> None:
@@ -228,6 +245,31 @@ def test_parquet_columns_of_other_types_are_refused(folder: Path, array: pa.Arra
     pq.write_table(pa.table({"image": array}), folder / "list.parquet")
     with pytest.raises(DataError, match=f"column 'image' holds .*{words}"):
         open_dataset(folder / "list.parquet")
+
+
+def test_objects_may_be_a_list_of_structs_in_parquet_too(folder: Path) -> None:
+    """One struct an object, as in JSON; what is in it is checked all the same."""
+    cells = [[{"bbox": [0.0, 0.0, 1.0, 1.0], "category": "cat"}], []]
+    table = pa.table({"file_name": ["a.png", "b.png"], "objects": cells})
+    pq.write_table(table, folder / "list.parquet")
+    data = open_dataset(folder / "list.parquet")
+    assert data.objects is not None
+    assert [found and found.labels.tolist() for found in data.objects] == [[0], []]
+    wrong = pa.array([[{"box": 1}], []])
+    pq.write_table(table.set_column(1, "objects", wrong), folder / "list.parquet")
+    with pytest.raises(DataError, match="row 1, column objects"):
+        open_dataset(folder / "list.parquet")
+
+
+def test_a_cell_of_a_csv_may_be_long(folder: Path) -> None:
+    """Thousands of boxes are more than the 131,072 characters that Python's reader takes by default."""
+    cell = json.dumps([{"bbox": [0, 0, 1, 1], "category": "cat"}] * 4000)
+    with (folder / "list.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("file_name", "objects"), ("a.png", cell)])
+    data = open_dataset(folder / "list.csv")
+    assert data.objects is not None
+    assert data.objects[0] is not None
+    assert len(data.objects[0].boxes) == 4000
 
 
 def test_a_dictionary_column_is_read(folder: Path) -> None:

@@ -16,7 +16,7 @@ from alumnus.data.dense import read_mask
 from alumnus.data.loader import center_crop_batches
 from alumnus.data.read import BadImage, read_image
 from alumnus.data.readers.webdataset import expanded
-from alumnus.data.tar_scan import scan_tar
+from alumnus.data.tar_scan import Scan, scan_tar
 from alumnus.errors import DataError
 from tests.data.shards import picture, save_mask, save_tar
 
@@ -85,6 +85,25 @@ def test_nothing_is_unpacked_and_the_second_opening_reads_no_header(
     assert open_dataset(shards).fingerprint != before.fingerprint
 
 
+def test_an_index_made_while_the_shard_grows_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shard that is still copied is read again when it is whole."""
+    whole = save_tar(tmp_path / "whole.tar", {f"{n}.png": picture(n) for n in range(4)}).read_bytes()
+    shard = save_tar(tmp_path / "set" / "0.tar", {f"{n}.png": picture(n) for n in range(2)})
+
+    def slow(path: Path) -> Scan:
+        found = scan_tar(path)
+        shard.write_bytes(whole)
+        return found
+
+    with monkeypatch.context() as growing:
+        growing.setattr(tar_index, "scan_tar", slow)
+        open_dataset(shard)
+    tar_index._members.cache_clear()
+    assert len(open_dataset(shard)) == 4
+
+
 def test_patterns_name_shards(shards: Path) -> None:
     """Braces and globs, one shard, and what is not there."""
     for pattern in ("train-{0000..0001}.tar", "train-*.tar", "train-000{0,1}.tar"):
@@ -107,6 +126,30 @@ def test_a_shards_place_or_name_says_its_split(tmp_path: Path, name: str, split:
     """A folder first, then a word of the name."""
     save_tar(tmp_path / "set" / name, {"1.png": picture(1)})
     assert open_dataset(tmp_path / "set").split.tolist() == [split]
+
+
+def test_query_and_index_need_each_other(tmp_path: Path) -> None:
+    """A lone folder `database` is a name like any other; where both are there, each may be given by itself."""
+    save_tar(tmp_path / "database" / "0.tar", {"1.png": picture(1)})
+    assert open_dataset(tmp_path / "database").split.tolist() == ["train"]
+    save_tar(tmp_path / "query" / "1.tar", {"1.png": picture(2)})
+    assert open_dataset(tmp_path).split.tolist() == ["index", "query"]
+    assert open_dataset([tmp_path / "query" / "1.tar", tmp_path / "database"]).split.tolist() == [
+        "query",
+        "index",
+    ]
+
+
+def test_a_folder_of_shards_may_say_what_holds_for_all(tmp_path: Path) -> None:
+    """Also above split folders, and for a pattern."""
+    mask = save_mask(tmp_path / "m.png", [[0, 1]]).read_bytes()
+    folder = tmp_path / "set"
+    for split in ("train", "val"):
+        save_tar(folder / split / "0.tar", {"1.png": picture(1), "1.mask.png": mask, "1.depth.png": mask})
+    (folder / "dataset.json").write_text('{"mask_classes": ["sky", "sea"], "depth_unit": "cm"}')
+    for source in (folder, f"{folder}/{{train,val}}/0.tar"):
+        data = open_dataset(source)
+        assert (data.mask_classes, data.depth_unit) == (("sky", "sea"), "cm")
 
 
 def test_images_beside_shards_are_read_and_the_shards_named(

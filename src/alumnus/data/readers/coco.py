@@ -64,7 +64,7 @@ def coco_files(folder: Path) -> list[Path]:
     found = [annotations / name for name in inside if name.endswith(".json") and name.startswith(KINDS)]
     beside = [
         folder / BESIDE,
-        *(folder / name / BESIDE for name in os.listdir(folder) if name in SPLIT_WORDS),
+        *(folder / name / BESIDE for name in os.listdir(folder) if name.lower() in SPLIT_WORDS),
     ]
     return sorted(
         [*found, *(path for path in beside if path.is_file())], key=lambda path: byte_order(str(path))

@@ -63,18 +63,25 @@ def read_dense_folder(folder: Path, *, domain: str) -> Listing:
     """
     images, others = list[str](), {"mask": dict[str, str](), "depth": dict[str, str]()}
     places = set(split_folders(_folders(folder)))
-    apart = list[str]()
+    apart, second = list[str](), list[str]()
     for name in images_below(folder):
         kind, key = _kind(name)
         if kind == "image":
             images.append(name)
         elif kind and name.lower().endswith(".png"):
-            others[kind].setdefault(key, name)
+            if others[kind].setdefault(key, name) != name:
+                second.append(name)
         elif not kind and name.partition("/")[0] in places:
             apart.append(name)
     if apart:
         console.print(
             f"{printable(folder.name)}: {len(apart)} images, such as '{printable(apart[0])}', are in no folder named images, and left out",
+        )
+    if second:
+        first = others[_kind(second[0])[0]][_kind(second[0])[1]]
+        console.print(
+            f"{printable(folder.name)}: {len(second)} PNG files, such as '{printable(second[0])}', are left out, for their images have "
+            f"another already, '{printable(first)}'; to use these, move the others away",
         )
     splits = _voc_splits(folder)
     if splits:
@@ -86,7 +93,8 @@ def read_dense_folder(folder: Path, *, domain: str) -> Listing:
             f"files of masks or depth, but no two of one name"
         )
     facts, count = FolderFacts.of(folder), len(images)
-    said = [splits.get(_stem(name)) or _split_of(name) for name in images]
+    words = split_folders({part for name in images for part in name.split("/")[:-1]})
+    said = [splits.get(_stem(name)) or _split_of(name, words) for name in images]
     batch = RowBatch(images, [domain] * count, [None] * count, said, masks=masks, depths=depths)
     return collected(folder, [batch], mask_classes=facts.mask_classes, depth_unit=facts.depth_unit)
 
@@ -129,9 +137,8 @@ def _partner(name: str, others: Mapping[str, str]) -> str | None:
     return next((others[key + ending] for ending in ENDINGS if key + ending in others), None)
 
 
-def _split_of(name: str) -> str:
-    folders = [part.lower() for part in name.split("/")[:-1]]
-    return next((SPLIT_WORDS[word] for word in folders if word in SPLIT_WORDS), "train")
+def _split_of(name: str, words: Mapping[str, str]) -> str:
+    return next((words[part] for part in name.split("/")[:-1] if part in words), "train")
 
 
 def _stem(name: str) -> str:

@@ -43,12 +43,14 @@ class Rules(NamedTuple):
         root: the folder to which its paths are relative, absolute.
         domain, split: for rows that do not say.
         may_be_absolute: whether paths outside the root are allowed, if absolute.
+        above: what the folder around the root says about all its images.
     """
 
     root: Path
     domain: str
     split: str = "train"
     may_be_absolute: bool = False
+    above: FolderFacts | None = None
 
 
 def read_list(path: Path, rules: Rules) -> Listing:
@@ -57,7 +59,7 @@ def read_list(path: Path, rules: Rules) -> Listing:
     Raises:
         DataError: naming the list, the row (from 1) and the column.
     """
-    facts, distinct = FolderFacts.of(rules.root), Distinct()
+    facts, distinct = FolderFacts.of(rules.root, rules.above), Distinct()
     tables = read_tables(path, {*FILE_NAME_COLUMNS, *COLUMNS})
     listing = collected(
         rules.root,

@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from alumnus.data.folder_facts import FolderFacts
 from alumnus.data.joining import one_after_another
 from alumnus.data.listing import Listing, RowBatch, collected, split_folders
 from alumnus.data.names import EXTENSIONS, byte_order, printable
@@ -105,7 +106,7 @@ def _read_folder(folder: Path) -> Listing:
             f"'{printable(os.path.dirname(shards[0]))}/*.tar'",
         )
         shards = []
-    return read_shards(shards, domain=domain) if shards else read_folder(folder, domain=domain)
+    return read_shards(shards, domain=domain, folder=folder) if shards else read_folder(folder, domain=domain)
 
 
 def _metadata(folder: Path) -> Path | None:
@@ -131,8 +132,8 @@ def _lists_of_splits(folder: Path) -> dict[Path, str]:
 
 def _joined(folder: Path, lists: Mapping[Path, str]) -> Listing:
     """Returns the rows of several lists, each of a split, as those of one source."""
-    domain = _name_of(folder)
-    parts = [read_list(path, Rules(path.parent, domain, split)) for path, split in lists.items()]
+    domain, above = _name_of(folder), FolderFacts.of(folder)
+    parts = [read_list(path, Rules(path.parent, domain, split, above=above)) for path, split in lists.items()]
     return one_after_another(parts, root=folder)
 
 

@@ -21,6 +21,9 @@ from alumnus.data.names import printable
 from alumnus.errors import DataError
 
 TEXTS, OBJECTS = ("text",), ("objects",)  # columns that may hold lists of text, and structs
+MAX_CELL = (
+    1 << 30
+)  # characters of a CSV's cell: Python's own limit, 131,072, is less than the boxes of some pictures have
 
 
 class Table(NamedTuple):
@@ -52,6 +55,7 @@ def is_table(path: Path) -> bool:
 
 
 def _read_csv(path: Path, wanted: Collection[str]) -> Iterator[Table]:
+    csv.field_size_limit(MAX_CELL)
     with path.open(newline="", encoding="utf-8-sig") as file:  # -sig: spreadsheets write a byte order mark
         delimiter = max(",\t;", key=file.readline().count)  # by the header; the first one on a tie
         file.seek(0)
@@ -122,7 +126,8 @@ def _check_type(field: pa.Field, path: str) -> None:
         return
     if field.name in TEXTS and _is_list(kind) and _is_plain(kind.value_type):
         return
-    if field.name in OBJECTS and pa.types.is_struct(kind):  # what is in it is checked row by row
+    row = kind.value_type if _is_list(kind) else kind
+    if field.name in OBJECTS and pa.types.is_struct(row):  # what is in it is checked row by row
         return
     hint = (
         "; save embedded images as files first"

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from alumnus.data.folder_facts import FolderFacts
 from alumnus.data.listing import SPLIT_WORDS, Listing, RowBatch, collected, split_folders
 from alumnus.data.locator import check_is_file, joined_locator
 from alumnus.data.names import byte_order, name_below, printable
@@ -60,13 +61,14 @@ def shards_below(folder: Path) -> list[str]:
     return sorted(found, key=byte_order)
 
 
-def read_shards(shards: Sequence[str], *, domain: str) -> Listing:
+def read_shards(shards: Sequence[str], *, domain: str, folder: Path | None = None) -> Listing:
     """Returns the images of tar shards, shard by shard, in their order.
 
     Args:
         shards: absolute paths.
         domain: for images that do not say. The split of those that do not say is that of a folder or word in the shard's name
             (`val/0.tar`, `imagenet-val-0.tar`), or train.
+        folder: whose `dataset.json` holds for them; by default the deepest that they share.
 
     Raises:
         DataError: a shard is missing or no tar, or there is no image in any.
@@ -74,7 +76,9 @@ def read_shards(shards: Sequence[str], *, domain: str) -> Listing:
     root = os.path.commonpath([os.path.dirname(path) for path in shards])
     for path in shards:
         check_is_file(path)
-    listing = collected(Path(root), _batches(shards, root, domain))
+    facts = FolderFacts.of(folder or Path(root))
+    batches = _batches(shards, root, domain)
+    listing = collected(Path(root), batches, mask_classes=facts.mask_classes, depth_unit=facts.depth_unit)
     if not len(listing.file_names):
         raise DataError(f"{len(shards)} tar shards in '{printable(root)}' hold no image")
     return listing
@@ -102,13 +106,20 @@ def _batches(shards: Sequence[str], root: str, domain: str) -> Iterator[RowBatch
 
 
 def _split_of_shard(path: str, root: str) -> str | None:
-    folders = name_below(path, os.path.dirname(root)).split("/")[:-1]
-    said = [SPLIT_WORDS[word.lower()] for word in folders if word.lower() in SPLIT_WORDS]
-    if said:
-        return said[-1]
+    top = os.path.dirname(root)
+    folders = name_below(path, top).split("/")[:-1]
+    said = [_split_said(os.path.join(top, *folders[:place]), word) for place, word in enumerate(folders)]
+    if any(said):
+        return next(filter(None, reversed(said)))
     words = re.findall("[a-z]+", os.path.basename(path).lower())
     splits = {SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS} & {"train", "val", "test"}
     return splits.pop() if len(splits) == 1 else None
+
+
+def _split_said(folder: str, name: str) -> str | None:
+    """Returns the split that the name of a folder inside another says; words for query and index count if both are there."""
+    split = SPLIT_WORDS.get(name.lower())
+    return split_folders(os.listdir(folder)).get(name) if split in ("query", "index") else split
 
 
 def _braces_expanded(pattern: str) -> list[str]:
