@@ -24,10 +24,11 @@ from alumnus.data.dataset import Dataset
 from alumnus.data.loader import give_way, handed_over
 from alumnus.data.names import printable
 from alumnus.data.quarantine import Quarantine
+from alumnus.data.read import BadImage, key_of
 from alumnus.log import Bar, bar, warn
 from alumnus.store.claims import Entries, work_off
 from alumnus.store.crops import Crops, Part
-from alumnus.store.folder import Folder, Geometry
+from alumnus.store.folder import About, Folder, Geometry
 from alumnus.store.identity import Files
 from alumnus.store.shard import Rows, Unreadable, write_shard
 from alumnus.teachers.targets import trusted_domains
@@ -38,6 +39,7 @@ UNIT_BYTES = 32 << 20  # of a shard, at most
 UNIT_ROWS = (64, 2048)  # outputs to a shard: what a killed process may lose, against the number of files
 BATCH = 64  # images that a teacher sees at once
 TRIES = 2  # of an image that could not be read, for a reason that may pass
+NOT_THEN = "its bytes could not be read when images were identified"
 LEAST_COSINE = (
     0.99  # of a feature and what is kept of it; below it is said that the precision does not suit the teacher
 )
@@ -69,6 +71,40 @@ def missing(folder: Folder, wanted: Entries) -> Entries:
     return wanted[absent & ~np.isin(wanted[:, 0], np.array(list(index.bad), np.int64))]
 
 
+def note_undecodable(
+    folder: Folder, domains: Sequence[str] | None, wanted: Wanted, quarantine: Quarantine
+) -> None:
+    """Notes which of the images wanted of a teacher that is trusted on some domains cannot be decoded, as its folder says.
+
+    Raises:
+        TooManyBadImages: see `quarantine`.
+    """
+    bad = folder.refreshed().index.bad
+    if not bad:
+        return
+    files = Files(wanted.keys, wanted.data.paths)
+    keys = np.unique(wanted.of(domains)[:, 0])
+    quarantine.add_all((files.of(key)[0], bad[key]) for key in keys.tolist() if key in bad)
+
+
+def note_unopened(wanted: Wanted, quarantine: Quarantine) -> None:
+    """Notes the images of which not even the bytes could be read, so that nothing is computed of them.
+
+    Raises:
+        TooManyBadImages: see `quarantine`.
+    """
+    paths = [wanted.data.paths[row] for row in np.flatnonzero(wanted.keys < 0).tolist()]
+    quarantine.add_all((path, _why_unopened(path)) for path in paths)
+
+
+def _why_unopened(path: str) -> str:
+    try:
+        key_of(path)
+    except BadImage as error:
+        return error.reason
+    return NOT_THEN
+
+
 def fill(
     folder: Folder,
     teacher: Teacher,
@@ -91,9 +127,6 @@ def fill(
     before = missing(folder, entries)
     if not len(before):
         return
-    for key, reason in folder.refreshed().index.bad.items():  # a kill may have come between shard and note
-        if key in files:
-            quarantine.add(files.of(key)[0], reason)
     tries, left = Counter[int](), dict[int, str]()
     with bar(f"store {teacher.name}", total=len(before)) as line:
 
@@ -108,11 +141,10 @@ def fill(
             tries.update(each.key for each in passing)
             gone = [each for each in passing if tries[each.key] >= TRIES]
             left.update(gone)
-            for each in (*bad, *gone):
-                quarantine.add(files.of(each.key)[0], each.reason)
+            quarantine.add_all((files.of(each.key)[0], each.reason) for each in (*bad, *gone))
             return True
 
-        work_off(folder.path, lacking, compute, unit_rows=unit_rows(folder))
+        work_off(folder.path, lacking, compute, unit_rows=unit_rows(folder.about))
     if left:
         _say_what_is_left(teacher, left, files)
     _warn_of_loss(folder.refreshed(), teacher)
@@ -137,9 +169,9 @@ def _warn_of_loss(folder: Folder, teacher: Teacher) -> None:
         )
 
 
-def unit_rows(folder: Folder) -> int:
-    """Outputs to a shard of this folder."""
-    return int(np.clip(UNIT_BYTES // folder.about.row_bytes, *UNIT_ROWS))
+def unit_rows(about: About) -> int:
+    """Outputs to a shard of such a folder."""
+    return int(np.clip(UNIT_BYTES // about.row_bytes, *UNIT_ROWS))
 
 
 class Speed(NamedTuple):

@@ -27,6 +27,7 @@ ABOUT = "about.json"
 QUARANTINE = "quarantine.jsonl"
 OWN = (IMAGES, QUARANTINE)  # of the store itself, beside the folders of teachers
 VERSION = 1
+HEADER_BYTES = 576  # of a shard with summaries alone, about; patches add less than half of that
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,12 @@ class About:
         """Bytes on disk of one output: features, key, view and checksum."""
         numbers = int(self.teacher["num_features"]) + (self.grid[0] * self.grid[1] if self.grid else 0)
         return numbers * BYTES[self.precision] + 24
+
+    @property
+    def head_bytes(self) -> int:
+        """Bytes on disk of a shard beside its rows, at least about: the header, and a scale and an offset for each channel."""
+        parts = [int(self.teacher["num_features"]), *([self.grid[1]] if self.grid else [])]
+        return HEADER_BYTES * (len(parts) + 1) // 2 + 8 * sum(parts)
 
 
 class Folder:
