@@ -379,6 +379,18 @@ def test_where_the_images_were_is_noted_for_any_folder(
     assert folder.about.data == (str(images), str(tmp_path / "a-{0..3}.tar"), "hf:owner/name")
 
 
+def test_a_folder_with_a_quarantine_file_is_no_store_for_that(tmp_path: Path, images: Path) -> None:
+    """Runs have such a file too; by itself it is no obstacle."""
+    run, alone = tmp_path / "run", tmp_path / "alone"
+    for folder in (run, alone):
+        folder.mkdir()
+        (folder / "quarantine.jsonl").touch()
+    (run / "config.yaml").touch()
+    store_of(alone, images)
+    with pytest.raises(StoreError, match=r"is no store, and holds 'config\.yaml'"):
+        store_of(run, images)
+
+
 def test_a_store_that_may_not_be_filled_says_what_it_lacks(tmp_path: Path, images: Path) -> None:
     """Counts, and the command."""
     with pytest.raises(StoreError, match=r"lacks outputs \(counting 180\); `alumnus cache build`"):

@@ -28,7 +28,7 @@ from alumnus.data.read import BadImage, key_of
 from alumnus.log import Bar, bar, warn
 from alumnus.store.claims import Entries, work_off
 from alumnus.store.crops import Crops, Part
-from alumnus.store.folder import About, Folder, Geometry
+from alumnus.store.folder import About, Folder, Geometry, Index
 from alumnus.store.identity import Files
 from alumnus.store.shard import Rows, Unreadable, write_shard
 from alumnus.teachers.targets import trusted_domains
@@ -63,10 +63,19 @@ class Wanted:
         views = np.tile(np.arange(self.num_views), len(keys))
         return np.stack([np.repeat(keys, self.num_views), views], axis=1)
 
+    def lacking(self, folder: Folder, domains: Sequence[str] | None) -> frozenset[int]:
+        """Returns the rows in such domains of which a folder lacks outputs, though none of them is known as one that cannot be decoded."""
+        keys = np.unique(_absent(folder.index, self.of(domains))[:, 0])
+        is_trusted = trusted_domains(domains, self.data.domains)[self.data.domain]
+        return frozenset(np.flatnonzero(is_trusted & ((self.keys < 0) | np.isin(self.keys, keys))).tolist())
+
 
 def missing(folder: Folder, wanted: Entries) -> Entries:
     """Returns those of the outputs wanted (m, 2) that are in no shard now and whose image is not known to be unreadable."""
-    index = folder.refreshed().index
+    return _absent(folder.refreshed().index, wanted)
+
+
+def _absent(index: Index, wanted: Entries) -> Entries:
     absent = index.find(wanted[:, 0], wanted[:, 1]) < 0
     return wanted[absent & ~np.isin(wanted[:, 0], np.array(list(index.bad), np.int64))]
 
@@ -205,20 +214,18 @@ def outputs_of(
     geometry: Geometry,
     *,
     batch_size: int = BATCH,
-) -> Rows:
-    """Returns a teacher's outputs for some images and views, computed here and now; unreadable images are left out.
+) -> Iterator[Rows]:
+    """Yields a teacher's outputs for some images and views, computed here and now, part by part; unreadable images are left out.
 
     Args:
         entries: (n, 2), key and view, the views of an image one after another.
         files: of all keys.
     """
     items = Crops(entries, files, teacher.size, geometry, batch_size)
-    parts = [items[number] for number in range(len(items))]
-    parts = [part for part in parts if len(part.key)]
-    features = [teacher.silence(), *(_ask(teacher, part.image) for part in parts)]
-    key = np.concatenate([np.empty(0, np.int64), *(part.key for part in parts)])
-    view = np.concatenate([np.empty(0, np.int64), *(part.view for part in parts)])
-    return Rows(key, view, _joined(features))
+    for number in range(len(items)):
+        part = items[number]
+        if len(part.key):
+            yield Rows(part.key, part.view, _ask(teacher, part.image))
 
 
 @dataclass(frozen=True)
