@@ -104,6 +104,31 @@ def test_a_teacher_that_is_not_asked_is_not_verified(
     assert "sample=0" in capsys.readouterr().out
 
 
+def test_images_that_moved_are_found_where_data_says(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The teachers are those that the store notes."""
+    store = tmp_path / "store"
+    assert run(["cache", "build", str(recipe), f"out={store}"]) == 0
+    (tmp_path / "images").rename(tmp_path / "moved")
+    capsys.readouterr()
+    assert run(["cache", "verify", str(store), "sample=8", f"data={tmp_path / 'moved'}", "workers=0"]) == 0
+    assert [line.split()[3] for line in capsys.readouterr().out.splitlines()[1:]] == ["8", "8"]
+
+
+def test_data_without_a_training_image_are_refused(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And no store is made."""
+    (tmp_path / "images" / "discs").rename(tmp_path / "test")
+    (tmp_path / "only").mkdir()
+    (tmp_path / "test").rename(tmp_path / "only" / "test")
+    words = [f"data={tmp_path / 'only'}", "teachers.1.domains=null", f"out={tmp_path / 'store'}"]
+    assert run(["cache", "build", str(recipe), *words]) == 2
+    assert "there is no training image" in capsys.readouterr().err
+    assert not (tmp_path / "store").exists()
+
+
 def test_pruning_keeps_what_a_recipe_needs(
     recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -144,11 +169,20 @@ def test_a_wrong_word_is_said_before_anything_is_loaded(
         (["info", "nowhere"], "there is no store nowhere"),
         (["build"], "data"),
         (["prune"], "wanted: STORE"),
+        (["prune", ".", "views.per_image=3", "teachers=t", "--yes"], "unexpected word 'views.per_image=3'"),
+        (["verify", ".", "sample=-1"], "sample=-1: 0 or more"),
+        (["verify", ".", "views.per_image=3"], "views.per_image: without a recipe verify takes"),
+        (["info", "."], "holds no teacher outputs"),
     ],
 )
 def test_mistakes_are_said_in_one_message(
-    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    words: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Exit code 2."""
+    monkeypatch.chdir(tmp_path)
     assert run(["cache", *words]) == 2
     assert said in capsys.readouterr().err

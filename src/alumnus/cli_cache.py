@@ -63,14 +63,15 @@ def info(words: Words = None) -> None:
 def verify(
     words: Words = None,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Remove damaged shards; a build makes them again.")
+        bool,
+        typer.Option("--repair", help="Remove damaged shards and moments; a build or run makes them again."),
     ] = False,
 ) -> None:
     """Check every byte, and ask each teacher again about a sample: alumnus cache verify store/ sample=64
 
-    With a recipe behind the store its teachers and data are asked. Teachers that are code (Python objects, python:, hub:, torchscript:,
-    export:) need that: none is run on the store's word. Exit code 2 if anything is wrong or a teacher could not be asked; sample=0 asks
-    none.
+    With a recipe behind the store its teachers and data are asked; without one, data=FOLDER says where the images are now. Teachers that
+    are code (Python objects, python:, hub:, torchscript:, export:) need the recipe: none is run on the store's word. Exit code 2 if
+    anything is wrong or a teacher could not be asked; sample=0 asks none.
     """
     store, recipe, settings = _store_and_recipe(words)
     own = [word for word in settings if word.startswith("sample=")]
@@ -110,6 +111,10 @@ def prune(
     """Remove what a recipe does not need, or some teachers: alumnus cache prune store/ recipe.yaml --yes, … store/ teachers=old,older"""
     store, recipe, settings = _store_and_recipe(words)
     named = next((word.removeprefix("teachers=") for word in settings if word.startswith("teachers=")), "")
+    if recipe is None and (other := [word for word in settings if not word.startswith("teachers=")]):
+        raise UserError(
+            f"unexpected word {other[0]!r}; without a recipe prune takes teachers=NAME,… alone, and nothing was removed"
+        )
     from alumnus.training import cache
 
     names = [name for name in named.split(",") if name] if recipe is None else []

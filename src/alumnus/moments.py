@@ -14,10 +14,13 @@ Axes: n rows, D width of the feature.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
@@ -112,6 +115,7 @@ class Moments:
         """Writes a safetensors file, whole or not at all."""
         tensors = {"mean": self.mean, "squares": self._squares}
         about = {"version": VERSION, "count": str(self.count), "limit": json.dumps(self.limit)}
+        about["sha256"] = _digest(about, self.mean, self._squares)
         temporary = Path(path).with_name(f".{Path(path).name}.{os.getpid()}")
         temporary.write_bytes(safetensors.torch.save(tensors, about))
         os.replace(temporary, path)
@@ -121,7 +125,7 @@ class Moments:
         """Returns what `save` wrote.
 
         Raises:
-            DataError: the file is torn, or something else.
+            DataError: the file is torn, changed, or something else. Files of early versions, which note no digest, may be changed.
         """
         try:
             with safetensors.safe_open(os.fspath(path), "pt") as file:
@@ -131,6 +135,8 @@ class Moments:
                         f"'{path}' holds no moments of version {VERSION}, but {about}; make them again"
                     )
                 mean, squares = file.get_tensor("mean"), file.get_tensor("squares")
+            if about.get("sha256") not in (None, _digest(about, mean, squares)):
+                raise ValueError("they are not what was written")
             found = cls(len(mean), limit=json.loads(about["limit"]))
             found._merge(int(about["count"]), mean, squares)
         except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
@@ -148,3 +154,11 @@ class Moments:
         self._squares.addr_(step, step, alpha=self.count * count / total)
         self.mean += step * (count / total)
         self.count = total
+
+
+def _digest(about: Mapping[str, str], mean: Tensor, squares: Tensor) -> str:
+    """Of all that a file holds."""
+    digest = hashlib.sha256(f"{about['count']} {about['limit']}".encode())
+    for tensor in (mean, squares):
+        digest.update(np.ascontiguousarray(tensor.numpy()).data)
+    return digest.hexdigest()

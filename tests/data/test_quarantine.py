@@ -73,6 +73,26 @@ def test_a_resumed_run_appends_after_a_torn_line(tmp_path: Path) -> None:
     assert [json.loads(line)["file_name"] for line in path.read_text().splitlines()] == ["a", "c"]
 
 
+def test_a_line_that_does_not_parse_is_skipped(tmp_path: Path) -> None:
+    """Two processes, one of them killed, may have written into one line; others are none of ours."""
+    path = tmp_path / "q.jsonl"
+    path.write_text(
+        '{"file_name": "a", "rea{"file_name": "b", "reason": "c"}\n5\n{}\n{"file_name": "d", "reason": "e"}\n'
+    )
+    quarantine = Quarantine(path, total=10, max_bad_fraction=1)
+    assert quarantine.rows == [{"file_name": "d", "reason": "e"}]
+
+
+def test_all_that_come_at_once_are_noted_before_they_are_refused(tmp_path: Path) -> None:
+    """So that they can be mended at once, too."""
+    quarantine = Quarantine(tmp_path / "q.jsonl", total=10, max_bad_fraction=0)
+    with pytest.raises(TooManyBadImages, match="3 of 10"):
+        quarantine.add_all((name, "torn") for name in "abc")
+    assert [
+        row["file_name"] for row in Quarantine(tmp_path / "q.jsonl", total=10, max_bad_fraction=1).rows
+    ] == [*"abc"]
+
+
 @given(total=st.integers(1, 50), fraction=st.floats(0, 1))
 def test_it_stops_exactly_above_the_fraction(total: int, fraction: float) -> None:
     """As many as allowed pass; one more raises, and is still noted."""

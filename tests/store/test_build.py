@@ -21,6 +21,7 @@ from alumnus.data.sampler import Sampler
 from alumnus.data.views import ViewSettings
 from alumnus.errors import ConfigError, StoreError, TooManyBadImages
 from alumnus.store.folder import folders
+from alumnus.store.make import disk_bytes
 from alumnus.store.shard import Rows, Unreadable, write_shard
 from alumnus.teachers import describe, load_teacher
 from alumnus.teachers.targets import Live, TargetSource
@@ -226,6 +227,38 @@ def test_bad_images_count_for_their_own_data_and_by_the_runs_own_measure(
     speakers_of(store_of(store, faultless), [spec_of(Counting())])
 
 
+def test_too_many_bad_images_stop_each_build(tmp_path: Path, images: Path) -> None:
+    """Also the second one, when the store knows of all of them; each time all are listed."""
+    store, teacher = tmp_path / "store", Counting()
+    for number, path in enumerate(sorted(images.rglob("*.png"))[:6]):
+        path.write_text(f"no image {number}")
+    for _ in range(2):
+        with pytest.raises(TooManyBadImages, match="6 of 90 images"):
+            speakers_of(store_of(store, images), [spec_of(teacher)])
+        assert len((store / "quarantine.jsonl").read_text().splitlines()) == 6
+        assert _missing(store, images, teacher) == 0
+
+
+def test_images_that_cannot_be_opened_are_listed_and_counted(
+    tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As those that cannot be decoded: with the reason, and more of them than allowed stop the build."""
+    store, teacher = tmp_path / "store", Counting()
+    paths = sorted(images.rglob("*.png"))
+    data = open_dataset(images)
+    paths[0].unlink()
+    speakers_of(store_of(store, data), [spec_of(teacher)])
+    said = capsys.readouterr().err
+    assert f"'{paths[0]}': no such file" in said
+    assert "1 of 90 images could not be read and was left out" in said
+    for path in paths[1:6]:
+        path.unlink()
+    for _ in range(2):
+        with pytest.raises(TooManyBadImages, match="6 of 90 images"):
+            speakers_of(store_of(store, data), [spec_of(teacher)])
+    assert (store / "quarantine.jsonl").read_text().count("no such file") == 6
+
+
 def test_the_folder_that_lacks_least_is_taken_then_the_most_precise(tmp_path: Path, images: Path) -> None:
     """A run that goes on asks for the precision that it began with."""
     store, specs = tmp_path / "store", [spec_of(Counting())]
@@ -316,6 +349,46 @@ def test_a_budget_lowers_the_precision_or_refuses(tmp_path: Path, images: Path) 
     with pytest.raises(StoreError, match=r"budget is 2\.0 KiB"):
         speakers_of(tight, [spec_of(Counting())])
     assert list(folders(tmp_path / "tight")) == []
+
+
+def test_a_complete_store_is_used_whatever_its_budget(tmp_path: Path, images: Path) -> None:
+    """Nothing is needed any more, so nothing is refused."""
+    speakers_of(store_of(tmp_path / "store", images), [spec_of(Counting())])
+    speakers_of(store_of(tmp_path / "store", images, budget=100), [spec_of(Counting())])
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_what_a_build_will_take_is_what_it_takes(tmp_path: Path, images: Path, precision: str) -> None:
+    """To a few bytes of the shards' headers, so that a budget is kept."""
+    store = store_of(tmp_path / "store", images, precision=precision)
+    (estimate,) = store.estimate([spec_of(Counting())])
+    speakers_of(store, [spec_of(Counting())])
+    assert estimate.bytes_in(estimate.about.precision) == pytest.approx(
+        disk_bytes(tmp_path / "store"), abs=64
+    )
+
+
+def test_where_the_images_were_is_noted_for_any_folder(
+    tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Relative folders and patterns of shards are noted with where they lie; names at Hugging Face as they are."""
+    monkeypatch.chdir(tmp_path)
+    sources = ["images", "a-{0..3}.tar", "hf:owner/name"]
+    speakers_of(store_of(tmp_path / "store", images, sources=sources), [spec_of(Counting())])
+    (folder,) = folders(tmp_path / "store")
+    assert folder.about.data == (str(images), str(tmp_path / "a-{0..3}.tar"), "hf:owner/name")
+
+
+def test_a_folder_with_a_quarantine_file_is_no_store_for_that(tmp_path: Path, images: Path) -> None:
+    """Runs have such a file too; by itself it is no obstacle."""
+    run, alone = tmp_path / "run", tmp_path / "alone"
+    for folder in (run, alone):
+        folder.mkdir()
+        (folder / "quarantine.jsonl").touch()
+    (run / "config.yaml").touch()
+    store_of(alone, images)
+    with pytest.raises(StoreError, match=r"is no store, and holds 'config\.yaml'"):
+        store_of(run, images)
 
 
 def test_a_store_that_may_not_be_filled_says_what_it_lacks(tmp_path: Path, images: Path) -> None:

@@ -10,8 +10,12 @@ import pytest
 from PIL import Image
 from torch import Tensor, nn
 
-from alumnus.errors import StoreError
+from alumnus.errors import ConfigError, StoreError
+from alumnus.store import verify as verifying
+from alumnus.store.crops import Crops, Part
 from alumnus.store.folder import folders
+from alumnus.store.read import Stored
+from alumnus.store.shard import Rows
 from alumnus.store.verify import Again, Verdict, verify
 from tests.store.made import Counting, speakers_of, spec_of, store_of
 
@@ -128,3 +132,41 @@ def test_images_that_are_gone_are_no_proof(tmp_path: Path, tiny_images: Path) ->
     (files,) = verify(store, Again(sample=0))
     assert files.is_right
     assert files.note == "not asked again: sample=0"
+
+
+def test_verifying_writes_nothing(tmp_path: Path, tiny_images: Path) -> None:
+    """So a store on a read-only disk can be verified, with images at another place too."""
+    store, images = tmp_path / "store", tmp_path / "images"
+    speakers_of(store_of(store, tiny_images), [spec_of(Counting())])
+    shutil.copytree(tiny_images, images)
+    before = {path: path.read_bytes() for path in store.rglob("*") if path.is_file()}
+    assert _verdict(store, Counting(), images).asked_again == 180
+    assert {path: path.read_bytes() for path in store.rglob("*") if path.is_file()} == before
+
+
+def test_crops_are_held_one_part_at_a_time(
+    tmp_path: Path, tiny_images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part is compared before the next is read, so a large sample takes no more memory than a small one."""
+    speakers_of(store_of(tmp_path, tiny_images), [spec_of(Counting())])
+    steps = list[str]()
+    read, compare = Crops.__getitem__, verifying._compared
+
+    def reading(self: Crops, number: int) -> Part:
+        steps.append("read")
+        return read(self, number)
+
+    def comparing(stored: Stored, said: Rows) -> object:
+        steps.append("compare")
+        return compare(stored, said)
+
+    monkeypatch.setattr(Crops, "__getitem__", reading)
+    monkeypatch.setattr(verifying, "_compared", comparing)
+    assert _verdict(tmp_path, Counting(), tiny_images).asked_again == 180
+    assert steps == ["read", "compare"] * 3
+
+
+def test_a_sample_below_zero_is_refused(tmp_path: Path) -> None:
+    """Before anything is looked at."""
+    with pytest.raises(ConfigError, match="sample=-1: 0 or more"):
+        verify(tmp_path, Again(sample=-1))

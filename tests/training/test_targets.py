@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors.torch
@@ -13,10 +15,13 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from alumnus.data.loader import NO_OUTPUT
 from alumnus.errors import ConfigError
 from alumnus.log import read_metrics
 from alumnus.models.student import Architecture, Student
 from alumnus.moments import Moments
+from alumnus.store.folder import Folder
+from alumnus.store.make import Store
 from alumnus.store.measure import give_back, in_use
 from alumnus.training.config import Config
 from alumnus.training.limit import over_limit, step_need
@@ -75,6 +80,30 @@ def test_float32_out_of_a_store_gives_the_losses_of_live_teachers_bit_for_bit(
         "resnet10t": "stored",
         "vit_tiny_patch16_224": "stored",
     }
+
+
+def test_an_image_that_comes_back_during_a_run_does_not_end_it(
+    tmp_path: Path, tiny_images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was away when the outputs were computed, so another takes its place, and it is listed."""
+    images = tmp_path / "images"
+    shutil.copytree(tiny_images, images)
+    path = next((images / "discs").rglob("*.png"))
+    path.rename(tmp_path / "aside.png")
+    path.symlink_to(tmp_path / "nowhere.png")
+    fill = Store.fill
+
+    def then_back(self: Store, *given: Any, **settings: Any) -> list[Folder]:
+        made = fill(self, *given, **settings)
+        path.unlink()
+        (tmp_path / "aside.png").rename(path)
+        return made
+
+    monkeypatch.setattr(Store, "fill", then_back)
+    settings = {"teachers": [RANDOM], "store": tmp_path / "store", "targets": "stored", "steps": 16}
+    run = train(_config(tmp_path / "run", images, **settings))
+    (line,) = (run.folder / "quarantine.jsonl").read_text().splitlines()
+    assert json.loads(line)["reason"] == NO_OUTPUT
 
 
 def test_float16_out_of_a_store_is_within_a_thousandth(live: Run, tmp_path: Path, tiny_images: Path) -> None:

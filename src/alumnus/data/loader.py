@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -39,6 +39,7 @@ from alumnus.types import Batch
 T = TypeVar("T")
 
 REPLACEMENT_TRIES = 32
+NO_OUTPUT = "it could not be read when the run began, so that the store has no output of it"
 NICENESS = 19  # of reading processes; the lowest priority there is
 
 
@@ -68,6 +69,7 @@ def train_batches(
     workers: int,
     rank: int = 0,
     world_size: int = 1,
+    without: Collection[int] = (),
 ) -> Iterator[Loaded]:
     """Yields the batches of steps `start` to `steps` - 1.
 
@@ -79,8 +81,9 @@ def train_batches(
         teacher_sizes: distinct sides in px of the views that teachers want.
         workers: reading processes; 0 reads in this one.
         rank, world_size: this process's place; it gets every `world_size`-th row of the global batch.
+        without: rows that are replaced also if they can be read, for a store has no output of them.
     """
-    items = _Steps(dataset, sampler, views, size, tuple(teacher_sizes), rank, world_size)
+    items = _Steps(dataset, sampler, views, size, tuple(teacher_sizes), rank, world_size, frozenset(without))
     for window in sampler.windows(start, steps):
         yield from _in_workers(
             items, window, workers
@@ -143,8 +146,9 @@ class _Steps(TorchDataset[Loaded]):
         teacher_sizes: tuple[int, ...],
         rank: int,
         world_size: int,
+        without: frozenset[int],
     ) -> None:
-        self.dataset, self.sampler, self.views = dataset, sampler, views
+        self.dataset, self.sampler, self.views, self.without = dataset, sampler, views, without
         self.size, self.teacher_sizes, self.rank, self.world_size = size, teacher_sizes, rank, world_size
         self._of_domain = {int(d): np.flatnonzero(dataset.domain == d) for d in np.unique(dataset.domain)}
 
@@ -191,16 +195,19 @@ class _Steps(TorchDataset[Loaded]):
         )
 
     def _read(self, row: int, view: int, bad: list[Bad]) -> tuple[int, Keyed]:
-        """Returns the row's image or, if it cannot be read, another of its domain."""
+        """Returns the row's image or, if it cannot be read or is to be left out, another of its domain."""
         pool = self._of_domain[int(self.dataset.domain[row])]
         others = counter_random(self.sampler.seed, REPLACEMENTS, row, view)
         candidate = row
         for _ in range(REPLACEMENT_TRIES):
             try:
-                return candidate, read_keyed(self.dataset.paths[candidate])
+                found = read_keyed(self.dataset.paths[candidate])
+                if candidate not in self.without:
+                    return candidate, found
+                bad.append(Bad(candidate, NO_OUTPUT))
             except BadImage as error:
                 bad.append(Bad(candidate, error.reason))
-                candidate = int(others.choice(pool))
+            candidate = int(others.choice(pool))
         name = self.dataset.domains[int(self.dataset.domain[row])]
         raise DataError(
             f"{REPLACEMENT_TRIES} draws from the domain {name!r} in a row could not be read (it has {len(pool)} images here); the last: "

@@ -75,12 +75,16 @@ class Quarantine:
         Raises:
             TooManyBadImages: there are more than `max_bad_fraction` of `total`.
         """
-        if file_name not in self._reasons:
-            self._reasons[file_name] = reason
-            if self.path is not None:
-                _append(self.path, {"file_name": file_name, "reason": reason})
-            self._warn(file_name, reason)
-        self._bad.setdefault(file_name, reason)
+        self.add_all([(file_name, reason)])
+
+    def add_all(self, bad: Iterable[tuple[str, str]]) -> None:
+        """Notes bad images (name, reason), each once, and all of them before it refuses.
+
+        Raises:
+            TooManyBadImages: there are more than `max_bad_fraction` of `total`.
+        """
+        for file_name, reason in bad:
+            self._note(file_name, reason)
         self._check()
 
     def tell(self) -> None:
@@ -89,6 +93,14 @@ class Quarantine:
             where = "" if self.path is None else f"; {self.path} has names and reasons"
             verb = "was" if self.count == 1 else "were"
             self._say(f"{self.count:,} of {self.total:,} images could not be read and {verb} left out{where}")
+
+    def _note(self, file_name: str, reason: str) -> None:
+        if file_name not in self._reasons:
+            self._reasons[file_name] = reason
+            if self.path is not None:
+                _append(self.path, {"file_name": file_name, "reason": reason})
+            self._warn(file_name, reason)
+        self._bad.setdefault(file_name, reason)
 
     def _warn(self, file_name: str, reason: str) -> None:
         """Once: a line for each would bury everything else."""
@@ -156,15 +168,21 @@ def _check_fraction(max_bad_fraction: float) -> None:
 
 
 def _read(path: Path) -> dict[str, str]:
-    """Returns the rows of an earlier part of the run; a line torn by a kill is cut off, that image will come again."""
+    """Returns the rows of an earlier part of the run; a line torn by a kill is cut off or skipped, that image will come again."""
     if not path.exists():
         return {}
     text = path.read_bytes()
     whole = text[: text.rfind(b"\n") + 1]
     if whole != text:
         os.truncate(path, len(whole))
-    rows = [json.loads(line) for line in whole.splitlines()]
-    return {row["file_name"]: row["reason"] for row in rows}
+    rows = dict[str, str]()
+    for line in whole.splitlines():
+        try:
+            row = json.loads(line)
+            rows[str(row["file_name"])] = str(row["reason"])
+        except (ValueError, KeyError, TypeError):
+            continue  # torn, with what another process wrote behind it
+    return rows
 
 
 def _append(path: Path, row: dict[str, str]) -> None:

@@ -24,10 +24,11 @@ from alumnus.data.dataset import Dataset
 from alumnus.data.loader import give_way, handed_over
 from alumnus.data.names import printable
 from alumnus.data.quarantine import Quarantine
+from alumnus.data.read import BadImage, key_of
 from alumnus.log import Bar, bar, warn
 from alumnus.store.claims import Entries, work_off
 from alumnus.store.crops import Crops, Part
-from alumnus.store.folder import Folder, Geometry
+from alumnus.store.folder import About, Folder, Geometry, Index
 from alumnus.store.identity import Files
 from alumnus.store.shard import Rows, Unreadable, write_shard
 from alumnus.teachers.targets import trusted_domains
@@ -38,6 +39,7 @@ UNIT_BYTES = 32 << 20  # of a shard, at most
 UNIT_ROWS = (64, 2048)  # outputs to a shard: what a killed process may lose, against the number of files
 BATCH = 64  # images that a teacher sees at once
 TRIES = 2  # of an image that could not be read, for a reason that may pass
+NOT_THEN = "its bytes could not be read when images were identified"
 LEAST_COSINE = (
     0.99  # of a feature and what is kept of it; below it is said that the precision does not suit the teacher
 )
@@ -61,12 +63,55 @@ class Wanted:
         views = np.tile(np.arange(self.num_views), len(keys))
         return np.stack([np.repeat(keys, self.num_views), views], axis=1)
 
+    def lacking(self, folder: Folder, domains: Sequence[str] | None) -> frozenset[int]:
+        """Returns the rows in such domains of which a folder lacks outputs, though none of them is known as one that cannot be decoded."""
+        keys = np.unique(_absent(folder.index, self.of(domains))[:, 0])
+        is_trusted = trusted_domains(domains, self.data.domains)[self.data.domain]
+        return frozenset(np.flatnonzero(is_trusted & ((self.keys < 0) | np.isin(self.keys, keys))).tolist())
+
 
 def missing(folder: Folder, wanted: Entries) -> Entries:
     """Returns those of the outputs wanted (m, 2) that are in no shard now and whose image is not known to be unreadable."""
-    index = folder.refreshed().index
+    return _absent(folder.refreshed().index, wanted)
+
+
+def _absent(index: Index, wanted: Entries) -> Entries:
     absent = index.find(wanted[:, 0], wanted[:, 1]) < 0
     return wanted[absent & ~np.isin(wanted[:, 0], np.array(list(index.bad), np.int64))]
+
+
+def note_undecodable(
+    folder: Folder, domains: Sequence[str] | None, wanted: Wanted, quarantine: Quarantine
+) -> None:
+    """Notes which of the images wanted of a teacher that is trusted on some domains cannot be decoded, as its folder says.
+
+    Raises:
+        TooManyBadImages: see `quarantine`.
+    """
+    bad = folder.refreshed().index.bad
+    if not bad:
+        return
+    files = Files(wanted.keys, wanted.data.paths)
+    keys = np.unique(wanted.of(domains)[:, 0])
+    quarantine.add_all((files.of(key)[0], bad[key]) for key in keys.tolist() if key in bad)
+
+
+def note_unopened(wanted: Wanted, quarantine: Quarantine) -> None:
+    """Notes the images of which not even the bytes could be read, so that nothing is computed of them.
+
+    Raises:
+        TooManyBadImages: see `quarantine`.
+    """
+    paths = [wanted.data.paths[row] for row in np.flatnonzero(wanted.keys < 0).tolist()]
+    quarantine.add_all((path, _why_unopened(path)) for path in paths)
+
+
+def _why_unopened(path: str) -> str:
+    try:
+        key_of(path)
+    except BadImage as error:
+        return error.reason
+    return NOT_THEN
 
 
 def fill(
@@ -91,9 +136,6 @@ def fill(
     before = missing(folder, entries)
     if not len(before):
         return
-    for key, reason in folder.refreshed().index.bad.items():  # a kill may have come between shard and note
-        if key in files:
-            quarantine.add(files.of(key)[0], reason)
     tries, left = Counter[int](), dict[int, str]()
     with bar(f"store {teacher.name}", total=len(before)) as line:
 
@@ -108,11 +150,10 @@ def fill(
             tries.update(each.key for each in passing)
             gone = [each for each in passing if tries[each.key] >= TRIES]
             left.update(gone)
-            for each in (*bad, *gone):
-                quarantine.add(files.of(each.key)[0], each.reason)
+            quarantine.add_all((files.of(each.key)[0], each.reason) for each in (*bad, *gone))
             return True
 
-        work_off(folder.path, lacking, compute, unit_rows=unit_rows(folder))
+        work_off(folder.path, lacking, compute, unit_rows=unit_rows(folder.about))
     if left:
         _say_what_is_left(teacher, left, files)
     _warn_of_loss(folder.refreshed(), teacher)
@@ -137,9 +178,9 @@ def _warn_of_loss(folder: Folder, teacher: Teacher) -> None:
         )
 
 
-def unit_rows(folder: Folder) -> int:
-    """Outputs to a shard of this folder."""
-    return int(np.clip(UNIT_BYTES // folder.about.row_bytes, *UNIT_ROWS))
+def unit_rows(about: About) -> int:
+    """Outputs to a shard of such a folder."""
+    return int(np.clip(UNIT_BYTES // about.row_bytes, *UNIT_ROWS))
 
 
 class Speed(NamedTuple):
@@ -173,20 +214,18 @@ def outputs_of(
     geometry: Geometry,
     *,
     batch_size: int = BATCH,
-) -> Rows:
-    """Returns a teacher's outputs for some images and views, computed here and now; unreadable images are left out.
+) -> Iterator[Rows]:
+    """Yields a teacher's outputs for some images and views, computed here and now, part by part; unreadable images are left out.
 
     Args:
         entries: (n, 2), key and view, the views of an image one after another.
         files: of all keys.
     """
     items = Crops(entries, files, teacher.size, geometry, batch_size)
-    parts = [items[number] for number in range(len(items))]
-    parts = [part for part in parts if len(part.key)]
-    features = [teacher.silence(), *(_ask(teacher, part.image) for part in parts)]
-    key = np.concatenate([np.empty(0, np.int64), *(part.key for part in parts)])
-    view = np.concatenate([np.empty(0, np.int64), *(part.view for part in parts)])
-    return Rows(key, view, _joined(features))
+    for number in range(len(items)):
+        part = items[number]
+        if len(part.key):
+            yield Rows(part.key, part.view, _ask(teacher, part.image))
 
 
 @dataclass(frozen=True)

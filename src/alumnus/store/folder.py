@@ -25,8 +25,8 @@ from alumnus.store.shard import NAME, Shard, is_passing
 
 ABOUT = "about.json"
 QUARANTINE = "quarantine.jsonl"
-OWN = (IMAGES, QUARANTINE)  # of the store itself, beside the folders of teachers
 VERSION = 1
+HEADER_BYTES = 576  # of a shard with summaries alone, about; patches add less than half of that
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,12 @@ class About:
         """Bytes on disk of one output: features, key, view and checksum."""
         numbers = int(self.teacher["num_features"]) + (self.grid[0] * self.grid[1] if self.grid else 0)
         return numbers * BYTES[self.precision] + 24
+
+    @property
+    def head_bytes(self) -> int:
+        """Bytes on disk of a shard beside its rows, at least about: the header, and a scale and an offset for each channel."""
+        parts = [int(self.teacher["num_features"]), *([self.grid[1]] if self.grid else [])]
+        return HEADER_BYTES * (len(parts) + 1) // 2 + 8 * sum(parts)
 
 
 class Folder:
@@ -140,6 +146,11 @@ def shard_paths(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if NAME.fullmatch(path.name))
 
 
+def moments_paths(folder: Path) -> list[Path]:
+    """Returns the paths of the moments that are kept beside a folder's shards."""
+    return sorted(folder.glob("moments-*.safetensors"))
+
+
 def folders(store: Path) -> Iterator[Folder]:
     """Yields every teacher's folder of a store.
 
@@ -164,9 +175,10 @@ def check_place(store: Path, *, writes: bool) -> None:
     """
     if writes:
         check_writable(store, is_folder=True, given=f"the store {store}")
-    if not store.is_dir() or any((store / name).is_file() for name in OWN) or any(store.glob(f"*/{ABOUT}")):
+    if not store.is_dir() or (store / IMAGES).is_file() or any(store.glob(f"*/{ABOUT}")):
         return
-    if held := next((path.name for path in store.iterdir() if not path.name.startswith(".")), None):
+    others = (path.name for path in store.iterdir() if not path.name.startswith("."))
+    if held := next((name for name in others if name != QUARANTINE), None):
         raise StoreError(
             f"{store} is no store, and holds {printable(held)!r}; name a new or empty folder, outside of images that are read"
         )

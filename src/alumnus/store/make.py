@@ -5,6 +5,7 @@ One teacher is in memory at a time, so any number of them fit where the largest 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,9 +16,19 @@ from typing import Literal, TypeVar
 import torch
 
 from alumnus.data.quarantine import Quarantine
+from alumnus.data.readers.sources import absolute_source
 from alumnus.errors import StoreError
 from alumnus.log import console
-from alumnus.store.build import BATCH, Wanted, fill, missing, trial
+from alumnus.store.build import (
+    BATCH,
+    Wanted,
+    fill,
+    missing,
+    note_undecodable,
+    note_unopened,
+    trial,
+    unit_rows,
+)
 from alumnus.store.claims import Entries
 from alumnus.store.folder import QUARANTINE, About, Folder, Geometry, folders, open_or_make
 from alumnus.store.measure import cost_of, give_back, in_use
@@ -51,8 +62,10 @@ class Estimate:
     batch_size: int = BATCH  # that fits the memory allowed
 
     def bytes_in(self, precision: Precision) -> int:
-        """On disk, of what is missing."""
-        return self.num_missing * replace(self.about, precision=precision).row_bytes
+        """On disk, of what is missing: rows, and the heads of their shards."""
+        about = replace(self.about, precision=precision)
+        num_shards = math.ceil(self.num_missing / unit_rows(about))
+        return self.num_missing * about.row_bytes + num_shards * about.head_bytes
 
 
 class Store:
@@ -73,9 +86,7 @@ class Store:
         self.path, self.settings, self.wanted, self.geometry = settings.path, settings, wanted, geometry
         self.device, self.workers, self.memory_limit = device, workers, memory_limit
         self.max_bad_fraction = max_bad_fraction
-        self._sources = tuple(
-            str(Path(source).absolute()) if Path(source).exists() else source for source in sources
-        )
+        self._sources = tuple(map(absolute_source, sources))
 
     def known(self, spec: TeacherSpec, entries: Entries, stored_as: Mapping[str, Precision]) -> Folder | None:
         """Returns the folder of a teacher that is certain to be the one that made it, without loading it; of several, the best one."""
@@ -128,13 +139,17 @@ class Store:
             names=(),
             say=console.print,
         )
+        if estimates:
+            note_unopened(self.wanted, quarantine)
         made = []
         for estimate, spec in zip(estimates, specs, strict=True):
             about = _kept_as(estimate, precision)
             self.path.mkdir(parents=True, exist_ok=True)
             folder = open_or_make(self.path, about)
+            note_undecodable(folder, spec.domains, self.wanted, quarantine)
             if estimate.num_missing:
                 self._with_teacher(spec, partial(self._fill, folder, quarantine, estimate.batch_size))
+                note_undecodable(folder, spec.domains, self.wanted, quarantine)  # other processes' too
             made.append(folder.refreshed())
         quarantine.tell()
         return made
@@ -147,6 +162,8 @@ class Store:
         """
         budget, used = self.settings.budget, disk_bytes(self.path)
         asked = self.settings.precision
+        if not any(each.num_missing for each in estimates):
+            return DEFAULT if asked == "auto" else asked
         choices: list[Precision] = [DEFAULT, LOWER] if asked == "auto" else [asked]
         needed = {
             choice: sum(each.bytes_in(_kept_as(each, choice).precision) for each in estimates)
@@ -154,7 +171,7 @@ class Store:
         }
         for choice in choices:
             if budget is None or used + needed[choice] <= budget:
-                if choice == LOWER and asked == "auto" and any(each.num_missing for each in estimates):
+                if choice == LOWER and asked == "auto":
                     console.print(
                         f"float16 would need {show_bytes(used + needed[DEFAULT])}, over the budget: int8 is kept"
                     )

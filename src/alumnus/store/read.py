@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alumnus.errors import StoreError
-from alumnus.log import bar
+from alumnus.errors import DataError, StoreError
+from alumnus.log import bar, warn
 from alumnus.moments import Moments
 from alumnus.store.claims import Entries, locked
 from alumnus.store.folder import About, Folder, Geometry
@@ -42,12 +42,14 @@ class Stored(Speaker):
         name: str,
         licence: str | None = None,
         entries: Entries | None = None,
+        without: frozenset[int] = frozenset(),
     ) -> None:
         """Opens the outputs; domains, weight, name and licence are the recipe's, for they change no output.
 
         Args:
             licence: of its weights; what the store notes by default.
             entries: (m, 2), key and view, those of the run; all that are there by default.
+            without: rows of the run's data of which outputs are wanted and not there, for their bytes could not be read.
 
         Raises:
             StoreError: a shard is damaged.
@@ -70,7 +72,7 @@ class Stored(Speaker):
             },
             grid=about.grid,
         )
-        self.folder, self._entries = folder, entries
+        self.folder, self._entries, self.without = folder, entries, without
         self._index, self._shards = folder.index, folder.shards
 
     def speak(self, batch: Batch, index: Tensor) -> Features:
@@ -94,7 +96,10 @@ class Stored(Speaker):
         digest = hashlib.sha256(json.dumps([names, found.tolist()]).encode()).hexdigest()[:16]
         kept = self.folder.path / f"moments-{digest}.safetensors"
         if kept.is_file():
-            return Moments.load(kept)
+            try:
+                return Moments.load(kept)
+            except DataError as error:
+                warn(f"{error}, which is done now")
         moments = Moments(self.num_features, limit=MOMENT_ROWS)
         with bar(f"moments of {self.name}", total=len(found)) as line:
             for one in np.unique(shard):

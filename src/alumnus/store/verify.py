@@ -17,16 +17,17 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from alumnus.data.dataset import open_dataset
-from alumnus.errors import AlumnusError, StoreError
+from alumnus.errors import AlumnusError, ConfigError, DataError, StoreError
 from alumnus.log import bar
+from alumnus.moments import Moments
 from alumnus.store.build import outputs_of
 from alumnus.store.claims import Entries
-from alumnus.store.folder import About, Folder, folders, shard_paths
+from alumnus.store.folder import About, Folder, folders, moments_paths, shard_paths
 from alumnus.store.identity import Files, identify
 from alumnus.store.measure import give_back
 from alumnus.store.precision import Precision
 from alumnus.store.read import Stored
-from alumnus.store.shard import is_intact
+from alumnus.store.shard import NAME, Rows, is_intact
 from alumnus.teachers import load_teacher
 from alumnus.teachers.spec import TeacherSpec
 
@@ -47,13 +48,13 @@ class Verdict:
 
     folder: str
     shards: int
-    damaged: tuple[str, ...]  # names of shards
+    damaged: tuple[str, ...]  # names of shards and of moments
     asked_again: int  # outputs of the sample
     drifted: int  # of them, those that the teacher no longer says
     largest_error: float  # |kept - said| / |said|
     note: str = ""  # why the teacher was not asked
     could_ask: bool = True  # or was not to: sample=0, or there is nothing to ask about
-    is_repaired: bool = False  # damaged shards were removed
+    is_repaired: bool = False  # damaged files were removed
 
     @property
     def is_right(self) -> bool:
@@ -79,11 +80,16 @@ def verify(store: Path, how: Again, *, repair: bool = False) -> list[Verdict]:
     """Returns what was found, a verdict for each teacher's folder.
 
     Args:
-        repair: remove damaged shards, so that the next build computes them again.
+        repair: remove damaged shards and moments, so that the next build or run computes them again.
 
     Raises:
+        ConfigError: the sample is below 0.
         StoreError: there is no store.
     """
+    if how.sample < 0:
+        raise ConfigError(
+            f"sample={how.sample}: 0 or more outputs of each teacher can be asked about again; 0 checks the files alone"
+        )
     found = list(folders(store))
     if not found:
         raise StoreError(f"{store} holds no teacher outputs; `alumnus cache build` makes a store")
@@ -92,7 +98,7 @@ def verify(store: Path, how: Again, *, repair: bool = False) -> list[Verdict]:
 
 def _verdict(folder: Folder, how: Again, *, repair: bool) -> Verdict:
     paths = shard_paths(folder.path)
-    damaged = _damaged(folder, paths)
+    damaged = _damaged(folder, [*paths, *moments_paths(folder.path)])
     if repair:
         for path in damaged:
             path.unlink()
@@ -123,10 +129,18 @@ def _damaged(folder: Folder, paths: Sequence[Path]) -> list[Path]:
     found = list[Path]()
     with bar(f"check {folder.path.name}", total=len(paths)) as line:
         for path in paths:
-            if not is_intact(path):
+            if not (is_intact(path) if NAME.fullmatch(path.name) else _are_moments(path)):
                 found.append(path)
             line.advance()
     return found
+
+
+def _are_moments(path: Path) -> bool:
+    try:
+        Moments.load(path)
+    except DataError:
+        return False
+    return True
 
 
 def _asked_again(folder: Folder, how: Again) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -135,10 +149,17 @@ def _asked_again(folder: Folder, how: Again) -> tuple[NDArray[np.float64], NDArr
     spec = how.specs.get(about.fingerprint) or _noted_spec(about)
     entries, files = _sample(folder, how)
     teacher = load_teacher(spec, device=how.device)
-    said = outputs_of(teacher, entries, files, about.geometry)
-    if not len(said.key):
+    stored = Stored(folder, domains=None, weight=1.0, name=teacher.name)
+    found = [_compared(stored, said) for said in outputs_of(teacher, entries, files, about.geometry)]
+    if not found:
         raise StoreError("none of the images of the sample can be read")
-    kept = Stored(folder, domains=None, weight=1.0, name=teacher.name).read(said.key, said.view)
+    errors, drifted = zip(*found, strict=True)
+    return np.concatenate(errors), np.concatenate(drifted)
+
+
+def _compared(stored: Stored, said: Rows) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Returns what `_asked_again` does, of some of the outputs."""
+    folder, kept = stored.folder, stored.read(said.key, said.view)
     shard, _ = folder.index.places(folder.index.find(said.key, said.view))
     parts = {"summary": (said.features.summary, kept.summary)}
     if said.features.patches is not None and kept.patches is not None:
@@ -148,7 +169,7 @@ def _asked_again(folder: Folder, how: Again) -> tuple[NDArray[np.float64], NDArr
         rounding = np.array([each.rounding[name] for each in folder.shards])[shard]
         moved, length = _length(found - true), _length(true)
         error = np.maximum(error, moved / length.clip(min=np.finfo(np.float64).tiny))
-        drifted |= moved > _allowed(about.precision, length, rounding, width=true[0].numel())
+        drifted |= moved > _allowed(folder.about.precision, length, rounding, width=true[0].numel())
     return error, drifted
 
 
@@ -190,7 +211,7 @@ def _sample(folder: Folder, how: Again) -> tuple[Entries, Files]:
     if not sources:
         raise StoreError("where its images were is not known; give data=")
     images = open_dataset(list(sources))
-    keys = identify(images, folder.path.parent, workers=how.workers)
+    keys = identify(images, folder.path.parent, workers=how.workers, remembers=False)
     files = Files(keys, images.paths)
     key = np.concatenate([np.empty(0, np.int64), *(shard.key for shard in folder.shards)])
     view = np.concatenate([np.empty(0, np.int64), *(shard.view for shard in folder.shards)])

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
 
 from alumnus.distributed import decided, joined, main_first, wait
-from alumnus.errors import ConfigError
+from alumnus.errors import ConfigError, DataError, StoreError
 from alumnus.store.folder import Folder, folders, shard_paths
 from alumnus.store.make import Estimate, Store
 from alumnus.store.prune import clear, leftovers, remove, unneeded
@@ -25,6 +27,7 @@ from alumnus.training.recipe import load_without_student
 from alumnus.training.targets import store_of, tell
 
 OWN = ("out", "precision", "budget")  # words of these verbs; all others are the recipe's
+NOTED = ("data", "device", "workers")  # words of `verify` that leave the teachers to the store
 Row = tuple[str, ...]
 
 
@@ -36,11 +39,19 @@ def plan(recipe: Path | None, words: Sequence[str]) -> tuple[Store, list[Estimat
 
 
 def build(recipe: Path | None, words: Sequence[str]) -> list[Folder]:
-    """Computes what is missing, and returns each teacher's folder. May run in several processes, started one by one or by torchrun."""
+    """Computes what is missing, and returns each teacher's folder. May run in several processes, started one by one or by torchrun.
+
+    Raises:
+        DataError: there is no training image.
+    """
     with joined():
         config, settings = _config(recipe, words)
         with main_first():
             dataset = training_data(config)
+        if not len(dataset):
+            raise DataError(
+                f"there is no training image in {', '.join(config.paths)}, so there is nothing to store"
+            )
         store = store_of(config, settings, dataset, device=pick_device(config.device))
         with main_first():
             estimates = store.estimate(config.teachers)
@@ -56,14 +67,33 @@ def build(recipe: Path | None, words: Sequence[str]) -> list[Folder]:
 def verify(
     store: Path, recipe: Path | None, words: Sequence[str], *, sample: int = 32, repair: bool = False
 ) -> list[Verdict]:
-    """Returns a verdict on each teacher's folder; with a recipe its data and teachers are asked, else those noted in the store."""
-    if recipe is None and not words:
-        return verify_store(store, Again(sample=sample), repair=repair)
+    """Returns a verdict on each teacher's folder; with a recipe its data and teachers are asked, else those noted in the store.
+
+    Without a recipe, words may still say where the images are and what reads them: NOTED.
+    """
+    if recipe is None and not any(word.startswith("teachers") for word in words):
+        return verify_store(store, _as_noted(sample, words), repair=repair)
     config, _ = _config(recipe, [f"out={store}", *words])
     device = pick_device(config.device)
     specs = {load_teacher(spec, device=device).fingerprint: spec for spec in config.teachers}
     how = Again(sample, data=config.paths, specs=specs, device=device, workers=config.num_workers)
     return verify_store(store, how, repair=repair)
+
+
+def _as_noted(sample: int, words: Sequence[str]) -> Again:
+    given = {word.partition("=")[0] for word in words}
+    if unknown := sorted(given - set(NOTED)):
+        raise ConfigError(
+            f"{unknown[0]}: without a recipe verify takes sample=, {', '.join(f'{word}=' for word in NOTED)} alone; give the recipe "
+            "behind the store"
+        )
+    config = load_without_student(None, words, **({} if "data" in given else {"data": "."}))
+    values: dict[str, Any] = {
+        "data": config.paths,
+        "device": pick_device(config.device),
+        "workers": config.num_workers,
+    }
+    return replace(Again(sample), **{name: value for name, value in values.items() if name in given})
 
 
 def prune(
@@ -90,8 +120,15 @@ def prune(
 
 
 def info(store: Path) -> list[Row]:
-    """Returns a line for each teacher of a store: COLUMNS."""
-    return [_line(folder) for folder in folders(store)]
+    """Returns a line for each teacher of a store: COLUMNS.
+
+    Raises:
+        StoreError: there is no store.
+    """
+    found = list(folders(store))
+    if not found:
+        raise StoreError(f"{store} holds no teacher outputs; `alumnus cache build` makes a store")
+    return [_line(folder) for folder in found]
 
 
 COLUMNS = (

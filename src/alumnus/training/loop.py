@@ -31,6 +31,7 @@ from alumnus.faults import told
 from alumnus.licences import licence_kind, licence_warning
 from alumnus.log import MetricsFile, bar, number_of, warn
 from alumnus.objective import LOSS_SCALE, SKIPPED, check_terms
+from alumnus.store.read import Stored
 from alumnus.teachers.targets import TargetSource
 from alumnus.training.build import pick_device, random_start
 from alumnus.training.check import check_given, check_pieces, check_student, sizes_of
@@ -402,6 +403,7 @@ def batches(
         workers=config.num_workers,
         rank=rank(),
         world_size=world_size(),
+        without={row for each in source.speakers if isinstance(each, Stored) for row in each.without},
     )
 
 

@@ -12,7 +12,6 @@ from alumnus.distributed import decided, main_first, wait
 from alumnus.errors import ConfigError, StoreError
 from alumnus.log import console
 from alumnus.store.build import BATCH, Wanted
-from alumnus.store.claims import Entries
 from alumnus.store.folder import Folder, Geometry, check_place
 from alumnus.store.identity import identify
 from alumnus.store.make import Estimate, Store
@@ -123,10 +122,7 @@ def stored_speakers(
     precision = decided(lambda: store.choose_precision(estimates))
     wait()  # nobody writes while another process still weighs what is there against the budget
     folders = store.fill(estimates, specs, precision=precision)
-    return [
-        _stored(folder, spec, store.wanted.of(spec.domains))
-        for folder, spec in zip(folders, specs, strict=True)
-    ]
+    return [_stored(folder, spec, store.wanted) for folder, spec in zip(folders, specs, strict=True)]
 
 
 def store_of(
@@ -233,7 +229,7 @@ def _name(estimate: Estimate, spec: TeacherSpec) -> str:
     return spec.name or str(estimate.about.teacher["name"])
 
 
-def _stored(folder: Folder, spec: TeacherSpec, entries: Entries) -> Stored:
+def _stored(folder: Folder, spec: TeacherSpec, wanted: Wanted) -> Stored:
     name = spec.name or str(folder.about.teacher["name"])
     return Stored(
         folder,
@@ -241,5 +237,6 @@ def _stored(folder: Folder, spec: TeacherSpec, entries: Entries) -> Stored:
         weight=spec.weight,
         name=name,
         licence=spec.licence,
-        entries=entries,
+        entries=wanted.of(spec.domains),
+        without=wanted.lacking(folder, spec.domains),
     )

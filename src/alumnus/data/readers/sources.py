@@ -43,6 +43,12 @@ def read_sources(sources: Sequence[Source]) -> list[Listing]:
     return [_read_source(os.fspath(source), splits) for source in sources]
 
 
+def absolute_source(source: Source) -> str:
+    """Returns a source that means the same from any working folder."""
+    words = os.fspath(source)
+    return words if words.startswith(PREFIX) else str(_absolute(words))
+
+
 def folder_of(source: Source) -> Path:
     """Returns the folder after which a source's domain is called where nothing says it; of one at Hugging Face, `hf:owner/name`."""
     words = os.fspath(source)
