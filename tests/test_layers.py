@@ -17,6 +17,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "data",
             "losses",
             "distributed",
+            "lock",
             "log",
             "faults",
             "archives",

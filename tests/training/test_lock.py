@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from alumnus.errors import ConfigError
-from alumnus.training.lock import NAME, held
+from alumnus.lock import NAME
+from alumnus.training.lock import held
 from alumnus.training.loop import train
 from tests.training.test_loop import _config
 

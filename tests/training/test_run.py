@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from alumnus.errors import ConfigError
+from alumnus.lock import NAME
 from alumnus.training.config import Config
-from alumnus.training.lock import NAME, held
+from alumnus.training.lock import held
 from alumnus.training.recipe import load_config
 from alumnus.training.run import open_run
 

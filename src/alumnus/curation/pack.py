@@ -27,7 +27,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from alumnus.curation.alone import NAME as LOCK
 from alumnus.curation.alone import alone
 from alumnus.curation.licences import licences
 from alumnus.curation.place import check_free, check_words, meaning
@@ -41,6 +40,7 @@ from alumnus.data.names import printable
 from alumnus.data.quarantine import Quarantine
 from alumnus.data.read import FORMATS, BadImage, opened
 from alumnus.errors import ConfigError, DataError
+from alumnus.lock import NAME as LOCK
 from alumnus.log import bar, console
 
 SHARDS, PLAN, QUARANTINE = "shards", "plan.json", "quarantine.jsonl"

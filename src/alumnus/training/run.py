@@ -26,12 +26,12 @@ from typing import Any
 
 import yaml
 
+from alumnus import lock
 from alumnus.data.names import printable
 from alumnus.disk import new_name, replace_text
 from alumnus.errors import ConfigError
 from alumnus.log import append_line, console
 from alumnus.models.artifact import is_whole
-from alumnus.training import lock
 from alumnus.training.config import STAGES, STUDENTS, Config, dump
 from alumnus.training.decisive import differences
 
