@@ -19,11 +19,10 @@ from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
-from rich.console import Console
 
 from alumnus import cli_cache, cli_teachers
 from alumnus import words as read
-from alumnus.cli_words import AS_WORDS, PLAIN_WIDTH, Words, table, verb
+from alumnus.cli_words import AS_WORDS, Words, output, table, verb
 from alumnus.errors import RunError, UserError
 from alumnus.faults import explained
 from alumnus.log import console
@@ -198,10 +197,7 @@ def bench(words: Words = None) -> None:
     with joined():
         summary = run_bench(**settings)
         if is_main():
-            tell(
-                summary,
-                Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH),
-            )
+            tell(summary, output())
 
 
 @app.command(context_settings=AS_WORDS, cls=verb("MODEL", settings="alumnus.adaptation.run:adapt"))
@@ -342,9 +338,7 @@ def data_check(
 
     given = read.bind(check, settings, skip=1)
     found = check(sources, **given)
-    Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH).print(
-        summary(found)
-    )
+    output().print(summary(found))
     if given.get("out"):
         print(write_page(found, given["out"]))
     if strict and any(found.faults.values()):

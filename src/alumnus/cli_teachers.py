@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-
 import typer
-from rich.console import Console
 
 from alumnus import words as read
-from alumnus.cli_words import AS_WORDS, PLAIN_WIDTH, Words, table, verb
+from alumnus.cli_words import AS_WORDS, Words, output, table, verb
 from alumnus.errors import ConfigError, UserError
 from alumnus.log import console
 
@@ -81,9 +78,7 @@ def audit(words: Words = None) -> None:
         console.print(f"warning: {', '.join(names)}: {warning}")
     for note in doubts(found):
         console.print(f"note: {note}")
-    Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH).print(
-        summary(found)
-    )
+    output().print(summary(found))
     print(f"\n{found.recipe}")
     if given.get("out"):
         print(write_page(found, given["out"]))

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 from typer.core import TyperCommand
 
 from alumnus.cli_help import settings_of
@@ -58,10 +57,15 @@ def _refuse_near(word: str, flags: Sequence[str]) -> None:
         raise ConfigError(f"there is no option {name!r}{nearest(name, close)}")
 
 
+def output() -> Console:
+    """Returns where results are printed: standard output, wide where it is no terminal; names that look like markup stay as they are."""
+    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+
+
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Prints a table on standard output; as wide as needed, without colours, when that is no terminal."""
-    out = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    out = output()
     drawn = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:
-        drawn.add_row(*map(Text, row))  # Text, because [onnx] would be taken for markup
+        drawn.add_row(*row)
     out.print(drawn)
