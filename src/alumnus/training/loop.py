@@ -246,9 +246,8 @@ def _fit(
             observe(sampler, batch, found[0])
             if step == start and (said := over_limit(config.memory_limit, device)):
                 _say(pupils[0].run, said)
-            steered = {f"sampler/{dataset.domains[d]}": weight for d, weight in sampler.weights.items()}
             for pupil, terms, log in zip_longest(pupils, found, metrics):
-                _note(pupil, terms, log, step=step, images=len(batch.row), more=steered)
+                _note(pupil, terms, log, step=step, images=len(batch.row))
             if (step + 1) % config.log_every == 0 or step + 1 == config.steps:
                 line.say(", ".join(f"loss {pupil.meter.last_loss:.3f}" for pupil in pupils))
             line.advance()
@@ -343,16 +342,8 @@ def _update(terms: Terms, state: TrainState, *, step: int, clip_norm: float) -> 
     return True
 
 
-def _note(
-    pupil: Pupil,
-    terms: Terms,
-    metrics: MetricsFile | None,
-    *,
-    step: int,
-    images: int,
-    more: Mapping[str, float],
-) -> None:
-    """Counts a step, writes a line (with `more`) and a checkpoint when their time has come; without a file to write to, only counts."""
+def _note(pupil: Pupil, terms: Terms, metrics: MetricsFile | None, *, step: int, images: int) -> None:
+    """Counts a step, writes a line and a checkpoint when their time has come; without a file to write to, only counts."""
     config, state = pupil.config, pupil.state
     pupil.meter.count(terms, images)
     if state.scaling is not None and terms.report[SKIPPED]:
@@ -362,7 +353,7 @@ def _note(
         )
     if (step + 1) % config.log_every == 0 or step + 1 == config.steps:
         lr = max(group["lr"] for group in state.optimizer.param_groups)
-        line = {**pupil.meter.line(step=step, lr=lr), **more}
+        line = {**pupil.meter.line(step=step, lr=lr), **_shares(pupil)}
         if metrics is not None:
             metrics.write(line)
         for name in pupil.meter.newly_broken(line):
@@ -379,6 +370,13 @@ def _note(
             )
     if (step + 1) % config.checkpoint_every == 0 and step + 1 < config.steps:
         pupil.save(done=step + 1)
+
+
+def _shares(pupil: Pupil) -> dict[str, float]:
+    """What a sampler that follows losses gives to each domain now, `sampler/DOMAIN`; of others nothing."""
+    sampler, names = pupil.state.sampler, pupil.dataset.domains
+    weights = {} if sampler is None else sampler.weights
+    return {f"sampler/{names[domain]}": weight for domain, weight in weights.items()}
 
 
 def _leave(pupil: Pupil, done: int) -> None:
