@@ -4,7 +4,7 @@ A student adapted on a tenth of the labels against its architecture from scratch
 table 1) in small, on photos of which the student's teachers saw no label. By default all known photo sets of
 GCompris and Tux Paint; `--data` names others, or folders. The baseline is given three times the steps, several learning rates of which
 the best on held-out training images is taken, and no decay of them from layer to layer. Of several students, as `alumnus demo --seeds 3`
-makes them, each has `--seeds` draws of labels of its own.
+makes them, each has `--seeds` draws of labels of its own, and its own difference is written down too.
 
 Two intervals: over test images, of the mean over runs, paired image by image; and over runs. Of several data sets there is their macro
 mean too. What is there already is kept. `--steps 20 --seeds 1` is a smoke run.
@@ -56,9 +56,9 @@ def main() -> None:
             right[name] = answers(name, asked)
         except DataError as error:  # a set whose test classes are others, say
             print(f"{name} is left out: {error}")
-    found = {name: compared([each]) for name, each in right.items()}
+    found = {name: compared([each], asked.seeds) for name, each in right.items()}
     if len(right) > 1:
-        found["macro mean"] = compared(list(right.values()))
+        found["macro mean"] = compared(list(right.values()), asked.seeds)
     (Path(__file__).with_suffix(".json")).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(markdown(found, asked.fraction))
 
@@ -89,8 +89,8 @@ def answers(name: str, asked: argparse.Namespace) -> Answers:
     return right
 
 
-def compared(several: Sequence[Answers]) -> dict[str, object]:
-    """Returns the accuracies on one data set, or the macro means over several, and their paired differences."""
+def compared(several: Sequence[Answers], seeds: int) -> dict[str, object]:
+    """Returns accuracies on one data set, or macro means over several, and their paired differences; each student has `seeds` runs."""
     sizes = [len(right["scratch"][0]) for right in several]
     of = np.repeat(np.arange(len(several)), sizes)  # the data set of each test image
     runs = {
@@ -102,15 +102,15 @@ def compared(several: Sequence[Answers]) -> dict[str, object]:
         for key, found in runs.items()
     }
     scratch = np.mean(runs["scratch"], axis=0)
+    minus = {key: np.subtract(accuracy[key], accuracy["scratch"]) for key in ADAPTED}  # (runs,)
     return {
         "num_test": sum(sizes),
         "accuracy": accuracy,
         "minus_scratch": {
             key: {
                 "over_images": paired_difference(np.mean(runs[key], axis=0), scratch, of),
-                "over_runs": over_runs(
-                    [a - b for a, b in zip(accuracy[key], accuracy["scratch"], strict=True)]
-                ),
+                "over_runs": over_runs(minus[key].tolist()),
+                "by_student": minus[key].reshape(-1, seeds).mean(axis=1).tolist(),
             }
             for key in ADAPTED
         },
