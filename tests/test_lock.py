@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import socket
+import time
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
 
+from alumnus import lock
 from alumnus.lock import NAME, Busy, give_back, take
 
 
@@ -26,6 +30,27 @@ def test_what_a_kill_left_keeps_nobody_out(tmp_path: Path) -> None:
     """Whatever it says."""
     (tmp_path / NAME).write_text('{"pid": 1, "host": "elsewhere"}')
     give_back(take(tmp_path), tmp_path)
+
+
+def _live_on(runs: Event) -> None:
+    runs.set()
+    time.sleep(60)
+
+
+def test_a_forked_process_keeps_no_lock(tmp_path: Path) -> None:
+    """It may outlive a command that was killed, which leaves the file, and the same command must go on."""
+    fork, handle = multiprocessing.get_context("fork"), take(tmp_path)
+    runs = fork.Event()
+    process = fork.Process(target=_live_on, args=(runs,))
+    process.start()
+    try:
+        assert runs.wait(60)
+        os.close(handle)  # as the system does it; nothing is removed
+        lock._held.discard(handle)
+        give_back(take(tmp_path), tmp_path)
+    finally:
+        process.kill()
+        process.join()
 
 
 def test_a_folder_may_get_its_name_while_it_is_held(tmp_path: Path) -> None:

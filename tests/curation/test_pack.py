@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import multiprocessing
 import os
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -308,20 +306,6 @@ def test_one_command_packs_into_a_folder_at_a_time(source: Path, tmp_path: Path)
     pack(source, out, short_side=32, max_bad_fraction=0.5, workers=2)
     assert not work.exists()
     assert not (out / ".lock").exists()
-
-
-def test_a_lock_is_not_kept_by_reading_processes(tmp_path: Path) -> None:
-    """They may outlive a command that was killed, and the same command must go on."""
-    out, work = tmp_path / "new", tmp_path / ".new.packing"
-    with alone(work, out):
-        process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
-        process.start()
-    try:
-        with alone(work, out):
-            pass
-    finally:
-        process.kill()
-        process.join()
 
 
 def test_a_mask_that_cannot_be_read_costs_no_picture(
