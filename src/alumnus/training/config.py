@@ -37,6 +37,7 @@ STUDENTS = "students"  # folder of several students' runs
 STAGES = "stages"  # a recipe's list of runs, and the folder of all but the last; see stages.py
 STAGE_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"  # as in `stages.NAME.steps=50`
 RANDOM = "random"  # in the place of a file of weights
+TrackerName = Literal["tensorboard", "wandb"]
 
 
 class SplitSpec(BaseModel):
@@ -156,6 +157,13 @@ def _patterns(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
 
+def _trackers(value: object) -> object:
+    """`none` -> none, one name -> itself in a tuple."""
+    if value in ("none", None):
+        return ()
+    return (value,) if isinstance(value, str) else value
+
+
 class Config(BaseModel):
     """Everything that decides a run."""
 
@@ -240,6 +248,15 @@ class Config(BaseModel):
     )
     checkpoint_every: int = Field(200, ge=1, description="steps between checkpoints")
     log_every: int = Field(20, ge=1, description="steps between lines of metrics.jsonl")
+    track: Annotated[
+        tuple[TrackerName, ...],
+        BeforeValidator(
+            _trackers, json_schema_input_type=TrackerName | Literal["none"] | tuple[TrackerName, ...]
+        ),
+    ] = Field(
+        (),
+        description="where these lines are shown too: none, tensorboard (files in the run's folder), wandb, or both",
+    )
     resume: Literal["auto", "never"] = Field(
         "auto", description="auto continues what is in `out`; never starts again"
     )

@@ -14,6 +14,7 @@ FREE = frozenset(
         "workers",
         "checkpoint_every",
         "log_every",
+        "track",
         "resume",
         "max_bad_fraction",
         "device",

@@ -29,7 +29,7 @@ from alumnus.distributed import (
 from alumnus.errors import ConfigError, NonFiniteError
 from alumnus.faults import told
 from alumnus.licences import licence_kind, licence_warning
-from alumnus.log import MetricsFile, bar, number_of, warn
+from alumnus.log import bar, number_of, warn
 from alumnus.objective import LOSS_SCALE, SKIPPED, check_terms
 from alumnus.store.read import Stored
 from alumnus.teachers.targets import TargetSource
@@ -51,6 +51,7 @@ from alumnus.training.scaling import MAX_SKIPPED
 from alumnus.training.shards import clip_gradients, gradient_norm
 from alumnus.training.stop import signals_noted
 from alumnus.training.targets import choose_speakers
+from alumnus.training.trackers import Metrics, check_trackers
 from alumnus.training.whole import whole
 from alumnus.types import Batch, Targets, Terms
 
@@ -135,6 +136,7 @@ def prepare(opened: Sequence[tuple[Config, Run]]) -> Course:
             f"accumulate={config.accumulate} asks for more micro-batches than a process has images in a step, which is {least} "
             f"(batch_size={config.batch_size}, {world_size()} processes); lower it, or raise batch_size"
         )
+    check_trackers(config)
     for one, _ in opened:
         check_student(one.student, sizes=sizes_of(one))
     with main_first():
@@ -221,10 +223,7 @@ def _fit(
     with ExitStack() as stack:
         stop = stack.enter_context(signals_noted())
         metrics = [
-            stack.enter_context(
-                closing(MetricsFile(pupil.run.folder / "metrics.jsonl", keep_before_step=start))
-            )
-            for pupil in writing
+            stack.enter_context(closing(Metrics(pupil.config, pupil.run, start=start))) for pupil in writing
         ]
         line = stack.enter_context(bar(config.out.name, total=config.steps, lines=10))
         line.advance(start)
@@ -342,7 +341,7 @@ def _update(terms: Terms, state: TrainState, *, step: int, clip_norm: float) -> 
     return True
 
 
-def _note(pupil: Pupil, terms: Terms, metrics: MetricsFile | None, *, step: int, images: int) -> None:
+def _note(pupil: Pupil, terms: Terms, metrics: Metrics | None, *, step: int, images: int) -> None:
     """Counts a step, writes a line and a checkpoint when their time has come; without a file to write to, only counts."""
     config, state = pupil.config, pupil.state
     pupil.meter.count(terms, images)

@@ -3,6 +3,7 @@
 config.yaml       the resolved configuration
 log.txt           what was said; log.1.txt before that, if it was much
 metrics.jsonl     losses, learning rate and images/s, a line every `log_every` steps
+tensorboard/      the same for TensorBoard, and wandb/ for Weights & Biases, with wandb-id.txt: if the recipe says so
 teachers.json     id, source, fingerprint and licence of every teacher
 plan.json         which teachers speak live, offloaded or out of a store, the student's precision, and why
 quarantine.jsonl  images that could not be read
@@ -36,10 +37,13 @@ from alumnus.training.config import STAGES, STUDENTS, Config, dump
 from alumnus.training.decisive import differences
 
 METHOD = "method.py"
+METRICS = "metrics.jsonl"
+WANDB_ID = "wandb-id.txt"
 FILES = (
     "log.txt",
     "log.1.txt",
-    "metrics.jsonl",
+    METRICS,
+    WANDB_ID,
     "teachers.json",
     "plan.json",
     METHOD,
@@ -53,7 +57,8 @@ FILES = (
     "config.yaml",  # last: a folder without it is taken for somebody else's
 )
 MOMENTS = "moments"
-FOLDERS = ("checkpoints", "student", MOMENTS)
+TENSORBOARD = "tensorboard"
+FOLDERS = ("checkpoints", "student", MOMENTS, TENSORBOARD, "wandb")
 # May be in a folder that holds no run: the lock, and what a kill at the very beginning left.
 NO_RUN = frozenset({STAGES, lock.NAME, new_name("config.yaml")})
 
