@@ -122,6 +122,7 @@ def configs(folder: Path, images: Path) -> dict[str, Config]:
             student=VIT,
             teachers=quarters,
             method={"name": "plain", "normalise": "phi_s"},
+            watch={"split": "train", "every": 2},
             steps=3,
         ),
         "cfl": config(

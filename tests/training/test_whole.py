@@ -128,6 +128,15 @@ def test_moments_are_gathered_from_all(both: Path, one: Path) -> None:
     torch.testing.assert_close(found.covariance, wanted.covariance)
 
 
+def test_a_watched_student_is_seen_as_by_one_process(both: Path, one: Path) -> None:
+    """All processes look, and share the search; the first one writes."""
+    found, wanted = (read_metrics(folder / "fitted" / "watch.jsonl") for folder in (both, one))
+    assert [line["step"] for line in found] == [1, 2]
+    for mine, other in zip(found, wanted, strict=True):
+        assert mine.pop("watch/effective rank") == pytest.approx(other.pop("watch/effective rank"), rel=1e-3)
+        assert mine == pytest.approx(other, abs=0.04)  # an image or two of a domain's thirty
+
+
 def test_bad_images_of_all_processes_are_noted_once(both: Path, one: Path) -> None:
     """In one file, the same as one process writes, but for the order within a step."""
     found, wanted = (

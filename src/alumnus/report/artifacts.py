@@ -76,6 +76,7 @@ class RunFolder:
     name: str
     config: str | None = None
     metrics: tuple[Mapping[str, float], ...] = ()
+    watched: tuple[Mapping[str, float], ...] = ()
     teachers: tuple[Mapping[str, str], ...] = ()
     results: Results | None = None
     gallery: tuple[Entry, ...] = ()
@@ -103,6 +104,7 @@ def read_run(folder: Path) -> RunFolder:
         name=folder.resolve().name,
         config=read("config.yaml", lambda text: text[:LONGEST_CONFIG], None),
         metrics=read("metrics.jsonl", _metrics, ()),
+        watched=read("watch.jsonl", _metrics, ()),
         teachers=read("teachers.json", _teachers, ()),
         results=read("results.json", _results, None),
         gallery=read("gallery.json", _gallery, ()),

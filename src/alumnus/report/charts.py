@@ -49,14 +49,32 @@ class Chart:
     lines: tuple[Line, ...]
 
 
-def training_charts(metrics: Sequence[Mapping[str, float]]) -> list[Chart]:
-    """Returns the curves of a `metrics.jsonl`: loss, loss and weight of each term, share of each domain, learning rate, images a second."""
+def training_charts(
+    metrics: Sequence[Mapping[str, float]], watched: Sequence[Mapping[str, float]] = ()
+) -> list[Chart]:
+    """Returns the curves of a `watch.jsonl`: R@1 in all and by domain, effective rank; and of a `metrics.jsonl`: loss, loss and weight of
+    each term, share of each domain, learning rate, images a second."""
+    recalls = dict.fromkeys(name for line in watched for name in line if name.startswith("watch/R@1"))
+    return [
+        *_charts(
+            watched,
+            {
+                "R@1 on watched images": list(recalls),
+                "Effective rank on watched images": ["watch/effective rank"],
+            },
+        ),
+        *_charts(metrics, _wanted(metrics)),
+    ]
+
+
+def _wanted(metrics: Sequence[Mapping[str, float]]) -> dict[str, list[str]]:
+    """Title -> names in a `metrics.jsonl`."""
     names = dict.fromkeys(name for line in metrics for name in line)
     of = {
         group: [name for name in names if name.startswith(group)]
         for group in ("loss/", "weight/", "sampler/")
     }
-    wanted = {
+    return {
         "Loss": ["loss"],
         "Loss by term": of["loss/"],
         "Weight by term": of["weight/"],
@@ -64,9 +82,13 @@ def training_charts(metrics: Sequence[Mapping[str, float]]) -> list[Chart]:
         "Learning rate": ["lr"],
         "Images per second": ["images/s"],
     }
+
+
+def _charts(lines: Sequence[Mapping[str, float]], wanted: Mapping[str, Sequence[str]]) -> list[Chart]:
+    """Returns a drawing for each title that has a curve."""
     charts = []
     for title, keys in wanted.items():
-        curves = {key: curve for key in keys if len((curve := _curve(metrics, key))[0])}
+        curves = {key: curve for key in keys if len((curve := _curve(lines, key))[0])}
         if curves:
             charts.append(line_chart(title, {_short(key): curve for key, curve in curves.items()}))
     return charts
@@ -111,8 +133,12 @@ def line_chart(
 
 def _short(key: str) -> str:
     """A term's or a domain's own name."""
-    group, _, name = key.partition("/")
-    return name if group in ("loss", "weight", "sampler") and name else key
+    if key == "watch/R@1":
+        return "macro mean"
+    for group in ("loss/", "weight/", "sampler/", "watch/R@1/", "watch/"):
+        if key.startswith(group) and key != group:
+            return key.removeprefix(group)
+    return key
 
 
 def _curve(metrics: Sequence[Mapping[str, float]], key: str) -> tuple[np.ndarray, np.ndarray]:

@@ -88,7 +88,7 @@ def render(run: RunFolder) -> str:
         tables=[] if results is None else _tables(results),
         interference=None if results is None else interference_table(results),
         versus=[] if results is None else _versus(results),
-        charts=[(chart, Markup(chart.svg)) for chart in training_charts(run.metrics)],
+        charts=[(chart, Markup(chart.svg)) for chart in training_charts(run.metrics, run.watched)],
         galleries=_galleries(run.gallery),
         teacher_columns=[
             name for name in TEACHER_COLUMNS if any(teacher.get(name) for teacher in run.teachers)

@@ -157,6 +157,30 @@ def _patterns(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
 
+class WatchSettings(BaseModel):
+    """What a student is looked at on while it is trained: see `watch.py`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: Annotated[
+        tuple[str | DataEntry, ...] | None,
+        BeforeValidator(
+            lambda value: None if value is None else _sources(value),
+            json_schema_input_type=_Source | tuple[_Source, ...] | None,
+        ),
+    ] = Field(None, description="other images than those of the run's own `data`")
+    split: str = Field("val", description="of these images; the student must not learn from them")
+    images: int = Field(
+        1000, ge=2, description="at most, whole classes of all domains in turn; they stay in memory"
+    )
+    every: int = Field(500, ge=1, description="steps between two looks; the last step has one too")
+
+
+def _nothing(value: object) -> object:
+    """`none` -> None."""
+    return None if value == "none" else value
+
+
 def _trackers(value: object) -> object:
     """`none` -> none, one name -> itself in a tuple."""
     if value in ("none", None):
@@ -256,6 +280,13 @@ class Config(BaseModel):
     ] = Field(
         (),
         description="where these lines are shown too: none, tensorboard (files in the run's folder), wandb, or both",
+    )
+    watch: Annotated[
+        WatchSettings | None,
+        BeforeValidator(_nothing, json_schema_input_type=WatchSettings | Literal["none"] | None),
+    ] = Field(
+        None,
+        description="look at the student every some steps, on images that it does not learn from: {every: 500, split: val}",
     )
     resume: Literal["auto", "never"] = Field(
         "auto", description="auto continues what is in `out`; never starts again"

@@ -15,6 +15,7 @@ FREE = frozenset(
         "checkpoint_every",
         "log_every",
         "track",
+        "watch",
         "resume",
         "max_bad_fraction",
         "device",

@@ -52,6 +52,7 @@ from alumnus.training.shards import clip_gradients, gradient_norm
 from alumnus.training.stop import signals_noted
 from alumnus.training.targets import choose_speakers
 from alumnus.training.trackers import Metrics, check_trackers
+from alumnus.training.watch import Watched, look, seen, watched_images
 from alumnus.training.whole import whole
 from alumnus.types import Batch, Targets, Terms
 
@@ -88,6 +89,8 @@ def train(config: Config) -> Run:
 
 def _train(opened: Sequence[tuple[Config, Run]]) -> None:
     """Trains several students that differ in nothing but their networks on the same batches and targets."""
+    with main_first():
+        watched = watched_images(opened[0][0])
     config, pupils, dataset, sampler, source, start, device = prepare(opened)
     several = f", {world_size()} processes" if world_size() > 1 else ""
     for pupil in pupils:
@@ -99,7 +102,7 @@ def _train(opened: Sequence[tuple[Config, Run]]) -> None:
             f"{number_of(len(dataset), 'image')} of {number_of(len(np.unique(dataset.domain)), 'domain')}, {pupil.plan.summary}, "
             f"steps {start} to {config.steps} on {device}{several}",
         )
-    _fit(config, pupils, dataset, sampler, source, start=start, device=device)
+    _fit(config, pupils, dataset, sampler, source, watched, start=start, device=device)
     for pupil in pupils:
         pupil.finish()
 
@@ -203,6 +206,7 @@ def _fit(
     dataset: Dataset,
     sampler: Sampling,
     source: TargetSource,
+    watched: Watched | None,
     *,
     start: int,
     device: torch.device,
@@ -246,6 +250,8 @@ def _fit(
             if step == start and (said := over_limit(config.memory_limit, device)):
                 _say(pupils[0].run, said)
             for pupil, terms, log in zip_longest(pupils, found, metrics):
+                if watched is not None:
+                    _look(pupil, watched, log, step=step)
                 _note(pupil, terms, log, step=step, images=len(batch.row))
             if (step + 1) % config.log_every == 0 or step + 1 == config.steps:
                 line.say(", ".join(f"loss {pupil.meter.last_loss:.3f}" for pupil in pupils))
@@ -369,6 +375,17 @@ def _note(pupil: Pupil, terms: Terms, metrics: Metrics | None, *, step: int, ima
             )
     if (step + 1) % config.checkpoint_every == 0 and step + 1 < config.steps:
         pupil.save(done=step + 1)
+
+
+def _look(pupil: Pupil, watched: Watched, metrics: Metrics | None, *, step: int) -> None:
+    """Looks at the student when its time has come; of several processes all do."""
+    settings = pupil.config.watch
+    if settings is None or ((step + 1) % settings.every and step + 1 < pupil.config.steps):
+        return
+    found = look(pupil.current(), watched)
+    if metrics is not None:
+        metrics.write_watched({"step": step, **found})
+    _say(pupil.run, f"step {step + 1}: {seen(found, watched)}")
 
 
 def _shares(pupil: Pupil) -> dict[str, float]:

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from alumnus.data.dataset import Dataset
 from alumnus.data.sampler import Sampling
@@ -85,6 +86,11 @@ class Pupil:
         if is_main() or self.state.is_sharded:
             save_checkpoint(self.run.checkpoints, self.state, step=done, fingerprint=self.fingerprint)
 
+    def current(self) -> Student:
+        """Returns a copy of the student that the run would end with now; not of a sharded one."""
+        weights = self.student.state_dict() if self.state.ema is None else self.state.ema.tensors
+        return self._empty(weights)
+
     def finish(self) -> None:
         """Writes the student folder."""
         student, weights = self.student, None if self.state.ema is None else self.state.ema.tensors
@@ -92,10 +98,9 @@ class Pupil:
             weights = gather_shards(weights or student.state_dict())
         if not is_main():
             return
-        if self.state.is_sharded:
-            student = Student(student.architecture).to(self.student.mean.device)
-            student.classify(self.student.classes)
-        if weights is not None:
+        if self.state.is_sharded and weights is not None:
+            student = self._empty(weights)
+        elif weights is not None:
             student.load_state_dict(weights)
         self.objective.finish(student)
         about = provenance(self.config, self.dataset, self._manifest, first_weights=self.first_weights)
@@ -103,6 +108,13 @@ class Pupil:
         save_student(student, self.run.student, provenance=about, card=text)
         (self.run.folder / "replay.json").unlink(missing_ok=True)  # of a step that failed once
         self.run.say(f"student written to {self.run.student}")
+
+    def _empty(self, weights: Mapping[str, Tensor]) -> Student:
+        """Returns another student of the same architecture, with these weights."""
+        student = Student(self.student.architecture).to(self.student.mean.device)
+        student.classify(self.student.classes)
+        student.load_state_dict(weights)
+        return student
 
     @property
     def _manifest(self) -> list[Mapping[str, Any]]:

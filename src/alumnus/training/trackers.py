@@ -17,7 +17,7 @@ from alumnus.disk import replace_text
 from alumnus.errors import ConfigError, MissingExtra
 from alumnus.log import MetricsFile
 from alumnus.training.config import Config, TrackerName
-from alumnus.training.run import METRICS, TENSORBOARD, WANDB_ID, Run
+from alumnus.training.run import METRICS, TENSORBOARD, WANDB_ID, WATCH, Run
 
 EXTRA = "track"
 Line = Mapping[str, float]  # a number for each name, `step` among them
@@ -93,7 +93,7 @@ TRACKERS: Mapping[TrackerName, Callable[..., Tracker]] = {
 
 
 class Metrics:
-    """`metrics.jsonl` of a run, and the trackers that its recipe names."""
+    """`metrics.jsonl` and `watch.jsonl` of a run, and the trackers that its recipe names."""
 
     def __init__(self, config: Config, run: Run, *, start: int) -> None:
         """Opens all of them; what they hold of step `start` and later is dropped, for it will come again.
@@ -104,6 +104,10 @@ class Metrics:
         self._run, self._open = run, ExitStack()
         self._file = MetricsFile(run.folder / METRICS, keep_before_step=start)
         self._open.callback(self._file.close)
+        self._watch: MetricsFile | None = None
+        if config.watch is not None:
+            self._watch = MetricsFile(run.folder / WATCH, keep_before_step=start)
+            self._open.callback(self._watch.close)
         self._trackers = dict[TrackerName, Tracker]()
         for name in dict.fromkeys(config.track):
             try:
@@ -117,8 +121,13 @@ class Metrics:
     def write(self, line: Line) -> None:
         """Writes one line, and shows it."""
         self._file.write(line)
-        for name, tracker in list(self._trackers.items()):
-            self._try(name, lambda tracker=tracker: tracker.write(line))  # type: ignore[misc]
+        self._show(line)
+
+    def write_watched(self, line: Line) -> None:
+        """Writes what `watch` saw, and shows it."""
+        if self._watch is not None:
+            self._watch.write(line)
+        self._show(line)
 
     def close(self) -> None:
         """Closes all of them."""
@@ -126,6 +135,10 @@ class Metrics:
             self._try(name, tracker.close)
         self._trackers.clear()
         self._open.close()
+
+    def _show(self, line: Line) -> None:
+        for name, tracker in list(self._trackers.items()):
+            self._try(name, lambda tracker=tracker: tracker.write(line))  # type: ignore[misc]
 
     def _try(self, name: TrackerName, act: Callable[[], None]) -> None:
         try:
