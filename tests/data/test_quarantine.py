@@ -140,6 +140,16 @@ def test_rows_about_other_images_do_not_count(tmp_path: Path) -> None:
     assert len(path.read_text().splitlines()) == 3
 
 
+def test_a_list_that_only_tells_need_not_be_deleted(tmp_path: Path) -> None:
+    """A store reads each image again: what is listed of an earlier build is not counted."""
+    Quarantine(tmp_path / "q.jsonl", total=9, max_bad_fraction=1).add("a.jpg", "broken")
+    later = Quarantine(tmp_path / "q.jsonl", total=9, max_bad_fraction=0, names=())
+    with pytest.raises(TooManyBadImages) as found:
+        later.add("b.jpg", "broken")
+    assert "1 of 9 images" in str(found.value)
+    assert "delete" not in str(found.value)
+
+
 def test_a_fraction_outside_0_to_1_is_refused() -> None:
     """5 is not 5 percent."""
     with pytest.raises(ConfigError, match=r"\[0, 1\]"):

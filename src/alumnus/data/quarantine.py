@@ -50,7 +50,7 @@ class Quarantine:
         _check_fraction(max_bad_fraction)
         self.path, self.total, self.max_bad_fraction = path, total, max_bad_fraction
         self._what_next, self._say, self._is_told = what_next, say, False
-        self._continues = path is not None and not anew
+        self._continues = path is not None and not anew and names != ()  # with none, the file only tells
         if path is not None and anew:
             path.unlink(missing_ok=True)
         self._reasons: dict[str, str] = {} if path is None else _read(path)

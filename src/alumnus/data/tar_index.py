@@ -26,7 +26,7 @@ from alumnus.errors import DataError
 from alumnus.log import console
 from alumnus.packages import cache_dir
 
-VERSION = "2"  # of what the index holds
+VERSION = "3"  # of what the index holds
 MAX_INDEXES = 1024  # kept by a process: about 0.5 MB for 10,000 members
 MAX_BYTES = 1 << 30  # of a picture
 SHOWN = 3  # faults of one shard that are named

@@ -62,6 +62,7 @@ def training_charts(
                 "R@1 on watched images": list(recalls),
                 "Effective rank on watched images": ["watch/effective rank"],
             },
+            has_points=True,
         ),
         *_charts(metrics, _wanted(metrics)),
     ]
@@ -84,13 +85,16 @@ def _wanted(metrics: Sequence[Mapping[str, float]]) -> dict[str, list[str]]:
     }
 
 
-def _charts(lines: Sequence[Mapping[str, float]], wanted: Mapping[str, Sequence[str]]) -> list[Chart]:
+def _charts(
+    lines: Sequence[Mapping[str, float]], wanted: Mapping[str, Sequence[str]], *, has_points: bool = False
+) -> list[Chart]:
     """Returns a drawing for each title that has a curve."""
     charts = []
     for title, keys in wanted.items():
         curves = {key: curve for key in keys if len((curve := _curve(lines, key))[0])}
         if curves:
-            charts.append(line_chart(title, {_short(key): curve for key, curve in curves.items()}))
+            named = {_short(key): curve for key, curve in curves.items()}
+            charts.append(line_chart(title, named, has_points=has_points))
     return charts
 
 
