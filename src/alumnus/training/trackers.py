@@ -6,6 +6,7 @@ the run goes on. A run that goes on after a stop goes on in its trackers too, an
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -61,8 +62,6 @@ class WeightsAndBiases:
     """
 
     def __init__(self, config: Config, run: Run, *, start: int) -> None:
-        import os
-
         import wandb
 
         self._run: Any = wandb.init(
@@ -90,6 +89,10 @@ TRACKERS: Mapping[TrackerName, Callable[..., Tracker]] = {
     "tensorboard": TensorBoard,
     "wandb": WeightsAndBiases,
 }  # by the name of the package
+HELP: Mapping[TrackerName, str] = {
+    "tensorboard": "see whether its folder can be written",
+    "wandb": "`wandb login` once, or set WANDB_MODE=offline",
+}  # where one cannot begin
 
 
 class Metrics:
@@ -148,12 +151,6 @@ class Metrics:
             self._run.say(
                 f"warning: {name} shows no more of this run ({_first_line(error)}); {METRICS} has all of it"
             )
-
-
-HELP: Mapping[TrackerName, str] = {
-    "tensorboard": "see whether its folder can be written",
-    "wandb": "`wandb login` once, or set WANDB_MODE=offline",
-}
 
 
 def check_trackers(config: Config) -> None:
