@@ -240,12 +240,13 @@ def test_a_recipe_that_cannot_be_is_refused(
         ),
         ({**SECOND, "data": "absent/"}, ["stage 'crosses'", "absent", "does not exist"]),
         ({**FINE, "freeze": "backbon"}, ["stage 'fine'", "freeze", "'backbon'", "backbone."]),
+        ({**SECOND, "watch": {"every": 1}}, ["stage 'crosses'", "watch", "'val'", "train (90)"]),
     ],
 )
 def test_a_stage_without_what_it_needs_is_refused_before_the_first_runs(
     last: dict[str, Any], parts: list[str], tmp_path: Path, tiny_images: Path
 ) -> None:
-    """Teachers, labels, domains, images, parameters to freeze: all are looked at before anything is written."""
+    """Teachers, labels, domains, images, also watched ones, parameters to freeze: all are looked at before anything is written."""
     with pytest.raises(ConfigError) as caught:
         train_stages(_stages(tmp_path / "run", tiny_images, EXPERT, last))
     for part in parts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -56,6 +57,16 @@ def test_tensorboard_shows_each_number_of_the_file_once_after_a_stop(
     for name, points in curves.items():
         assert [step for step, _ in points] == list(range(STEPS)), name
         assert [value for _, value in points] == pytest.approx([line[name] for line in lines], rel=1e-6)
+
+
+def test_a_run_whose_checkpoints_are_gone_shows_each_step_once(tmp_path: Path, tiny_images: Path) -> None:
+    """It begins again at step 0, in the same folder."""
+    with pytest.raises(Stopped):
+        train(_config(tmp_path / "run", tiny_images, Colours(calls=6), track="tensorboard"))
+    for checkpoint in (tmp_path / "run" / "checkpoints").iterdir():
+        shutil.rmtree(checkpoint)
+    run = train(_config(tmp_path / "run", tiny_images, track="tensorboard"))
+    assert [step for step, _ in _shown(run)["loss"]] == list(range(STEPS))
 
 
 def test_tracking_changes_nothing_that_is_learnt(tmp_path: Path, tiny_images: Path) -> None:
@@ -139,7 +150,7 @@ class _Failing:
         if self.lines == 2:
             raise OSError("the server is gone\nfor good")
 
-    def close(self) -> None:
+    def close(self, *, failed: bool) -> None:
         """Must not be called any more."""
         raise AssertionError
 
@@ -193,7 +204,9 @@ def test_names_of_trackers(tmp_path: Path) -> None:
     """One, several, none; another is refused with those that there are."""
     assert _config(tmp_path, tmp_path).track == _config(tmp_path, tmp_path, track="none").track == ()
     assert _config(tmp_path, tmp_path, track="wandb").track == ("wandb",)
-    with pytest.raises(ConfigError, match="'tensorboard' or 'wandb'"):
+    with pytest.raises(
+        ConfigError, match=r"'tensorbord' is none; there are 'tensorboard', 'wandb', both as a list"
+    ):
         _config(tmp_path, tmp_path, track="tensorbord")
 
 

@@ -19,6 +19,7 @@ from alumnus.report.html import write_report
 from alumnus.scoring import evaluate
 from alumnus.training.config import Config
 from alumnus.training.loop import train
+from alumnus.training.recipe import load_config
 from alumnus.training.run import Run
 from alumnus.training.watch import Watched, look, watched_images
 from tests.given import Colours, Stopped
@@ -102,7 +103,8 @@ def test_other_images_may_be_watched(tmp_path: Path, tiny_images: Path, divided:
     watch = {"data": _sources(divided), "split": "train", "every": 6}
     run = train(_config(tmp_path / "run", tiny_images, watch=watch))
     assert len(_looks(run)) == 1
-    assert "on 45 images of 'train'" in (run.folder / "log.txt").read_text()
+    assert "step 5: R@1 0." in (run.folder / "log.txt").read_text()
+    assert "on 45 watched images" in (run.folder / "log.txt").read_text()
 
 
 def test_whole_classes_of_all_domains_are_chosen(divided: Path, tmp_path: Path) -> None:
@@ -150,7 +152,7 @@ def test_images_without_labels_have_a_rank_alone(tmp_path: Path, tiny_images: Pa
     assert _looks(run)[0].keys() == {"step", "watch/effective rank"}
     student = Run(tmp_path / "run").student
     image = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
-    alone = Watched(image, np.array([0, 1]), np.array([0, 0]), ("a", "b"), "val")
+    alone = Watched(image, np.array([0, 1]), np.array([0, 0]), ("a", "b"))
     assert look(alumnus.load(student).student, alone).keys() == {"watch/effective rank"}
 
 
@@ -164,20 +166,80 @@ def test_images_that_cannot_be_read_are_left_out(
     held[0].write_bytes(b"no picture")
     run = train(_config(tmp_path / "run", _sources(folder), watch={"every": 6}))
     assert len(_looks(run)) == 1
-    assert "watch: 1 image of 45 could not be read" in " ".join(capsys.readouterr().err.split())
+    said = " ".join(capsys.readouterr().err.split())
+    assert (
+        f"watch: of 45 images 1 could not be read; the last is '{held[0].relative_to(folder)}': text, not an image"
+        in said
+    )
     for path in held:
         path.write_bytes(b"no picture")
-    with pytest.raises(ConfigError, match="watch: not one of 45 images could be read"):
+    with pytest.raises(ConfigError, match=r"watch: of 45 images 45 could not be read; .*watch=none"):
         train(_config(tmp_path / "none", _sources(folder), watch={"every": 6}))
     assert not (tmp_path / "none" / "config.yaml").exists()
 
 
 def test_a_split_that_is_not_there_is_told_with_those_that_are(tmp_path: Path, tiny_images: Path) -> None:
     """Before teachers are loaded."""
-    with pytest.raises(ConfigError, match=r"no image of the split 'val'.*one of: train \(90\)"):
+    with pytest.raises(ConfigError, match=r"in the split 'val', of train \(90\); .*watch=none"):
         train(_config(tmp_path / "run", tiny_images, watch={"every": 2}))
-    with pytest.raises(ConfigError, match="shard"):
-        train(_config(tmp_path / "run", tiny_images, watch={"split": "train"}, shard=True))
+    assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+def test_other_images_of_one_split_are_all_meant(divided: Path, tiny_images: Path, tmp_path: Path) -> None:
+    """A folder that was not divided is the usual case."""
+    found = watched_images(_config(tmp_path, _sources(divided), watch={"data": str(tiny_images)}))
+    assert found is not None
+    assert len(found.label) == 90
+
+
+def test_watching_what_is_learnt_from_is_said(
+    divided: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is allowed."""
+    assert watched_images(_config(tmp_path, _sources(divided), watch={"split": "train"})) is not None
+    assert "the student learns from images of the split 'train'" in " ".join(capsys.readouterr().err.split())
+
+
+def test_images_without_a_class_do_not_crowd_out_others(tmp_path: Path, divided: Path) -> None:
+    """Classes come first, and what is left of the number is filled up."""
+    first = _sources(divided)[0]
+    sources = [{"path": first, "domain": "d"}, {"path": first, "domain": "d", "role": "proxy"}]
+    loose = tmp_path / "loose"
+    shutil.copytree(first, loose)
+    sources[1]["path"] = str(loose)
+    found = watched_images(_config(tmp_path, sources, watch={"images": 20}))
+    assert found is not None
+    assert Counter((found.label >= 0).tolist()) == {True: 15, False: 5}
+
+
+def test_an_embedding_that_is_not_finite_does_not_end_the_run(
+    tmp_path: Path, divided: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The look says NaN."""
+    broken = torch.full((64, 8), float("nan"))
+    monkeypatch.setattr(
+        "alumnus.training.watch.StudentEncode", lambda student: lambda part: broken[: len(part)]
+    )
+    run = train(_config(tmp_path / "run", _sources(divided), watch={"every": 6}))
+    assert [*_looks(run)[0]] == ["step", "watch/effective rank"]
+    assert np.isnan(_looks(run)[0]["watch/effective rank"])
+
+
+@pytest.mark.parametrize("given", ["val", True, 500])
+def test_a_wrong_form_is_told_with_the_right_one(given: object, tmp_path: Path, divided: Path) -> None:
+    """Not as pydantic says it."""
+    with pytest.raises(ConfigError, match=r"watch: .* give \{every: 500, split: val\}, or none"):
+        _config(tmp_path, _sources(divided), watch=given)
+    with pytest.raises(ConfigError, match=r"watch\.data is empty"):
+        _config(tmp_path, _sources(divided), watch={"data": []})
+
+
+def test_a_recorded_configuration_can_be_given_a_watch(tmp_path: Path, divided: Path) -> None:
+    """It says `watch: null`."""
+    run = train(_config(tmp_path / "run", _sources(divided), teachers=[], method="supervised"))
+    later = load_config(run.folder / "config.yaml", ["watch.every=5"])
+    assert later.watch is not None
+    assert later.watch.every == 5
 
 
 def test_students_that_train_together_are_each_looked_at(tmp_path: Path, divided: Path) -> None:

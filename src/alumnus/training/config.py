@@ -157,6 +157,13 @@ def _patterns(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
 
+def _other_sources(value: object) -> object:
+    """As `_sources`; None is the run's own images."""
+    if value is not None and not value:
+        raise ConfigError("watch.data is empty; give images, or leave it out for the run's own")
+    return None if value is None else _sources(value)
+
+
 class WatchSettings(BaseModel):
     """What a student is looked at on while it is trained: see `watch.py`."""
 
@@ -165,27 +172,40 @@ class WatchSettings(BaseModel):
     data: Annotated[
         tuple[str | DataEntry, ...] | None,
         BeforeValidator(
-            lambda value: None if value is None else _sources(value),
+            _other_sources,
             json_schema_input_type=_Source | tuple[_Source, ...] | None,
         ),
     ] = Field(None, description="other images than those of the run's own `data`")
-    split: str = Field("val", description="of these images; the student must not learn from them")
+    split: Literal["train", "val", "test", "query", "index"] | None = Field(
+        None,
+        description="of these images; val by default, or the only one that `watch.data` has. The student must not learn from them",
+    )
     images: int = Field(
         1000, ge=2, description="at most, whole classes of all domains in turn; they stay in memory"
     )
     every: int = Field(500, ge=1, description="steps between two looks; the last step has one too")
 
 
-def _nothing(value: object) -> object:
+def _watch(value: object) -> object:
     """`none` -> None."""
-    return None if value == "none" else value
+    if value in ("none", None):
+        return None
+    if not isinstance(value, Mapping | WatchSettings):
+        raise ConfigError(f"watch: {value!r} is no setting of it; give {{every: 500, split: val}}, or none")
+    return value
 
 
 def _trackers(value: object) -> object:
     """`none` -> none, one name -> itself in a tuple."""
     if value in ("none", None):
         return ()
-    return (value,) if isinstance(value, str) else value
+    several = (value,) if isinstance(value, str) else value
+    if not isinstance(several, Sequence) or any(name not in get_args(TrackerName) for name in several):
+        allowed = ", ".join(map(repr, get_args(TrackerName)))
+        raise ConfigError(
+            f"track: {value!r} is none; there are {allowed}, both as a list ([tensorboard, wandb]), and none"
+        )
+    return several
 
 
 class Config(BaseModel):
@@ -283,7 +303,7 @@ class Config(BaseModel):
     )
     watch: Annotated[
         WatchSettings | None,
-        BeforeValidator(_nothing, json_schema_input_type=WatchSettings | Literal["none"] | None),
+        BeforeValidator(_watch, json_schema_input_type=WatchSettings | Literal["none"] | None),
     ] = Field(
         None,
         description="look at the student every some steps, on images that it does not learn from: {every: 500, split: val}",

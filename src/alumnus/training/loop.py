@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
@@ -89,6 +90,7 @@ def train(config: Config) -> Run:
 
 def _train(opened: Sequence[tuple[Config, Run]]) -> None:
     """Trains several students that differ in nothing but their networks on the same batches and targets."""
+    decided(lambda: check_trackers(opened[0][0]))  # the first process writes
     with main_first():
         watched = watched_images(opened[0][0])
     config, pupils, dataset, sampler, source, start, device = prepare(opened)
@@ -139,7 +141,6 @@ def prepare(opened: Sequence[tuple[Config, Run]]) -> Course:
             f"accumulate={config.accumulate} asks for more micro-batches than a process has images in a step, which is {least} "
             f"(batch_size={config.batch_size}, {world_size()} processes); lower it, or raise batch_size"
         )
-    check_trackers(config)
     for one, _ in opened:
         check_student(one.student, sizes=sizes_of(one))
     with main_first():
@@ -226,9 +227,7 @@ def _fit(
     ]
     with ExitStack() as stack:
         stop = stack.enter_context(signals_noted())
-        metrics = [
-            stack.enter_context(closing(Metrics(pupil.config, pupil.run, start=start))) for pupil in writing
-        ]
+        metrics = [stack.enter_context(Metrics(pupil.config, pupil.run, start=start)) for pupil in writing]
         line = stack.enter_context(bar(config.out.name, total=config.steps, lines=10))
         line.advance(start)
         done = start
@@ -249,9 +248,9 @@ def _fit(
             observe(sampler, batch, found[0])
             if step == start and (said := over_limit(config.memory_limit, device)):
                 _say(pupils[0].run, said)
+            if watched is not None and _is_look(config, step):
+                _look(pupils, watched, metrics, step=step)
             for pupil, terms, log in zip_longest(pupils, found, metrics):
-                if watched is not None:
-                    _look(pupil, watched, log, step=step)
                 _note(pupil, terms, log, step=step, images=len(batch.row))
             if (step + 1) % config.log_every == 0 or step + 1 == config.steps:
                 line.say(", ".join(f"loss {pupil.meter.last_loss:.3f}" for pupil in pupils))
@@ -377,15 +376,21 @@ def _note(pupil: Pupil, terms: Terms, metrics: Metrics | None, *, step: int, ima
         pupil.save(done=step + 1)
 
 
-def _look(pupil: Pupil, watched: Watched, metrics: Metrics | None, *, step: int) -> None:
-    """Looks at the student when its time has come; of several processes all do."""
-    settings = pupil.config.watch
-    if settings is None or ((step + 1) % settings.every and step + 1 < pupil.config.steps):
-        return
-    found = look(pupil.current(), watched)
-    if metrics is not None:
-        metrics.write_watched({"step": step, **found})
-    _say(pupil.run, f"step {step + 1}: {seen(found, watched)}")
+def _is_look(config: Config, step: int) -> bool:
+    """Whether students are looked at after a step."""
+    return config.watch is not None and ((step + 1) % config.watch.every == 0 or step + 1 == config.steps)
+
+
+def _look(pupils: Sequence[Pupil], watched: Watched, metrics: Sequence[Metrics], *, step: int) -> None:
+    """Looks at each student; of several processes all do. The time that it takes is not the steps'."""
+    began = time.monotonic()
+    for pupil, log in zip_longest(pupils, metrics):
+        found = look(pupil.current(), watched)
+        if log is not None:
+            log.write_watched({"step": step, **found})
+        _say(pupil.run, f"step {step}: {seen(found, watched)}")
+    for pupil in pupils:
+        pupil.meter.leave_out(time.monotonic() - began)
 
 
 def _shares(pupil: Pupil) -> dict[str, float]:

@@ -36,6 +36,10 @@ class Meter:
         self._reset()
         return {"step": step, **means, "lr": lr, "images/s": round(pace, 1)}
 
+    def leave_out(self, seconds: float) -> None:
+        """Takes time that was no step's out of the pace."""
+        self._since += seconds
+
     def newly_broken(self, line: Mapping[str, float]) -> list[str]:
         """Returns the names in a line that are NaN or infinite for the first time."""
         found = [

@@ -189,6 +189,8 @@ def _open(place: Any, part: str, path: str) -> Any:
     else:
         key, short = part, SHORT.get(part)
         place.setdefault(part, {})
+        if place[part] in (None, "none"):  # as a run writes down what it was not given
+            place[part] = {}
     if isinstance(place[key], str) and short is not None:
         place[key] = {short: place[key]}
     if not isinstance(place[key], dict | list):

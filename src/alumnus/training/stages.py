@@ -29,6 +29,8 @@ from alumnus.training.freeze import freeze
 from alumnus.training.loop import train
 from alumnus.training.recipe import laid_over, read_values, validated
 from alumnus.training.run import Run, open_run
+from alumnus.training.trackers import check_trackers
+from alumnus.training.watch import watched_rows
 
 PREFIX = "stage:"
 
@@ -203,7 +205,7 @@ def _check(stages: Sequence[Stage], anew: int, *, needs_earlier: bool) -> None:
 
 
 def _check_inputs(config: Config, made: Mapping[str, Architecture]) -> None:
-    """The device, students that no earlier stage makes, the images, and teachers or labels where the method learns from them."""
+    """The device, students that no earlier stage makes, all images, teachers or labels where the method learns from them, trackers."""
     pick_device(config.device)
     for one in config.each_student:
         if one.student.model not in made:
@@ -211,6 +213,9 @@ def _check_inputs(config: Config, made: Mapping[str, Architecture]) -> None:
     dataset = training_data(config)
     sampler_of(config, dataset)  # refuses data without a training image
     check_given(config, dataset)
+    check_trackers(config)
+    if config.watch is not None:
+        watched_rows(config, config.watch)
 
 
 def _architectures(stage: Stage, made: Mapping[str, Architecture]) -> dict[str, Architecture]:

@@ -1,7 +1,8 @@
 """Where a run's numbers are shown beside `metrics.jsonl`, by packages made for that: TensorBoard, and Weights & Biases.
 
 `metrics.jsonl` stays the record. A tracker that cannot begin is an error before the first step; one that fails later is said so, left, and
-the run goes on. A run that goes on after a stop goes on in its trackers too, and what it does again stands there once.
+the run goes on. A run that goes on after a stop goes on in its trackers too. The steps since its last checkpoint come again; TensorBoard
+shows them once, Weights & Biases, which takes nothing back, twice.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from alumnus.disk import replace_text
 from alumnus.errors import ConfigError, MissingExtra
@@ -21,6 +22,9 @@ from alumnus.training.config import Config, TrackerName
 from alumnus.training.run import METRICS, TENSORBOARD, WANDB_ID, WATCH, Run
 
 EXTRA = "track"
+FINISH_S = (
+    60.0  # for what is still to be sent at the end; what is not stays in the run's folder, for `wandb sync`
+)
 Line = Mapping[str, float]  # a number for each name, `step` among them
 
 
@@ -30,8 +34,8 @@ class Tracker(Protocol):
     def write(self, line: Line) -> None:
         """Takes one line."""
 
-    def close(self) -> None:
-        """Sends what is left."""
+    def close(self, *, failed: bool) -> None:
+        """Sends what is left, of a run that ended or failed."""
 
 
 class TensorBoard:
@@ -41,7 +45,7 @@ class TensorBoard:
         from torch.utils.tensorboard import SummaryWriter
 
         # What a stopped run wrote of steps that come again is not shown.
-        self._writer = SummaryWriter(str(run.folder / TENSORBOARD), purge_step=start or None)
+        self._writer = SummaryWriter(str(run.folder / TENSORBOARD), purge_step=start)
 
     def write(self, line: Line) -> None:
         """Adds a point to each curve."""
@@ -50,7 +54,7 @@ class TensorBoard:
                 self._writer.add_scalar(name, value, int(line["step"]))
         self._writer.flush()
 
-    def close(self) -> None:
+    def close(self, *, failed: bool) -> None:
         """Closes the file."""
         self._writer.close()
 
@@ -58,7 +62,9 @@ class TensorBoard:
 class WeightsAndBiases:
     """A run of the project that WANDB_PROJECT names, `alumnus` by default, with the settings; WANDB_MODE=offline keeps it in the folder.
 
-    Sent are numbers, settings and what wandb itself looks up of the machine; no image, name of an image or weight.
+    Sent are numbers and settings, with the paths in them, and what wandb itself looks up of the machine and of the process: hardware, its
+    use, versions, paths of the program. Not sent are images, weights, and what wandb would look up of a git repository or of the packages
+    that are installed.
     """
 
     def __init__(self, config: Config, run: Run, *, start: int) -> None:
@@ -66,13 +72,20 @@ class WeightsAndBiases:
 
         self._run: Any = wandb.init(
             project=os.environ.get("WANDB_PROJECT", "alumnus"),
-            name=config.out.name,
+            name=config.out.as_posix(),
             id=_kept_id(run.folder / WANDB_ID),
             resume="allow",
             reinit="create_new",  # students that train together are a run each
             dir=run.folder,
             config=config.model_dump(mode="json"),
-            settings=wandb.Settings(silent=True, console="off"),
+            settings=wandb.Settings(
+                silent=True,
+                console="off",
+                disable_git=True,
+                disable_code=True,
+                x_save_requirements=False,
+                finish_timeout=FINISH_S,
+            ),
         )
         self._run.define_metric("*", step_metric="step")  # its own counter cannot go back to a checkpoint
 
@@ -80,9 +93,9 @@ class WeightsAndBiases:
         """Adds a point to each curve."""
         self._run.log(dict(line))
 
-    def close(self) -> None:
-        """Waits until all is sent."""
-        self._run.finish()
+    def close(self, *, failed: bool) -> None:
+        """Waits until all is sent, but not for ever: the student is still to be written."""
+        self._run.finish(exit_code=int(failed))
 
 
 TRACKERS: Mapping[TrackerName, Callable[..., Tracker]] = {
@@ -116,7 +129,7 @@ class Metrics:
             try:
                 self._trackers[name] = TRACKERS[name](config, run, start=start)
             except Exception as error:
-                self.close()
+                self._close(failed=True)
                 raise ConfigError(
                     f"track: {name} cannot begin ({_first_line(error)}); {HELP[name]}, or leave it out (track=none)"
                 ) from error
@@ -132,10 +145,16 @@ class Metrics:
             self._watch.write(line)
         self._show(line)
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Closes all of them."""
+        self._close(failed=kind is not None)
+
+    def _close(self, *, failed: bool) -> None:
         for name, tracker in list(self._trackers.items()):
-            self._try(name, tracker.close)
+            self._try(name, lambda tracker=tracker: tracker.close(failed=failed))  # type: ignore[misc]
         self._trackers.clear()
         self._open.close()
 

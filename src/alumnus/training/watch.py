@@ -8,7 +8,7 @@ Axes: N images, S side in px.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from itertools import chain, zip_longest
 from typing import NamedTuple
 
@@ -19,7 +19,10 @@ from torch import Tensor
 
 from alumnus.data.dataset import Dataset, open_dataset
 from alumnus.data.loader import center_crop_batches
+from alumnus.data.names import printable
 from alumnus.data.roles import generic_domains
+from alumnus.data.samples import SPARE
+from alumnus.distributed import world_size
 from alumnus.errors import ConfigError
 from alumnus.evaluation.encode import StudentEncode
 from alumnus.evaluation.rank import effective_rank
@@ -30,6 +33,7 @@ from alumnus.training.config import Config, WatchSettings
 
 BATCH = 64
 RECALL, RANK = "watch/R@1", "watch/effective rank"
+WITHOUT = "watch=none looks at nothing"
 Ids = NDArray[np.int64]
 
 
@@ -40,7 +44,6 @@ class Watched(NamedTuple):
     domain: Ids  # (N,)
     label: Ids  # (N,) class within the domain, -1 without one
     domains: tuple[str, ...]
-    split: str
 
 
 def watched_images(config: Config) -> Watched | None:
@@ -49,34 +52,27 @@ def watched_images(config: Config) -> Watched | None:
     Raises:
         ConfigError: there is no image of that split, or none can be read; or the student is to be sharded.
     """
-    settings = config.watch
-    if settings is None:
+    if config.watch is None:
         return None
-    if config.shard:
-        raise ConfigError(
-            "watch does not go with shard: true, where no process has the whole student; evaluate it when it is done"
-        )
-    dataset = _of_the_users(config, settings)
-    dataset = dataset.rows(_chosen(dataset, settings, seed=config.seed))
-    images, kept = list[Tensor](), list[Ids]()
-    unreadable = 0
+    dataset = watched_rows(config, config.watch)
+    images, kept, unreadable = list[Tensor](), list[Ids](), list[str]()
     for index, of_side, bad in center_crop_batches(
         list(dataset.paths), [config.size], batch_size=BATCH, workers=0
     ):
         kept.append(index)
         images.append(of_side[config.size])
-        unreadable += len(bad)
-    if unreadable == len(dataset):
-        raise ConfigError(f"watch: not one of {number_of(len(dataset), 'image')} could be read")
+        unreadable += [f"'{printable(dataset.file_names[each.row])}': {each.reason}" for each in bad]
     if unreadable:
-        warn(f"watch: {number_of(unreadable, 'image')} of {len(dataset)} could not be read and are left out")
+        told = f"of {number_of(len(dataset), 'image')} {len(unreadable):,} could not be read; the last is {unreadable[-1]}"
+        if len(unreadable) == len(dataset):
+            raise ConfigError(f"watch: {told}; mend them, or give others in watch.data; {WITHOUT}")
+        warn(f"watch: {told}; they are left out")
     rows = np.concatenate(kept)
     return Watched(
         torch.cat(images),
         dataset.domain[rows].astype(np.int64),
         dataset.label[rows].astype(np.int64),
         dataset.domains,
-        settings.split,
     )
 
 
@@ -84,11 +80,13 @@ def look(student: Student, watched: Watched) -> dict[str, float]:
     """Returns how good a student is now; of several processes all call it alike.
 
     `watch/R@1` is the macro mean over domains of recall at 1, each labelled image among all others, as in `alumnus evaluate`, and
-    `watch/R@1/DOMAIN` that of one; both are left out where no class has two images. `watch/effective rank` is of the embeddings, from 1
-    (they differ along one direction) to their width, or 0 (they are alike); it needs no labels.
+    `watch/R@1/DOMAIN` that of one; they are left out if no class at all has two images. `watch/effective rank` is of the embeddings, from 1
+    (they differ along one direction) to their width, or 0 (they are alike); it needs no labels. All is NaN if an embedding is.
     """
     encode = StudentEncode(student)
     vectors = torch.cat([encode(part).cpu() for part in torch.split(watched.image, BATCH)]).numpy()
+    if not np.isfinite(vectors).all():
+        return {RANK: math.nan}
     found = {RANK: effective_rank(vectors)}
     every = np.arange(len(vectors))
     queries = every[watched.label >= 0]
@@ -106,52 +104,77 @@ def look(student: Student, watched: Watched) -> dict[str, float]:
 def seen(found: dict[str, float], watched: Watched) -> str:
     """Returns it as words."""
     recall = f"R@1 {found[RECALL]:.3f}, " if RECALL in found else ""
-    return f"{recall}effective rank {found[RANK]:.1f}, on {number_of(len(watched.label), 'image')} of {watched.split!r}"
+    return f"{recall}effective rank {found[RANK]:.1f}, on {number_of(len(watched.label), 'watched image')}"
 
 
-def _of_the_users(config: Config, settings: WatchSettings) -> Dataset:
-    """Returns the images that may be watched: of the domains that are trained, if they are the run's own, without generic ones."""
-    dataset = open_dataset(settings.data or config.data)
-    wanted = config.domains if settings.data is None and config.domains else dataset.domains
-    generic = generic_domains(dataset.roles)
-    return dataset.select(domains=[name for name in wanted if name not in generic])
+def watched_rows(config: Config, settings: WatchSettings) -> Dataset:
+    """Returns at most so many images, without reading one: whole classes, drawn by the seed, of all domains in turn.
 
+    Generic domains are left out, as in `alumnus evaluate`; of the run's own images those of domains that are not trained too.
 
-def _chosen(dataset: Dataset, settings: WatchSettings, *, seed: int) -> Ids:
-    """Returns at most so many rows of the split: whole classes, drawn by the seed, of all domains in turn."""
-    here = np.flatnonzero(dataset.split == settings.split)
-    if not len(here):
-        there = ", ".join(f"{name} ({count})" for name, count in _splits(dataset))
+    Raises:
+        ConfigError: there are none, or the student is to be sharded.
+    """
+    if config.shard and world_size() > 1:
         raise ConfigError(
-            f"watch: there is no image of the split {settings.split!r}; give watch.split, one of: {there}; or watch.data, other images"
+            f"watch does not go with shard: true, where no process has the whole student; evaluate it when it is done; {WITHOUT}"
         )
+    dataset = open_dataset(settings.data or config.data)
+    generic = generic_domains(dataset.roles)
+    trained = dataset.domains if settings.data or not config.domains else config.domains
+    rows = np.flatnonzero(
+        np.isin(dataset.split, _split(dataset, settings))
+        & np.isin(
+            dataset.domain, [d for d, n in enumerate(dataset.domains) if n in trained and n not in generic]
+        )
+    )
+    if not len(rows):
+        raise ConfigError(
+            f"watch: there is no image of a trained domain that is not generic in the split {_split(dataset, settings)!r}, of "
+            f"{_splits(dataset)}; give watch.split, or other images in watch.data; {WITHOUT}"
+        )
+    if settings.data is None and settings.split == "train":
+        warn("watch: the student learns from images of the split 'train'; they say little about others")
+    return dataset.rows(_chosen(rows, dataset, limit=settings.images, seed=config.seed))
+
+
+def _split(dataset: Dataset, settings: WatchSettings) -> str:
+    """Returns the split that is meant: `val`, or the only one that other images have."""
+    there = [str(name) for name in np.unique(dataset.split) if name != SPARE]
+    if settings.split is not None:
+        return settings.split
+    return there[0] if settings.data and len(there) == 1 else "val"
+
+
+def _splits(dataset: Dataset) -> str:
+    """Returns which splits there are, and how large."""
+    names, counts = np.unique(dataset.split, return_counts=True)
+    return ", ".join(f"{name} ({count})" for name, count in zip(names, counts, strict=True) if name != SPARE)
+
+
+def _chosen(rows: Ids, dataset: Dataset, *, limit: int, seed: int) -> Ids:
+    """Returns at most `limit` of the rows: classes first, then images without one."""
     draw = np.random.default_rng(seed)
     of_domain = [
-        _classes(here[dataset.domain[here] == domain], dataset.label, draw)
-        for domain in np.unique(dataset.domain[here])
+        _classes(rows[dataset.domain[rows] == domain], dataset.label, draw)
+        for domain in np.unique(dataset.domain[rows])
     ]
-    in_turn = chain.from_iterable(zip_longest(*of_domain))
     chosen, count = list[Ids](), 0
-    for rows in in_turn:
-        if rows is not None and count + len(rows) <= settings.images:
-            chosen.append(rows)
-            count += len(rows)
+    for group in chain.from_iterable(zip_longest(*of_domain)):
+        if group is not None and count + len(group) <= limit:
+            chosen.append(group)
+            count += len(group)
     # A class alone may be larger than all that is wanted.
-    return np.sort(np.concatenate(chosen)) if chosen else here[: settings.images]
+    return np.sort(np.concatenate(chosen)) if chosen else rows[:limit]
 
 
 def _classes(rows: Ids, label: NDArray[np.integer], draw: np.random.Generator) -> list[Ids]:
-    """Returns the rows of each class of one domain, in drawn order; an image without a class stands by itself."""
-    keys = np.where(label[rows] >= 0, label[rows].astype(np.int64), -1 - np.arange(len(rows)))
-    groups = (
-        [rows[keys == key] for key in np.unique(keys)] if (label[rows] >= 0).any() else list(rows[:, None])
-    )
-    return [groups[place] for place in draw.permutation(len(groups))]
-
-
-def _splits(dataset: Dataset) -> Sequence[tuple[str, int]]:
-    names, counts = np.unique(dataset.split, return_counts=True)
-    return [(str(name), int(count)) for name, count in zip(names, counts, strict=True)]
+    """Returns the rows of each class of one domain, in drawn order, then its images without a class one by one."""
+    rows = rows[np.argsort(label[rows], kind="stable")]
+    starts = np.flatnonzero(np.diff(label[rows])) + 1
+    groups = np.split(rows, starts)
+    alone = groups.pop(0)[:, None] if label[rows[0]] < 0 else rows[:0, None]
+    return [groups[place] for place in draw.permutation(len(groups))] + list(draw.permutation(alone))
 
 
 def _has_pairs(watched: Watched) -> bool:
