@@ -81,7 +81,8 @@ def look(student: Student, watched: Watched) -> dict[str, float]:
 
     `watch/R@1` is the macro mean over domains of recall at 1, each labelled image among all others, as in `alumnus evaluate`, and
     `watch/R@1/DOMAIN` that of one; they are left out if no class at all has two images. `watch/effective rank` is of the embeddings, from 1
-    (they differ along one direction) to their width, or 0 (they are alike); it needs no labels. All is NaN if an embedding is.
+    (they differ along one direction) to their width, or 0 (they are alike); it needs no labels. If an embedding is not finite,
+    the rank is NaN, and nothing else is said.
     """
     encode = StudentEncode(student)
     vectors = torch.cat([encode(part).cpu() for part in torch.split(watched.image, BATCH)]).numpy()
