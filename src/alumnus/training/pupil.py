@@ -89,7 +89,7 @@ class Pupil:
     def current(self) -> Student:
         """Returns a copy of the student that the run would end with now; not of a sharded one."""
         weights = self.student.state_dict() if self.state.ema is None else self.state.ema.tensors
-        return self._empty(weights)
+        return self._copy(weights)
 
     def finish(self) -> None:
         """Writes the student folder."""
@@ -99,7 +99,7 @@ class Pupil:
         if not is_main():
             return
         if self.state.is_sharded and weights is not None:
-            student = self._empty(weights)
+            student = self._copy(weights)
         elif weights is not None:
             student.load_state_dict(weights)
         self.objective.finish(student)
@@ -109,7 +109,7 @@ class Pupil:
         (self.run.folder / "replay.json").unlink(missing_ok=True)  # of a step that failed once
         self.run.say(f"student written to {self.run.student}")
 
-    def _empty(self, weights: Mapping[str, Tensor]) -> Student:
+    def _copy(self, weights: Mapping[str, Tensor]) -> Student:
         """Returns another student of the same architecture, with these weights."""
         student = Student(self.student.architecture).to(self.student.mean.device)
         student.classify(self.student.classes)
