@@ -26,17 +26,25 @@ TWO_NETWORKS = (
 )
 
 
-def card(config: Config, student: Student, *, dataset: Dataset, teachers: Sequence[Mapping[str, Any]]) -> str:
+def card(
+    config: Config,
+    student: Student,
+    *,
+    dataset: Dataset,
+    teachers: Sequence[Mapping[str, Any]],
+    best_step: int | None = None,
+) -> str:
     """Returns the text of a student's README.md.
 
     Args:
         dataset: its training images.
         teachers: as in teachers.json, in the order of the recipe.
+        best_step: of which it is the student, if not of the last one.
     """
     return (
         f"{HEADER}# {_text(config.out.name)}\n\n"
         f"{_text(config.student.model)}, {config.embed_dim}-D embedding at {config.size} px, trained by Alumnus with "
-        f"method={config.method.name}.\n\n{_use(student)}\n{_lineage(config, dataset, teachers)}\n{_licence(teachers)}"
+        f"method={config.method.name}.\n\n{_use(student)}\n{_lineage(config, dataset, teachers, best_step)}\n{_licence(teachers)}"
     )
 
 
@@ -54,12 +62,15 @@ def _use(student: Student) -> str:
     )
 
 
-def _lineage(config: Config, dataset: Dataset, teachers: Sequence[Mapping[str, Any]]) -> str:
+def _lineage(
+    config: Config, dataset: Dataset, teachers: Sequence[Mapping[str, Any]], best_step: int | None
+) -> str:
+    kept = "" if best_step is None else f"; it is the student of step {best_step:,}, the best that was seen"
     return (
         f"## Where it is from\n\n{_teachers(config, teachers)}\n"
         f"- first weights: {_start(config.student)}\n"
         f"- images: {len(dataset):,} for training; {_domains(dataset)}\n"
-        f"- steps: {config.steps:,} of {config.batch_size:,} images, seed {config.seed}\n\n"
+        f"- steps: {config.steps:,} of {config.batch_size:,} images, seed {config.seed}{kept}\n\n"
         "`alumnus.json` has fingerprints, versions and the method's settings too; `alumnus evaluate` scores this folder.\n"
     )
 

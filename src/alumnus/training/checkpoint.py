@@ -77,15 +77,32 @@ class TrainState:
             tensors = gather_shards(tensors)
         return savable(tensors)
 
+    def result(self) -> dict[str, Tensor]:
+        """Returns what the run would end with now: the student's weights, averaged if they are, and the objective's, which finishes it."""
+        weights = self.student.state_dict() if self.ema is None else self.ema.tensors
+        objective = self.objective.state_dict()
+        return {
+            **{f"student/{name}": tensor for name, tensor in weights.items()},
+            **{f"objective/{name}": tensor for name, tensor in objective.items()},
+        }
+
+    def end_with(self, tensors: Mapping[str, Tensor]) -> None:
+        """Puts the tensors of `result()` into student and objective; the state is not one to go on from then."""
+        self.student.load_state_dict(_under(tensors, "student/"))
+        self._restore_objective(tensors)
+
+    def _restore_objective(self, tensors: Mapping[str, Tensor]) -> None:
+        found = _under(tensors, "objective/")
+        _make_room(self.objective, found, device=next(iter(self.student.parameters())).device)
+        self.objective.load_state_dict(found)
+
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Puts the tensors of `tensors()` back; if the student is sharded, in all processes those that the first one gives."""
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         if self.is_sharded:
             tensors = spread(tensors, self._places(parameters))
         self.student.load_state_dict(_under(tensors, "student/"))
-        objective = _under(tensors, "objective/")
-        _make_room(self.objective, objective, device=parameters[0].device)
-        self.objective.load_state_dict(objective)
+        self._restore_objective(tensors)
         if self.ema is not None:
             for name, value in _under(tensors, "ema/").items():
                 self.ema.tensors[name].copy_(value)

@@ -184,6 +184,10 @@ class WatchSettings(BaseModel):
         1000, ge=2, description="at most, whole classes of all domains in turn; they stay in memory"
     )
     every: int = Field(500, ge=1, description="steps between two looks; the last step has one too")
+    keep: Literal["last", "best"] = Field(
+        "last",
+        description="which student the run ends with: that of the last step, or that of the look with the highest R@1",
+    )
 
 
 def _watch(value: object) -> object:

@@ -388,6 +388,7 @@ def _look(pupils: Sequence[Pupil], watched: Watched, metrics: Sequence[Metrics],
         found = look(pupil.current(), watched)
         if log is not None:
             log.write_watched({"step": step, **found})
+        pupil.keep_if_best(found, watched, step=step)
         _say(pupil.run, f"step {step}: {seen(found, watched)}")
     for pupil in pupils:
         pupil.meter.leave_out(time.monotonic() - began)

@@ -25,6 +25,7 @@ from alumnus.models.weights import fingerprint
 from alumnus.moments import Moments
 from alumnus.objective import Objective, Setup, TeacherWidth, check_objective
 from alumnus.teachers.targets import Speaker
+from alumnus.training.best import keep_if_best, read_best
 from alumnus.training.build import build_student, provenance
 from alumnus.training.card import card
 from alumnus.training.checkpoint import Saved, TrainState, save_checkpoint
@@ -38,9 +39,10 @@ from alumnus.training.method import method_module, method_source
 from alumnus.training.moments import save_moments
 from alumnus.training.optim import Ema, make_optimizer
 from alumnus.training.plan import Mode, Plan, StudentPrecision, fastest_precision, read_plan
-from alumnus.training.run import Run
+from alumnus.training.run import BEST, Run
 from alumnus.training.scaling import LossScale
 from alumnus.training.shards import gather_shards, shard, share_tensors
+from alumnus.training.watch import RECALL, Watched
 from alumnus.training.whole import gather_outputs
 
 LOW = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -91,6 +93,11 @@ class Pupil:
         weights = self.student.state_dict() if self.state.ema is None else self.state.ema.tensors
         return self._copy(weights)
 
+    def keep_if_best(self, found: Mapping[str, float], watched: Watched, *, step: int) -> None:
+        """Keeps the student that a look saw, if the recipe asks for the best one and it is that so far; the first process writes."""
+        if self._keeps_best and is_main():
+            keep_if_best(self.run.folder, self.state.result(), found, watched, step=step)
+
     def finish(self) -> None:
         """Writes the student folder."""
         student, weights = self.student, None if self.state.ema is None else self.state.ema.tensors
@@ -102,11 +109,25 @@ class Pupil:
             student = self._copy(weights)
         elif weights is not None:
             student.load_state_dict(weights)
-        self.objective.finish(student)
         about = provenance(self.config, self.dataset, self._manifest, first_weights=self.first_weights)
-        text = card(self.config, student, dataset=self.dataset, teachers=self._manifest)
+        best = read_best(self.run.folder) if self._keeps_best else None
+        if best is not None:
+            self.state.end_with(best.tensors())
+            about["best"] = {"step": best.step, RECALL: best.recall}
+            self.run.say(
+                f"the best student that watch saw is that of step {best.step}, R@1 {best.recall:.3f}: it is the result"
+            )
+        self.objective.finish(student)
+        text = card(
+            self.config,
+            student,
+            dataset=self.dataset,
+            teachers=self._manifest,
+            best_step=None if best is None else best.step,
+        )
         save_student(student, self.run.student, provenance=about, card=text)
-        (self.run.folder / "replay.json").unlink(missing_ok=True)  # of a step that failed once
+        for left in ("replay.json", BEST):  # of a step that failed once; and the student has it now
+            (self.run.folder / left).unlink(missing_ok=True)
         self.run.say(f"student written to {self.run.student}")
 
     def _copy(self, weights: Mapping[str, Tensor]) -> Student:
@@ -115,6 +136,10 @@ class Pupil:
         student.classify(self.student.classes)
         student.load_state_dict(weights)
         return student
+
+    @property
+    def _keeps_best(self) -> bool:
+        return self.config.watch is not None and self.config.watch.keep == "best"
 
     @property
     def _manifest(self) -> list[Mapping[str, Any]]:

@@ -4,6 +4,7 @@ config.yaml       the resolved configuration
 log.txt           what was said; log.1.txt before that, if it was much
 metrics.jsonl     losses, learning rate and images/s, a line every `log_every` steps
 watch.jsonl       R@1 and effective rank on other images, if the recipe says `watch`
+best.safetensors  the best student so far, if it says `watch.keep=best`; gone when the run is done
 tensorboard/      the same for TensorBoard, and wandb/ for Weights & Biases, with wandb-id.txt: if the recipe says so
 teachers.json     id, source, fingerprint and licence of every teacher
 plan.json         which teachers speak live, offloaded or out of a store, the student's precision, and why
@@ -40,12 +41,14 @@ from alumnus.training.decisive import differences
 METHOD = "method.py"
 METRICS = "metrics.jsonl"
 WATCH = "watch.jsonl"
+BEST = "best.safetensors"
 WANDB_ID = "wandb-id.txt"
 FILES = (
     "log.txt",
     "log.1.txt",
     METRICS,
     WATCH,
+    BEST,
     WANDB_ID,
     "teachers.json",
     "plan.json",

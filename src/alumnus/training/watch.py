@@ -8,6 +8,7 @@ Axes: N images, S side in px.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from itertools import chain, zip_longest
 from typing import NamedTuple
@@ -45,12 +46,22 @@ class Watched(NamedTuple):
     label: Ids  # (N,) class within the domain, -1 without one
     domains: tuple[str, ...]
 
+    @property
+    def fingerprint(self) -> str:
+        """Of the images and their classes."""
+        parts = (
+            *(part.tobytes() for part in (self.image.numpy(), self.domain, self.label)),
+            " ".join(self.domains).encode(),
+        )
+        return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
+
 
 def watched_images(config: Config) -> Watched | None:
     """Returns what `watch` asks for; None if it asks for nothing.
 
     Raises:
-        ConfigError: there is no image of that split, or none can be read; or the student is to be sharded.
+        ConfigError: there is no image of that split, or none can be read; or the student is to be sharded; or the best is to be kept,
+            and there are no classes to go by.
     """
     if config.watch is None:
         return None
@@ -68,12 +79,18 @@ def watched_images(config: Config) -> Watched | None:
             raise ConfigError(f"watch: {told}; mend them, or give others in watch.data; {WITHOUT}")
         warn(f"watch: {told}; they are left out")
     rows = np.concatenate(kept)
-    return Watched(
+    found = Watched(
         torch.cat(images),
         dataset.domain[rows].astype(np.int64),
         dataset.label[rows].astype(np.int64),
         dataset.domains,
     )
+    if config.watch.keep == "best" and not _has_pairs(found):
+        raise ConfigError(
+            f"watch.keep=best goes by R@1, and of {number_of(len(rows), 'watched image')} no two are of one class; watch images with "
+            "labels, or leave it at keep=last"
+        )
+    return found
 
 
 def look(student: Student, watched: Watched) -> dict[str, float]:
