@@ -25,6 +25,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "control",
             "packages",
             "licences",
+            "memory",
             "models",
             "moments",
             "recipes",

@@ -25,7 +25,7 @@ def main() -> None:
     asked = json.loads(sys.argv[1])
     torch.manual_seed(0)
     if asked["kept"]:
-        from alumnus.training.memory import keep_freed_memory
+        from alumnus.memory import keep_freed_memory
 
         keep_freed_memory()
     run = _loop(

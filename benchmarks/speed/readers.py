@@ -20,8 +20,8 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from alumnus.data.loader import _Steps, give_way
+from alumnus.memory import keep_freed_memory
 from alumnus.training.data import sampler_of, training_data
-from alumnus.training.memory import keep_freed_memory
 from alumnus.training.recipe import load_config
 
 SIZE, BATCH, TEACHER = 96, 64, "timm/vit_tiny_patch16_224"

@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from alumnus.memory import keep_freed_memory
 from alumnus.methods import supervised, udon
 from alumnus.models.student import Architecture, Student
 from alumnus.objective import Objective, Setup
-from alumnus.training.memory import keep_freed_memory
 from alumnus.training.optim import OptimSettings, make_optimizer
 from alumnus.types import Batch
 

@@ -24,6 +24,7 @@ from alumnus.data.views import apply_geometry, center_view
 from alumnus.distributed import gather_chunks, gathered, is_main, joined, main_first, rank, wait, world_size
 from alumnus.errors import ConfigError, DataError, nearest
 from alumnus.log import bar, console, number_of, warn
+from alumnus.memory import keep_freed_memory
 from alumnus.models.artifact import load_student, stale_embedding, student_folder
 from alumnus.models.student import Student
 
@@ -239,6 +240,7 @@ def embed(
             f"out={out} must be a file that ends in {PARQUET}: vectors are written as nothing else, and pandas, polars and pyarrow read it"
         )
     check_file(out, images)
+    keep_freed_memory()
     with joined():
         with main_first():
             encoder, dataset = load(model), open_dataset(images)

@@ -18,6 +18,7 @@ from alumnus.adaptation.prototype import Prototypes
 from alumnus.data.loader import center_crop_batches
 from alumnus.evaluation.logistic import Standardiser
 from alumnus.log import bar
+from alumnus.memory import keep_freed_memory
 from alumnus.models.student import Student
 
 
@@ -96,6 +97,7 @@ def predict(
     classifier: Classifier | Prototypes, paths: Sequence[str], *, batch_size: int = 64, workers: int = 2
 ) -> Predicted:
     """Returns what a classifier says of the centred square of each image. It is put into eval mode for the call."""
+    keep_freed_memory()
     logits = np.full((len(paths), classifier.num_classes), np.nan, np.float32)
     bad: dict[int, str] = {}
     size, device = classifier.student.size, next(classifier.student.parameters()).device

@@ -35,9 +35,9 @@ from alumnus.evaluation.holdout import hold_out
 from alumnus.evaluation.linear import fit_linear
 from alumnus.evaluation.logistic import standardiser
 from alumnus.log import Bar, bar
+from alumnus.memory import keep_freed_memory
 from alumnus.models.layers import layer_groups
 from alumnus.models.student import Student
-from alumnus.training.memory import keep_freed_memory
 from alumnus.training.optim import OptimSettings, set_lr
 from alumnus.types import Batch
 

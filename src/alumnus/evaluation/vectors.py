@@ -18,6 +18,7 @@ from alumnus.errors import AlumnusError, ConfigError, NonFiniteError, RunError
 from alumnus.evaluation.arrays import Floats
 from alumnus.evaluation.search import unit_length
 from alumnus.log import bar, progress
+from alumnus.memory import keep_freed_memory
 from alumnus.types import Encode
 
 ROUNDS, WARM_UP, TIMED = 5, 2, 5  # calls; of batch size 1 about a second for a small model
@@ -111,6 +112,7 @@ def _share(
 ) -> tuple[dict[str, Floats], dict[int, str]]:
     """Returns the vectors of this process's batches, zeros elsewhere, and what could not be read. Args: sharing is rank and world size."""
     vectors, unreadable = dict[str, Floats](), dict[int, str]()
+    keep_freed_memory()
     sizes, (number, of) = [model.size for model in models], sharing
     with bar(label, total=len(paths) // of) as line:
         for places, images, bad in center_crop_batches(

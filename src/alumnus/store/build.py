@@ -26,6 +26,7 @@ from alumnus.data.names import printable
 from alumnus.data.quarantine import Quarantine
 from alumnus.data.read import BadImage, key_of
 from alumnus.log import Bar, bar, warn
+from alumnus.memory import keep_freed_memory
 from alumnus.store.claims import Entries, work_off
 from alumnus.store.crops import Crops, Part
 from alumnus.store.folder import About, Folder, Geometry, Index
@@ -130,6 +131,7 @@ def fill(
         NonFiniteError: the teacher gave NaN or infinite features.
         StoreError: a shard is damaged, or a feature is out of the precision's range.
     """
+    keep_freed_memory()
     entries = wanted.of(teacher.domains)
     files = Files(wanted.keys, wanted.data.paths)
     job = _Job(folder, teacher, files, workers, batch_size)
@@ -191,6 +193,7 @@ class Speed(NamedTuple):
 
 def trial(teacher: Teacher, wanted: Wanted, geometry: Geometry, *, batch_size: int = BATCH) -> Speed:
     """Returns the time an output takes, measured on one batch; nothing is written."""
+    keep_freed_memory()  # as in `fill`, whose time this is to tell
     rows = np.flatnonzero(wanted.keys >= 0)[:batch_size]
     if not len(rows):
         return Speed(0.0)

@@ -31,6 +31,7 @@ from alumnus.errors import ConfigError, NonFiniteError
 from alumnus.faults import told
 from alumnus.licences import licence_kind, licence_warning
 from alumnus.log import bar, number_of, warn
+from alumnus.memory import keep_freed_memory
 from alumnus.objective import LOSS_SCALE, SKIPPED, check_terms
 from alumnus.store.read import Stored
 from alumnus.teachers.targets import TargetSource
@@ -42,7 +43,6 @@ from alumnus.training.data import sampler_of, training_data
 from alumnus.training.failure import failure_kept, not_finite
 from alumnus.training.limit import check_limit, over_limit
 from alumnus.training.lock import held
-from alumnus.training.memory import keep_freed_memory
 from alumnus.training.moments import moments_of
 from alumnus.training.optim import set_lr
 from alumnus.training.plan import read_plan
