@@ -75,7 +75,7 @@ def _items(data: str) -> _Steps:
         views={"per_image": 1},
     )
     dataset = training_data(config)
-    return _Steps(dataset, sampler_of(config, dataset), config.views, SIZE, (), 0, 1)
+    return _Steps(dataset, sampler_of(config, dataset), config.views, SIZE, (), 0, 1, frozenset())
 
 
 def _bare_step() -> Callable[[Tensor], None]:

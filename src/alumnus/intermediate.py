@@ -89,6 +89,8 @@ class StudentLayers:
         self.grid: Grid = setup.taps.grid
         self.method = method
         self.dims = (*(setup.taps.stage_dims or ()), self.grid.dim)  # D of each
+        # Of each before it is pooled to the last grid.
+        self.cells = (*setup.taps.stage_cells, self.grid.height * self.grid.width)
 
     def __len__(self) -> int:
         """Returns how many there are."""

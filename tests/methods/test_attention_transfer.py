@@ -37,8 +37,11 @@ def _map(layer: Tensor) -> Tensor:
     return functional.normalize(layer.pow(2).sum(2), dim=1)
 
 
-def test_loss_is_beta_times_the_mean_square_of_differences_of_maps() -> None:
-    """With two layers, the last two by default, and the end; the finer grid is averaged to the student's before it is squared."""
+def test_loss_is_beta_times_the_square_of_differences_of_maps_by_the_cells_of_a_layer() -> None:
+    """With two layers, the last two by default, and the end; the finer grid is averaged to the student's before it is squared.
+
+    The student's layer before the last has 4 x 4 cells, as the teacher's.
+    """
     student, batch, targets = make_student(size=SIZE), make_batch(size=SIZE), make_targets(TEACHERS)
     objective = _objective(student, beta=50.0)
     output = student(batch.image, patches=True, stages=True)
@@ -46,8 +49,8 @@ def test_loss_is_beta_times_the_mean_square_of_differences_of_maps() -> None:
     assert low is not None
     assert high is not None
     averaged = functional.avg_pool2d(low.transpose(1, 2).reshape(6, 3, 4, 4), 2).flatten(2).transpose(1, 2)
-    first = 50 * (_map(output.stages[-1]) - _map(averaged)).pow(2).mean()
-    second = 50 * (_map(output.features.patches) - _map(high)).pow(2).mean()
+    first = 50 * (_map(output.stages[-1]) - _map(averaged)).pow(2).sum(1).mean() / 16
+    second = 50 * (_map(output.features.patches) - _map(high)).pow(2).sum(1).mean() / 4
     end = objective.final(output, targets).mean()
     found = objective(student, batch, targets, 0.0)
     assert found.loss.item() == pytest.approx((first + second + end).item(), rel=1e-5)

@@ -196,8 +196,7 @@ class _Steps(TorchDataset[Loaded]):
 
     def _read(self, row: int, view: int, bad: list[Bad]) -> tuple[int, Keyed]:
         """Returns the row's image or, if it cannot be read or is to be left out, another of its domain."""
-        pool = self._of_domain[int(self.dataset.domain[row])]
-        others = counter_random(self.sampler.seed, REPLACEMENTS, row, view)
+        pool, others = self._of_domain[int(self.dataset.domain[row])], None
         candidate = row
         for _ in range(REPLACEMENT_TRIES):
             try:
@@ -207,6 +206,7 @@ class _Steps(TorchDataset[Loaded]):
                 bad.append(Bad(candidate, NO_OUTPUT))
             except BadImage as error:
                 bad.append(Bad(candidate, error.reason))
+            others = others or counter_random(self.sampler.seed, REPLACEMENTS, row, view)
             candidate = int(others.choice(pool))
         name = self.dataset.domains[int(self.dataset.domain[row])]
         raise DataError(

@@ -93,4 +93,4 @@ def joint_taps(first: Taps, second: Taps) -> Taps:
         grid = Grid(first.grid.dim + second.grid.dim, first.grid.height, first.grid.width)
     if first.stage_dims is not None and second.stage_dims is not None:
         stages = tuple(a + b for a, b in zip(first.stage_dims, second.stage_dims, strict=True))
-    return Taps(grid, stages)
+    return Taps(grid, stages, first.stage_cells)

@@ -139,6 +139,7 @@ class Taps(NamedTuple):
 
     grid: Grid | None = None  # of its patches; None if it ends in no grid
     stage_dims: tuple[int, ...] | None = None  # of the stages before the last; None if it has none to tap
+    stage_cells: tuple[int, ...] = ()  # of each of them before it is pooled to the last grid
 
 
 def taps_of(backbone: nn.Module, *, size: int) -> Taps:
@@ -221,8 +222,9 @@ def _taps(backbone: nn.Module, image: Tensor) -> Taps:
     grid = Grid(*last.shape[1:])
     if not isinstance(backbone, _Tapped):
         return Taps(grid)
-    _, stages = extract_stages(backbone, image)
-    return Taps(grid, tuple(stage.shape[2] for stage in stages))
+    _, stages = backbone.forward_intermediates(image)
+    shapes = [(stage.shape[1], stage.shape[2:].numel()) for stage in stages[:-1]]
+    return Taps(grid, tuple(dim for dim, _ in shapes), tuple(cells for _, cells in shapes))
 
 
 def extract_stages(

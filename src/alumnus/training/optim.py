@@ -8,7 +8,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from torch import nn
+from torch import Tensor, nn
 
 from alumnus.models.student import Student
 from alumnus.training.shards import local
@@ -92,6 +92,11 @@ def schedule(settings: OptimSettings, progress: float) -> float:
     return settings.final_lr + (1 - settings.final_lr) * 0.5 * (1 + math.cos(math.pi * after))
 
 
+Pairs = tuple[
+    list[Tensor], list[Tensor], list[tuple[Tensor, Tensor]]
+]  # floats of ours, of the module's; counts of both
+
+
 class Ema:
     """The moving average of a module's tensors, buffers included (so batch-norm statistics fit the averaged weights).
 
@@ -103,17 +108,28 @@ class Ema:
     def __init__(self, module: nn.Module, *, decay: float) -> None:
         self.decay = decay
         self.tensors = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+        self._pairs: Pairs | None = None
 
     @torch.no_grad()
     def update(self, module: nn.Module, *, step: int) -> None:
         """Moves towards the module's tensors after step number `step`."""
         decay = min(self.decay, (1 + step) / (10 + step))
+        if self._pairs is None:
+            self._pairs = self._paired(module)
+        ours, theirs, counts = self._pairs
+        torch._foreach_lerp_(ours, theirs, 1 - decay)
+        for our, their in counts:
+            our.copy_(their)
+
+    def _paired(self, module: nn.Module) -> Pairs:
+        """Our tensors and the module's, which it changes in place: looked up once, for that takes as long as the average itself."""
         state = module.state_dict()
         floats = [name for name, tensor in self.tensors.items() if tensor.is_floating_point()]
-        ours, theirs = [local(self.tensors[n]) for n in floats], [local(state[n]) for n in floats]
-        torch._foreach_lerp_(ours, theirs, 1 - decay)
-        for name in self.tensors.keys() - set(floats):
-            self.tensors[name].copy_(state[name])
+        return (
+            [local(self.tensors[name]) for name in floats],
+            [local(state[name]) for name in floats],
+            [(self.tensors[name], state[name]) for name in self.tensors.keys() - set(floats)],
+        )
 
 
 @runtime_checkable
