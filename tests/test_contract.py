@@ -94,6 +94,22 @@ def test_somebodys_own_method_keeps_it(tmp_path: Path, monkeypatch: pytest.Monke
     check_method(_own(tmp_path, monkeypatch, ("#", "#")))
 
 
+def test_a_penalty_that_counts_once_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is told: its value in every process, its gradient by shares."""
+    penalty = "sum(p.square().sum() for p in student.parameters())"
+    share = "len(batch.image) / len(batch.row)"
+    once = f"p = {penalty}; total = total + torch.lerp(p.detach(), p, {share})"
+    check_method(_own(tmp_path, monkeypatch, ("#", once)))
+
+
+def test_views_that_follow_from_what_was_gathered_keep_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second call of the student, on images that the first one's whole output decides on."""
+    second = "first = student(batch.image).embedding; total = total + student(batch.image + (first.std() > 0.3)).embedding.std()"
+    check_method(_own(tmp_path, monkeypatch, ("#", second)))
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -113,6 +129,29 @@ def test_somebodys_own_method_keeps_it(tmp_path: Path, monkeypatch: pytest.Monke
         (
             ("#", "per_sample = batch.image.float().mean((1, 2, 3))"),
             r"two processes.*per_sample has the shape \(4,\)",
+        ),
+        (
+            ("distance.mean()", "distance.sum() / len(batch.image)"),
+            "two processes.*the losses of the two are .* take the number of images from batch.row",
+        ),
+        (
+            ("#", "total = total * (1 + batch.image.float().mean())"),
+            "two processes.*give batch.image to the student and to nothing else",
+        ),
+        (
+            ("#", "torch.rand(len(batch.image)); total = total * torch.rand(())"),
+            "two processes.*draw random numbers for all of them",
+        ),
+        (
+            (
+                "student(batch.image).embedding",
+                "student(torch.cat([batch.image, batch.image.flip(-1)])).embedding[: len(batch.row)]",
+            ),
+            "two processes.*was given 8 images, this process's share of a batch is 4",
+        ),
+        (
+            ("#", "total = total + 1e-2 * sum(p.square().sum() for p in student.parameters())"),
+            r"two processes.*add up to another one .*torch\.lerp",
         ),
         (
             ("#", "self.seen.append(1); total = total * len(self.seen)"),

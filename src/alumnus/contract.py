@@ -4,8 +4,8 @@
         check_method({"name": "mypackage.mymethod", "factor": 2.0})
 
 It takes steps on made-up batches with a small network from random weights, as a run would: with all teachers trusted, with some, with none;
-in bfloat16; as one of two processes; stopped and resumed. It does not know what the method is to compute: that is for a test with a naive
-reference, see docs/methods/add-a-method.md.
+in bfloat16; in two processes as in one; stopped and resumed. It does not know what the method is to compute: that is for a test with a
+naive reference, see docs/methods/add-a-method.md.
 
 Axes: B images of a batch, n of them on which a teacher is trusted.
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,12 +26,15 @@ from alumnus.objective import MethodSettings, Objective, Setup, TeacherWidth, ch
 from alumnus.training.checkpoint import TrainState
 from alumnus.training.method import method_module, method_settings
 from alumnus.training.optim import OptimSettings, make_optimizer
+from alumnus.training.whole import check_share
 from alumnus.types import Batch, Features, Target, Targets, Terms
 
 COUNT, EMBED, SIZE = 8, 6, 32  # B, width of the embedding, px
 TEACHERS = {"wide": TeacherWidth(12, 1.0), "narrow": TeacherWidth(5, 1.0)}
 CLASSES = {"first": 3, "second": 2}  # domain -> classes
 CLOSE = 1e-4  # relative difference of two losses that are the same but for the order of sums
+CLOSE_GRADIENT = 1e-3  # of two gradients, by the norm of their difference
+PROCESSES = 2
 Trusted = Mapping[str, Sequence[int]]  # teacher -> places in the batch
 
 
@@ -98,9 +101,7 @@ class _Trial:
             "near the end of a run (progress 0.9)": lambda: self.step(self.everywhere, progress=0.9),
             "without labels": lambda: self.step(self.everywhere, has_labels=False),
             "in bfloat16": lambda: self.step(self.everywhere, is_low=True),
-            "as one of two processes, which has half of the images": lambda: self.step(
-                self.everywhere, is_shared=True
-            ),
+            "as one of two processes, which has half of the images": self.shared,
             "with teachers in another order": self.reordered,
             "after a stop and a resume": self.resumed,
         }
@@ -136,16 +137,12 @@ class _Trial:
         progress: float = 0.0,
         has_labels: bool = True,
         is_low: bool = False,
-        is_shared: bool = False,
     ) -> str | None:
         """One step, forward and backward."""
         if not has_labels and "labels" in (self.settings.learns_from or ()):
             return None
         objective, student = self.begin()
         batch, targets = self.batch(0, has_labels=has_labels), self.targets(0, trusted)
-        if is_shared:
-            batch = batch._replace(image=batch.image[::2])
-            student.register_forward_hook(_as_if_gathered)
         terms = self.terms(objective, student, batch, targets, progress=progress, is_low=is_low)
         if not torch.isfinite(terms.loss) or not terms.per_sample.isfinite().all():
             return f"the loss is {float(terms.loss.detach())}, of the images {terms.per_sample.tolist()}"
@@ -158,6 +155,58 @@ class _Trial:
         if any(target.features.summary.grad is not None for target in targets.values()):
             return "a gradient reaches what a teacher said; detach it"
         return None
+
+    def shared(self) -> str | None:
+        """Each of two processes has the loss of one that has all images, and together they have its gradient.
+
+        A process is told what the other's student said in the round before. What it says in its n-th call can depend on n - 1 gathered
+        ones, so all of it is right after as many rounds as there are calls.
+        """
+        one = self.process(0, 1)
+        both = [self.process(number, PROCESSES) for number in range(PROCESSES)]
+        for _ in both[0].said:
+            both = [
+                self.process(number, PROCESSES, told=both[1 - number].said) for number in range(PROCESSES)
+            ]
+        losses = [each.loss for each in both]
+        if not all(abs(loss - one.loss) <= CLOSE * abs(one.loss) for loss in losses):
+            return (
+                f"the losses of the two are {losses[0]:.6g} and {losses[1]:.6g}, and that of one is {one.loss:.6g}; batch.image is a "
+                "process's share, all else is of the whole batch: give batch.image to the student and to nothing else, take the number "
+                "of images from batch.row, and draw random numbers for all of them"
+            )
+        apart = float((both[0].gradient + both[1].gradient - one.gradient).norm() / one.gradient.norm())
+        if apart <= CLOSE_GRADIENT:
+            return None
+        return (
+            f"the loss is that of one process, but the gradients of the student add up to another one (by {apart:.3g} of its norm): what "
+            "does not come from student(...), such as a penalty on student.parameters(), counts once in each process; let it have this "
+            "process's part of its gradient: torch.lerp(penalty.detach(), penalty, len(batch.image) / len(batch.row))"
+        )
+
+    def process(self, number: int, count: int, told: Sequence[StudentOutput] = ()) -> _Process:
+        """One step in one of so many processes.
+
+        The student is in eval mode: batch norms, whose statistics processes share, and dropout would be others of half the images.
+
+        Args:
+            told: what the student of the other process said, call by call.
+        """
+        objective, student = self.begin()
+        student.eval()
+        batch, gathering = self.batch(0), _Gathering(number, told)
+        if count > 1:
+            batch = batch._replace(image=batch.image[number::count])
+            student.register_forward_hook(gathering)
+        terms = self.terms(objective, student, batch, self.targets(0, self.everywhere))
+        terms.loss.backward()  # type: ignore[no-untyped-call]
+        gradients = [
+            torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            for parameter in student.parameters()
+        ]
+        return _Process(
+            float(terms.loss.detach()), torch.cat([each.flatten() for each in gradients]), gathering.said
+        )
 
     def reordered(self) -> str | None:
         """The loss of a step does not depend on the order in which a recipe lists its teachers."""
@@ -262,13 +311,32 @@ class _Trial:
         return losses
 
 
-def _as_if_gathered(student: nn.Module, images: tuple[Any, ...], output: StudentOutput) -> StudentOutput:
-    """What all of two processes say, from what one of them says."""
+class _Process(NamedTuple):
+    """What came of a step in one process."""
 
-    def whole(rows: Tensor) -> Tensor:
-        return rows.repeat_interleave(2, dim=0)
+    loss: float
+    gradient: Tensor  # of all parameters of the student, side by side
+    said: list[StudentOutput]  # of its own images, in each call; of one process alone nothing
 
-    return over_tensors(whole, output)
+
+class _Gathering:
+    """Puts what the student of one of two processes says beside what the other one said, which has no gradient here."""
+
+    def __init__(self, number: int, told: Sequence[StudentOutput]) -> None:
+        self._number, self._told = number, told
+        self.said: list[StudentOutput] = []
+
+    def __call__(self, student: nn.Module, images: tuple[Any, ...], output: StudentOutput) -> StudentOutput:
+        """Returns the outputs of all images."""
+        check_share(output, COUNT // PROCESSES)
+        call = len(self.said)
+        self.said.append(over_tensors(Tensor.detach, output))
+        theirs = self._told[call] if call < len(self._told) else self.said[-1]
+        return over_tensors(self._whole, output, theirs)
+
+    def _whole(self, own: Tensor, theirs: Tensor) -> Tensor:
+        rows = [own, theirs] if self._number == 0 else [theirs, own]
+        return torch.stack(rows, dim=1).flatten(0, 1)
 
 
 def _same_weights(objective: nn.Module) -> None:

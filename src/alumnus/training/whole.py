@@ -57,6 +57,19 @@ def gather_outputs(student: Student, *, total: int, device: torch.device) -> Non
         student.register_forward_hook(gathering.after)
 
 
+def check_share(output: StudentOutput, share: int) -> None:
+    """Refuses what a student said of another number of images than its process's share of a batch.
+
+    Raises:
+        ValueError: with both numbers.
+    """
+    if len(output.embedding) != share:
+        raise ValueError(
+            f"the student was given {len(output.embedding)} images, this process's share of a batch is {share}; "
+            "with several processes a method calls it once for each view of the batch"
+        )
+
+
 class _Gathering:
     """Gathers a student's outputs, and keeps what it draws at random (dropout, drop path) apart from what the objective draws.
 
@@ -85,11 +98,7 @@ class _Gathering:
         """Changes back, and gathers."""
         self._own = self._states()
         self._set(self._common)
-        if len(output.embedding) != share_of(self._total):
-            raise ValueError(
-                f"the student was given {len(output.embedding)} images, this process's share of a batch is {share_of(self._total)}; "
-                "with several processes a method calls it once for each view of the batch"
-            )
+        check_share(output, share_of(self._total))
         return over_tensors(self._all, output)
 
     def _states(self) -> list[Tensor]:
