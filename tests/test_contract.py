@@ -102,6 +102,15 @@ def test_a_penalty_that_counts_once_keeps_it(tmp_path: Path, monkeypatch: pytest
     check_method(_own(tmp_path, monkeypatch, ("#", once)))
 
 
+def test_draws_for_each_image_keep_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made for the whole batch, of which a process takes its rows."""
+    flip = "flip = (torch.rand(len(batch.row)) < 0.5)[batch.own]"
+    image = "torch.where(flip[:, None, None, None], batch.image.flip(-1), batch.image)"
+    check_method(
+        _own(tmp_path, monkeypatch, ("#", f"{flip}; total = total + student({image}).embedding.std()"))
+    )
+
+
 def test_views_that_follow_from_what_was_gathered_keep_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -188,6 +188,7 @@ def gradients(images: Path, method: str, *, model: str, pieces: int) -> dict[str
     )
     share = next(loader).batch
     batch, targets = whole(share, source(share), total=settings.batch_size)
+    assert torch.equal(batch.row[batch.own], share.row)
     terms = objective(student, batch, targets, 0.5)
     terms.loss.backward()
     sum_gradients(student.parameters(), objective.parameters())

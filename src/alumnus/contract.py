@@ -173,7 +173,7 @@ class _Trial:
             return (
                 f"the losses of the two are {losses[0]:.6g} and {losses[1]:.6g}, and that of one is {one.loss:.6g}; batch.image is a "
                 "process's share, all else is of the whole batch: give batch.image to the student and to nothing else, take the number "
-                "of images from batch.row, and draw random numbers for all of them"
+                "of images from batch.row, and draw random numbers for all of them (those of batch.image are the rows [batch.own])"
             )
         apart = float((both[0].gradient + both[1].gradient - one.gradient).norm() / one.gradient.norm())
         if apart <= CLOSE_GRADIENT:
@@ -196,7 +196,8 @@ class _Trial:
         student.eval()
         batch, gathering = self.batch(0), _Gathering(number, told)
         if count > 1:
-            batch = batch._replace(image=batch.image[number::count])
+            own = slice(number, None, count)
+            batch = batch._replace(image=batch.image[own], own=own)
             student.register_forward_hook(gathering)
         terms = self.terms(objective, student, batch, self.targets(0, self.everywhere))
         terms.loss.backward()  # type: ignore[no-untyped-call]

@@ -9,7 +9,7 @@ A method is a module: `method=plain` is `alumnus.methods.plain`, `method=mypacka
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -26,6 +26,7 @@ from alumnus.types import Batch, Targets, Terms
 
 # Of the log, in float16: the share of the steps whose gradient was beyond it, and the scale.
 SKIPPED, LOSS_SCALE = "skipped", "loss_scale"
+ALIKE = 1e-3  # relative difference of the losses of one batch in several processes
 RESERVED = frozenset({"step", "loss", "lr", "images/s", SKIPPED, LOSS_SCALE})  # what a run itself reports
 
 
@@ -199,4 +200,20 @@ def check_terms(terms: object, method: str, *, num_images: int) -> None:
     if terms.has_loss is not None and terms.has_loss.dtype != torch.bool:
         raise ConfigError(
             f"method={method}: has_loss is of {terms.has_loss.dtype}; it says which images have one, as bool"
+        )
+
+
+def check_losses(losses: Sequence[float], method: str) -> None:
+    """Checks that processes which have the same batch have the same loss of it.
+
+    Raises:
+        ConfigError: with the two that are farthest apart.
+    """
+    least, most = min(losses), max(losses)
+    if most - least > ALIKE * max(abs(least), abs(most)):
+        raise ConfigError(
+            f"method={method}: the loss of one step is {least:.6g} in one process and {most:.6g} in another, and has to be the same in "
+            "all: batch.image is a process's share, all else is of the whole batch. Take the number of images from batch.row, draw random "
+            "numbers for the whole batch (torch.rand(len(batch.row))[batch.own] is of this process's images), and give batch.image to the "
+            "student and to nothing else; alumnus.contract.check_method tries it without a second process"
         )

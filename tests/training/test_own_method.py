@@ -171,6 +171,17 @@ def test_a_report_that_is_not_finite_is_null_and_told_once(tiny_images: Path, tm
     assert (run.folder / "log.txt").read_text().count("warning: kappa is nan in the log up to step 1") == 1
 
 
+def test_processes_that_have_another_loss_of_the_same_batch_end_the_run(
+    tiny_images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In its first step: from then on each would learn something else."""
+    monkeypatch.setattr("alumnus.training.loop.gathered", lambda mine: [*mine, *(2 * each for each in mine)])
+    with pytest.raises(
+        ConfigError, match=rf"method={NAME}: the loss of one step is .*\[batch\.own\].*batch\.image"
+    ):
+        _train(tmp_path / "run", tiny_images)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -32,7 +32,7 @@ from alumnus.faults import told
 from alumnus.licences import licence_kind, licence_warning
 from alumnus.log import bar, number_of, warn
 from alumnus.memory import keep_freed_memory
-from alumnus.objective import LOSS_SCALE, SKIPPED, check_terms
+from alumnus.objective import LOSS_SCALE, SKIPPED, check_losses, check_terms
 from alumnus.store.read import Stored
 from alumnus.teachers.targets import TargetSource
 from alumnus.training.build import pick_device, random_start
@@ -244,6 +244,8 @@ def _fit(
             for pupil in pupils:
                 with failure_kept([pupil], batch, step=step, writes=is_main()):
                     found.append(learn(pupil, batch, targets, step=step))
+            if step == start:
+                _check_first(pupils, found)
             # Before a checkpoint is written, which has the sampler's state. One that looks at losses has one student.
             observe(sampler, batch, found[0])
             if step == start and (said := over_limit(config.memory_limit, device)):
@@ -261,6 +263,16 @@ def _fit(
         if stop.is_agreed():
             for pupil in pupils:
                 _leave(pupil, done)
+
+
+def _check_first(pupils: Sequence[Pupil], found: Sequence[Terms]) -> None:
+    """Checks after the first step what only a step shows of a method.
+
+    Raises:
+        ConfigError: processes have different losses of the same batch.
+    """
+    for pupil, terms in zip(pupils, found, strict=True):
+        check_losses(gathered([float(terms.loss.detach())]), pupil.config.method.name)
 
 
 def learn(pupil: Pupil, batch: Batch, targets: Targets, *, step: int) -> Terms:
@@ -446,5 +458,12 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
         return tensor.to(device, non_blocking=True)
 
     images = {side: move(image) for side, image in batch.teacher_images.items()}
-    rest = (move(tensor) for tensor in (batch.row, batch.key, batch.view, batch.domain, batch.label))
-    return Batch(move(batch.image), images, *rest)
+    return batch._replace(
+        image=move(batch.image),
+        teacher_images=images,
+        row=move(batch.row),
+        key=move(batch.key),
+        view=move(batch.view),
+        domain=move(batch.domain),
+        label=move(batch.label),
+    )

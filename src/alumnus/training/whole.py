@@ -44,7 +44,8 @@ def whole(batch: Batch, targets: Targets, *, total: int) -> tuple[Batch, Targets
         return batch, targets
     columns = torch.stack([batch.row, batch.key, batch.view, batch.domain, batch.label], dim=1)  # (b, 5)
     rest = gather_rows(columns, total=total).T.contiguous()
-    return Batch(batch.image, batch.teacher_images, *rest), {
+    own = slice(rank(), None, world_size())
+    return Batch(batch.image, batch.teacher_images, *rest)._replace(own=own), {
         name: _whole_target(target, share=len(batch.row), total=total) for name, target in targets.items()
     }
 
