@@ -167,6 +167,15 @@ def test_views_that_follow_from_what_was_gathered_keep_it(
             r"after a stop and a resume: the losses are \[",
         ),
         (
+            (
+                "#",
+                "before = [e for rows, e in self.seen if torch.equal(rows, batch.row)]\n"
+                "        total = total + sum((embedding - e).square().mean() for e in before)\n"
+                "        self.seen.append((batch.row, embedding.detach()))",
+            ),
+            r"after a stop and a resume: the losses are \[",
+        ),
+        (
             ("distance.mean()", "distance.mean() * (1 + (name == self.names[0]))"),
             "in another order: the loss is",
         ),
