@@ -180,6 +180,11 @@ def test_views_that_follow_from_what_was_gathered_keep_it(
             "in another order: the loss is",
         ),
         ((".mean(1).float()", ".mean(1).bfloat16().float().numpy()"), r"on all images: .*numpy"),
+        (
+            ("wanted = features.summary.detach()", "wanted = features.summary.detach().mul_(2)"),
+            r"on all images: method=own_method: changes what teacher wide said in place; work on a copy",
+        ),
+        (("#", "batch.label.clamp_(min=0)"), "changes the batch's label in place; work on a copy"),
         (("report = {}", "report = {'loss': total.detach()}"), "the report's loss would stand in the log"),
         (("return Own(setup)", "Own(setup)"), "build returned a NoneType"),
     ],

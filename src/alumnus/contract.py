@@ -22,7 +22,15 @@ from torch import Tensor, nn
 from alumnus.errors import AlumnusError, ConfigError
 from alumnus.models.student import Architecture, Student, StudentOutput, over_tensors
 from alumnus.moments import Moments
-from alumnus.objective import MethodSettings, Objective, Setup, TeacherWidth, check_objective, check_terms
+from alumnus.objective import (
+    MethodSettings,
+    Objective,
+    Setup,
+    TeacherWidth,
+    check_objective,
+    check_terms,
+    unchanged,
+)
 from alumnus.training.checkpoint import TrainState
 from alumnus.training.method import method_module, method_settings
 from alumnus.training.optim import OptimSettings, make_optimizer
@@ -281,7 +289,10 @@ class _Trial:
     ) -> Terms:
         """What the objective returns, checked as in a run."""
         torch.manual_seed(2)
-        with torch.autocast("cpu", torch.bfloat16, enabled=is_low):
+        with (
+            unchanged(batch, targets, self.settings.name),
+            torch.autocast("cpu", torch.bfloat16, enabled=is_low),
+        ):
             terms: Terms = objective(student, batch, targets, progress)
         check_terms(terms, self.settings.name, num_images=COUNT)
         return terms

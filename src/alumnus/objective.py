@@ -9,7 +9,8 @@ A method is a module: `method=plain` is `alumnus.methods.plain`, `method=mypacka
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -217,3 +218,24 @@ def check_losses(losses: Sequence[float], method: str) -> None:
             "numbers for the whole batch (torch.rand(len(batch.row))[batch.own] is of this process's images), and give batch.image to the "
             "student and to nothing else; alumnus.contract.check_method tries it without a second process"
         )
+
+
+@contextmanager
+def unchanged(batch: Batch, targets: Targets, method: str) -> Iterator[None]:
+    """Checks that the block, in which an objective works, leaves the batch and what teachers said as they are: other students get them too.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    said = {f"what teacher {name} said": (*each.features, each.places) for name, each in targets.items()}
+    given = [(f"the batch's {name}", each) for name, each in batch._asdict().items()]
+    given += [(what, each) for what, parts in said.items() for each in parts]
+    # Of inference tensors torch counts no versions: it lets nobody change them.
+    counted = [(what, each) for what, each in given if isinstance(each, Tensor) and not each.is_inference()]
+    before = [each._version for _, each in counted]
+    yield
+    changed = [
+        what for (what, each), version in zip(counted, before, strict=True) if each._version != version
+    ]
+    if changed:
+        raise ConfigError(f"method={method}: changes {changed[0]} in place; work on a copy (clone)")

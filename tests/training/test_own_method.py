@@ -34,6 +34,7 @@ class Own(Objective):
 
     change: Change = staticmethod(lambda terms, own: terms)  # of what it returns
     steps_left: int | None = None  # until it stops
+    is_spoiling = False  # what others are given too
 
     def __init__(self, embed_dim: int) -> None:
         super().__init__()
@@ -53,6 +54,8 @@ class Own(Objective):
                 raise Stopped
         embedding = student(batch.image).embedding
         before = embedding[:0].detach() if self.queue is None else self.queue
+        if Own.is_spoiling:
+            targets["colours"].features.summary.mul_(2)
         self.queue = torch.cat([before, embedding[:2].detach()])[-6:]
         self.steps = torch.cat([self.steps, torch.tensor([progress])])
         self.levels = self.levels + torch.tensor([1.0, 2.0, 3.0])
@@ -70,6 +73,7 @@ def build(settings: Settings, setup: Setup) -> Objective:
 def _as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Own, "change", Own.change)
     monkeypatch.setattr(Own, "steps_left", None)
+    monkeypatch.setattr(Own, "is_spoiling", False)
 
 
 def _train(out: Path, data: Path, change: Change | None = None, **settings: Any) -> Run:
@@ -169,6 +173,13 @@ def test_a_report_that_is_not_finite_is_null_and_told_once(tiny_images: Path, tm
     assert [json.loads(line, parse_constant=pytest.fail)["kappa"] for line in lines] == [None] * 3
     assert all(line["kappa"] != line["kappa"] for line in read_metrics(run.folder / "metrics.jsonl"))
     assert (run.folder / "log.txt").read_text().count("warning: kappa is nan in the log up to step 1") == 1
+
+
+def test_who_changes_what_a_teacher_said_ends_the_run(tiny_images: Path, tmp_path: Path) -> None:
+    """The next of several students would learn from it."""
+    Own.is_spoiling = True
+    with pytest.raises(ConfigError, match=f"method={NAME}: changes what teacher colours said in place"):
+        _train(tmp_path / "run", tiny_images)
 
 
 def test_processes_that_have_another_loss_of_the_same_batch_end_the_run(

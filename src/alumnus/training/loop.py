@@ -32,7 +32,7 @@ from alumnus.faults import told
 from alumnus.licences import licence_kind, licence_warning
 from alumnus.log import bar, number_of, warn
 from alumnus.memory import keep_freed_memory
-from alumnus.objective import LOSS_SCALE, SKIPPED, check_losses, check_terms
+from alumnus.objective import LOSS_SCALE, SKIPPED, check_losses, check_terms, unchanged
 from alumnus.store.read import Stored
 from alumnus.teachers.targets import TargetSource
 from alumnus.training.build import pick_device, random_start
@@ -305,7 +305,10 @@ def terms_of(pupil: Pupil, batch: Batch, targets: Targets, *, step: int) -> Term
     set_lr(pupil.state.optimizer, config.optim, progress=progress)
     pupil.start.apply(progress)
     low = LOW.get(pupil.plan.precision)
-    with torch.autocast(batch.image.device.type, low, enabled=low is not None):
+    with (
+        unchanged(batch, targets, config.method.name),
+        torch.autocast(batch.image.device.type, low, enabled=low is not None),
+    ):
         try:
             terms: Terms = pupil.objective(pupil.student, batch, targets, progress)
         except Exception as error:
