@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
+from alumnus.errors import ConfigError
 from alumnus.models.micro_batches import in_micro_batches
 from alumnus.models.student import Architecture, Student
 
@@ -101,6 +103,28 @@ def test_running_statistics_move_once_for_each_piece() -> None:
     for name, buffer in student.named_buffers():
         torch.testing.assert_close(buffer, wanted[name], msg=name)
     assert int(wanted["backbone.bn1.num_batches_tracked"]) == 3
+
+
+def test_weights_that_are_there_for_one_call_are_refused() -> None:
+    """The second pass would see the student's own; without gradient there is none."""
+    student, image = Student(VIT).train(), torch.zeros(4, 3, 32, 32, dtype=torch.uint8)
+    student.micro_batches = 2
+    others = {name: parameter.detach() + 1 for name, parameter in student.named_parameters()}
+    with pytest.raises(ConfigError, match=r"functional_call\).*accumulate=1.*no_grad"):
+        functional_call(student, others, (image,))
+    with torch.no_grad():
+        functional_call(student, others, (image,))
+
+
+def test_a_mode_that_changes_before_the_second_pass_is_refused() -> None:
+    """Dropout and batch norms would do something else; a mode that stays may be any."""
+    student, image = Student(VIT).eval(), torch.zeros(4, 3, 32, 32, dtype=torch.uint8)
+    student.micro_batches = 2
+    student(image).embedding.std().backward()
+    loss = student(image).embedding.std()
+    student.train()
+    with pytest.raises(ConfigError, match=r"training mode has changed.*accumulate=1"):
+        loss.backward()
 
 
 def test_without_gradient_images_go_through_at_once() -> None:
