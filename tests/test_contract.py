@@ -53,6 +53,8 @@ class Own(Objective):
         self.seen = []
         self.register_buffer("bank", torch.zeros(setup.num_images, setup.embed_dim))
         self.register_buffer("calls", torch.zeros(()))
+        self.sigma = nn.Parameter(torch.ones(()))
+        self.classes_of_first = next(iter(setup.num_classes.values()))
 
     def forward(self, student, batch, targets, progress):
         embedding = student(batch.image).embedding
@@ -66,6 +68,7 @@ class Own(Objective):
             distance = (self.project[name](embedding[places]) - wanted).square().mean(1).float()
             total = total + distance.mean()
             per_sample = per_sample.float().index_add(0, places, distance.detach())
+        total = total * self.sigma + torch.log(self.sigma)
         with torch.no_grad():
             self.bank = self.bank.index_copy(0, batch.row, embedding.float().detach())
             self.calls = self.calls + 1
@@ -117,6 +120,14 @@ def test_views_that_follow_from_what_was_gathered_keep_it(
     """A second call of the student, on images that the first one's whole output decides on."""
     second = "first = student(batch.image).embedding; total = total + student(batch.image + (first.std() > 0.3)).embedding.std()"
     check_method(_own(tmp_path, monkeypatch, ("#", second)))
+
+
+def test_a_gradient_that_reaches_patches_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one that reaches summaries."""
+    method = _own(tmp_path, monkeypatch, ("#", "total = total + features.patches.mean() * embedding.sum()"))
+    grids = {"a": TeacherWidth(12, 1.0, grid=(4, 12))}
+    with pytest.raises(ConfigError, match="a gradient reaches what a teacher said"):
+        check_method(method, teachers=grids)
 
 
 @pytest.mark.parametrize(
@@ -183,6 +194,19 @@ def test_views_that_follow_from_what_was_gathered_keep_it(
         (
             ("wanted = features.summary.detach()", "wanted = features.summary.detach().mul_(2)"),
             r"on all images: method=own_method: changes what teacher wide said in place; work on a copy",
+        ),
+        (
+            (
+                "wanted = features.summary.detach()",
+                "wanted = features.summary.detach() / (len(places) - 1)",
+            ),
+            r"on one image \(n = 1\): the loss is inf.*\nwith the first teacher trusted on one image, .* the loss is inf",
+        ),
+        (("#", "assert (batch.label >= 0).all() or (batch.label < 0).all()"), "two domains, some without"),
+        (("#", "assert (batch.label < self.classes_of_first).all()"), "two domains, some without"),
+        (
+            ("#", "total = total + self.project[self.names[0]].bias.log().sum()"),
+            "in another order: the loss is nan in one order and nan in the other",
         ),
         (("#", "batch.label.clamp_(min=0)"), "changes the batch's label in place; work on a copy"),
         (("report = {}", "report = {'loss': total.detach()}"), "the report's loss would stand in the log"),

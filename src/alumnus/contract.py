@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from math import isfinite
 from typing import Any, NamedTuple
 
 import torch
@@ -39,7 +40,7 @@ from alumnus.types import Batch, Features, Target, Targets, Terms
 
 COUNT, EMBED, SIZE = 8, 6, 32  # B, width of the embedding, px
 TEACHERS = {"wide": TeacherWidth(12, 1.0), "narrow": TeacherWidth(5, 1.0)}
-CLASSES = {"first": 3, "second": 2}  # domain -> classes
+CLASSES = {"first": 2, "second": 3}  # domain -> classes
 CLOSE = 1e-4  # relative difference of two losses that are the same but for the order of sums
 CLOSE_GRADIENT = 1e-3  # of two gradients, by the norm of their difference
 PROCESSES = 2
@@ -59,7 +60,7 @@ def check_method(
         method: as in a recipe: its name, or the name with settings.
         teachers: what they say, such as `{"a": TeacherWidth(10, 1.0, output="logits")}`; with a `grid` they have patches. None for a
             method that takes no teachers: {}.
-        num_classes: of each domain; batches are of the first one, with labels.
+        num_classes: of each domain; batches are of the first one, with labels, and one is of the first two.
         student: by default a small convolutional network.
 
     Raises:
@@ -102,10 +103,23 @@ class _Trial:
         """What is tried -> what does it; it returns what is wrong, or None."""
         partly = {name: range(place % 3, COUNT, 2) for place, name in enumerate(self.teachers)}
         nowhere: Trusted = dict.fromkeys(self.teachers, ())
+        once: Trusted = dict.fromkeys(self.teachers, (COUNT // 2,))
+        first_once: Trusted = {**self.everywhere, **dict(list(once.items())[:1])}
         return {
             "with every teacher trusted on all images": lambda: self.step(self.everywhere),
             "with teachers trusted on some images": lambda: self.step(partly),
             "with no teacher trusted on any image (n = 0)": lambda: self.step(nowhere),
+            "with every teacher trusted on one image (n = 1)": lambda: self.step(once),
+            "with the first teacher trusted on one image, the others on all": lambda: self.step(first_once),
+            **(
+                {
+                    "with images of two domains, some without a label": lambda: self.step(
+                        self.everywhere, is_mixed=True
+                    )
+                }
+                if self.is_of_two_domains
+                else {}
+            ),
             "near the end of a run (progress 0.9)": lambda: self.step(self.everywhere, progress=0.9),
             "without labels": lambda: self.step(self.everywhere, has_labels=False),
             "in bfloat16": lambda: self.step(self.everywhere, is_low=True),
@@ -113,6 +127,12 @@ class _Trial:
             "with teachers in another order": self.reordered,
             "after a stop and a resume": self.resumed,
         }
+
+    @property
+    def is_of_two_domains(self) -> bool:
+        """Whether the first two domains have classes."""
+        counts = list(self.num_classes.values())[:2]
+        return len(counts) == 2 and all(counts)
 
     def begin(self, *, reverse: bool = False) -> tuple[Objective, Student]:
         """Student and objective with their first weights, as a run makes them."""
@@ -144,13 +164,15 @@ class _Trial:
         *,
         progress: float = 0.0,
         has_labels: bool = True,
+        is_mixed: bool = False,
         is_low: bool = False,
     ) -> str | None:
         """One step, forward and backward."""
         if not has_labels and "labels" in (self.settings.learns_from or ()):
             return None
         objective, student = self.begin()
-        batch, targets = self.batch(0, has_labels=has_labels), self.targets(0, trusted)
+        batch = self.mixed() if is_mixed else self.batch(0, has_labels=has_labels)
+        targets = self.targets(0, trusted)
         terms = self.terms(objective, student, batch, targets, progress=progress, is_low=is_low)
         if not torch.isfinite(terms.loss) or not terms.per_sample.isfinite().all():
             return f"the loss is {float(terms.loss.detach())}, of the images {terms.per_sample.tolist()}"
@@ -160,7 +182,8 @@ class _Trial:
             return "the loss depends on no parameter of the student; it has to, if only by 0 * output.embedding.sum()"
         if trusted is self.everywhere and not any(gradient.any() for gradient in gradients):
             return "the gradient of every parameter of the student is 0: it would learn nothing"
-        if any(target.features.summary.grad is not None for target in targets.values()):
+        said = [each for target in targets.values() for each in target.features if each is not None]
+        if any(each.grad is not None for each in said):
             return "a gradient reaches what a teacher said; detach it"
         return None
 
@@ -220,10 +243,10 @@ class _Trial:
     def reordered(self) -> str | None:
         """The loss of a step does not depend on the order in which a recipe lists its teachers."""
         losses = []
-        for reverse in (False, True):
-            objective, student = self.begin(reverse=reverse)
-            _same_weights(objective)
-            _same_weights(student.spaces)
+        both = [self.begin(reverse=reverse) for reverse in (False, True)]
+        _same_weights(*(objective for objective, _ in both))
+        _same_weights(*(student.spaces for _, student in both))
+        for reverse, (objective, student) in zip((False, True), both, strict=True):
             # A classifier is of all classes side by side, so that a row's place goes by the order.
             if student.classifier is not None:
                 nn.init.constant_(student.classifier.weight, 0.1)
@@ -233,6 +256,8 @@ class _Trial:
             terms = self.terms(objective, student, self.batch(0), {name: targets[name] for name in order})
             losses.append(float(terms.loss.detach()))
         one, other = losses
+        if not isfinite(one) or not isfinite(other):
+            return f"the loss is {one} in one order and {other} in the other, with small random numbers for weights; it has to be finite"
         return None if abs(one - other) <= CLOSE * abs(one) else f"the loss is {one:.6g}, and was {other:.6g}"
 
     def resumed(self) -> str | None:
@@ -262,6 +287,15 @@ class _Trial:
         label = torch.arange(COUNT) % most if is_labelled else torch.full((COUNT,), -1)
         zero = torch.zeros(COUNT, dtype=torch.int64)
         return Batch(image, {}, row, row, zero, zero, label)
+
+    def mixed(self) -> Batch:
+        """Images of the first and the second domain in turn, each fourth without a label."""
+        number = torch.arange(COUNT)
+        domain = number % 2
+        most = torch.tensor(list(self.num_classes.values())[:2])
+        # The last class of each is among them.
+        label = torch.where(number % 4 == 3, -1, (most[domain] - 1 - number // 2 % most[domain]))
+        return self.batch(0)._replace(domain=domain, label=label)
 
     def targets(self, step: int, trusted: Trusted) -> dict[str, Target]:
         """Random features, as leaves that would keep a gradient."""
@@ -351,11 +385,20 @@ class _Gathering:
         return torch.stack(rows, dim=1).flatten(0, 1)
 
 
-def _same_weights(objective: nn.Module) -> None:
-    """Gives each parameter numbers that go by its name, so that it does not matter which was made first."""
-    for name, parameter in objective.named_parameters():
-        generator = torch.Generator().manual_seed(sum(map(ord, name)))
-        parameter.data = torch.randn(parameter.shape, generator=generator) * 0.1
+def _same_weights(one: nn.Module, other: nn.Module) -> None:
+    """Gives each parameter that two modules do not have alike numbers that go by its name, so that it does not matter which was made first.
+
+    What begins as ones, say, they have alike, and keep: a loss may take its logarithm.
+    """
+    pairs = {name: [parameter] for name, parameter in one.named_parameters()}
+    for name, parameter in other.named_parameters():
+        pairs.setdefault(name, []).append(parameter)
+    for name, parameters in pairs.items():
+        if len(parameters) == 2 and torch.equal(*parameters):
+            continue
+        for parameter in parameters:
+            generator = torch.Generator().manual_seed(sum(map(ord, name)))
+            parameter.data = torch.randn(parameter.shape, generator=generator) * 0.1
 
 
 def _with_moments(teacher: TeacherWidth) -> TeacherWidth:
