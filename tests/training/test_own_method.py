@@ -162,6 +162,26 @@ def test_an_image_whose_loss_is_not_finite_ends_the_run(tiny_images: Path, tmp_p
     assert without.is_done
 
 
+@pytest.mark.parametrize(
+    ("precision", "words"),
+    [
+        ("float32", "; a lower lr usually helps"),
+        ("bfloat16", "; a lower lr or precision=float32 usually helps"),
+    ],
+)
+def test_a_loss_that_is_not_finite_is_told_with_what_is_left_to_try(
+    tiny_images: Path, tmp_path: Path, precision: str, words: str
+) -> None:
+    """A run in float32 is not told to take it."""
+    with pytest.raises(NonFiniteError, match=words):
+        _train(
+            tmp_path / "run",
+            tiny_images,
+            lambda terms, own: terms._replace(loss=terms.loss * torch.nan),
+            precision=precision,
+        )
+
+
 def test_a_report_that_is_not_finite_is_null_and_told_once(tiny_images: Path, tmp_path: Path) -> None:
     """The log stays JSON, and the run goes on."""
 

@@ -37,7 +37,7 @@ from alumnus.store.read import Stored
 from alumnus.teachers.targets import TargetSource
 from alumnus.training.build import pick_device, random_start
 from alumnus.training.check import check_given, check_pieces, check_student, sizes_of
-from alumnus.training.checkpoint import TrainState, load_together, share_state
+from alumnus.training.checkpoint import load_together, share_state
 from alumnus.training.config import Config
 from alumnus.training.data import sampler_of, training_data
 from alumnus.training.failure import failure_kept, not_finite
@@ -279,7 +279,7 @@ def learn(pupil: Pupil, batch: Batch, targets: Targets, *, step: int) -> Terms:
     """One step of one student."""
     config, state = pupil.config, pupil.state
     terms = terms_of(pupil, batch, targets, step=step)
-    is_taken = _update(terms, state, step=step, clip_norm=config.optim.clip_norm)
+    is_taken = _update(pupil, terms, step=step)
     if all(parameter.grad is None for parameter in state.student.parameters()):
         raise ConfigError(
             f"method={config.method.name}: the loss of step {step} depends on no parameter of the student that is trained, only on the "
@@ -318,13 +318,15 @@ def terms_of(pupil: Pupil, batch: Batch, targets: Targets, *, step: int) -> Term
     return terms
 
 
-def _update(terms: Terms, state: TrainState, *, step: int, clip_norm: float) -> bool:
+def _update(pupil: Pupil, terms: Terms, *, step: int) -> bool:
     """Backward, clip, optimiser, moving average; returns whether the step was taken: in float16 a gradient may be too large for it."""
+    state = pupil.state
     if not torch.isfinite(terms.loss):
+        helps = "a lower lr" if pupil.plan.precision == "float32" else "a lower lr or precision=float32"
         broken = [name for name, value in terms.report.items() if not torch.isfinite(value)]
         raise NonFiniteError(
             f"the loss is {float(terms.loss.detach())} (not finite: {', '.join(broken) or 'the total'}); "
-            "a lower lr or precision=float32 usually helps",
+            f"{helps} usually helps",
             terms=terms.values,
         )
     counted = terms.per_sample if terms.has_loss is None else terms.per_sample[terms.has_loss]
@@ -354,7 +356,7 @@ def _update(terms: Terms, state: TrainState, *, step: int, clip_norm: float) -> 
             f"the gradient's norm is {float(norm)} though the loss is finite; not finite: {not_finite(state)}",
             terms=terms.values,
         )
-    clip_gradients(parameters, largest=clip_norm, norm=norm)
+    clip_gradients(parameters, largest=pupil.config.optim.clip_norm, norm=norm)
     state.optimizer.step()
     if state.ema is not None:
         state.ema.update(state.student, step=step)
