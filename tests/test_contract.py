@@ -33,6 +33,7 @@ GIVEN: dict[
     "supervised": {"teachers": {}},
 }
 OWN = """
+import copy
 import torch
 from torch import nn
 from alumnus.objective import MethodSettings, Objective
@@ -207,6 +208,10 @@ def test_a_gradient_that_reaches_patches_is_told(tmp_path: Path, monkeypatch: py
         (
             ("#", "total = total + self.project[self.names[0]].bias.log().sum()"),
             "in another order: the loss is nan in one order and nan in the other",
+        ),
+        (
+            ("#", "self.copied = copy.deepcopy(student)"),
+            r"on all images: .*objective has \(copied, copied\.backbone, .* and \d+ more\).*begins as None.* \(and so in \d+ other",
         ),
         (("#", "batch.label.clamp_(min=0)"), "changes the batch's label in place; work on a copy"),
         (("report = {}", "report = {'loss': total.detach()}"), "the report's loss would stand in the log"),

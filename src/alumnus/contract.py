@@ -29,7 +29,9 @@ from alumnus.objective import (
     Setup,
     TeacherWidth,
     check_objective,
+    check_parts,
     check_terms,
+    parts_of,
     unchanged,
 )
 from alumnus.training.checkpoint import TrainState
@@ -70,9 +72,17 @@ def check_method(
     assert isinstance(settings, MethodSettings)
     trial = _Trial(settings, teachers, num_classes, student or Architecture("test_resnet", SIZE, EMBED))
     trial.begin()  # what is wrong with the setup is told as in a run
-    wrong = [f"{what}: {found}" for what, attempt in trial.attempts.items() if (found := _failed(attempt))]
+    wrong = dict[str, list[str]]()  # what is wrong -> what was tried
+    for what, attempt in trial.attempts.items():
+        if found := _failed(attempt):
+            wrong.setdefault(found, []).append(what)
     if wrong:
-        raise ConfigError(f"method={settings.name} breaks the contract:\n" + "\n".join(wrong))
+        lines = [f"{first}: {found}{_so_too(rest)}" for found, (first, *rest) in wrong.items()]
+        raise ConfigError(f"method={settings.name} breaks the contract:\n" + "\n".join(lines))
+
+
+def _so_too(others: Sequence[str]) -> str:
+    return f" (and so in {len(others)} other attempts)" if others else ""
 
 
 def _failed(attempt: Callable[[], str | None]) -> str | None:
@@ -323,12 +333,14 @@ class _Trial:
     ) -> Terms:
         """What the objective returns, checked as in a run."""
         torch.manual_seed(2)
+        parts = parts_of(objective)
         with (
             unchanged(batch, targets, self.settings.name),
             torch.autocast("cpu", torch.bfloat16, enabled=is_low),
         ):
             terms: Terms = objective(student, batch, targets, progress)
         check_terms(terms, self.settings.name, num_images=COUNT)
+        check_parts(objective, parts, self.settings.name)
         return terms
 
     @property

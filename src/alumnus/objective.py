@@ -9,7 +9,7 @@ A method is a module: `method=plain` is `alumnus.methods.plain`, `method=mypacka
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
@@ -27,6 +27,7 @@ from alumnus.types import Batch, Targets, Terms
 
 # Of the log, in float16: the share of the steps whose gradient was beyond it, and the scale.
 SKIPPED, LOSS_SCALE = "skipped", "loss_scale"
+SHOWN = 3  # names in a message
 ALIKE = 1e-3  # relative difference of the losses of one batch in several processes
 RESERVED = frozenset({"step", "loss", "lr", "images/s", SKIPPED, LOSS_SCALE})  # what a run itself reports
 
@@ -156,6 +157,30 @@ def check_objective(objective: object, method: str) -> None:
         raise ConfigError(
             f"method={method}: {', '.join(others)} of its state is no tensor, and a checkpoint keeps tensors alone; register what is to "
             "be remembered as buffers (register_buffer), or give a tensor in get_extra_state"
+        )
+
+
+def parts_of(objective: nn.Module) -> set[str]:
+    """Returns the names of its modules and parameters."""
+    return {name for name, _ in (*objective.named_modules(), *objective.named_parameters())}
+
+
+def check_parts(objective: nn.Module, before: Set[str], method: str) -> None:
+    """Checks after a step that an objective has the parts that it had before: a checkpoint is put into what `build` makes.
+
+    Args:
+        before: the names that `parts_of` gave.
+
+    Raises:
+        ConfigError: it has others, with the names of the first.
+    """
+    others = sorted(before ^ parts_of(objective))
+    if others:
+        more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
+        raise ConfigError(
+            f"method={method}: forward changed which modules and parameters the objective has ({', '.join(others[:SHOWN])}{more}), so that "
+            "a stopped run could not be resumed: make them in build, or keep what is made later as a buffer that begins as None "
+            "(register_buffer(name, None)); what is only looked at, such as the student, is no attribute of it"
         )
 
 

@@ -195,6 +195,19 @@ def test_a_report_that_is_not_finite_is_null_and_told_once(tiny_images: Path, tm
     assert (run.folder / "log.txt").read_text().count("warning: kappa is nan in the log up to step 1") == 1
 
 
+def test_a_module_that_comes_with_the_first_step_ends_the_run(tiny_images: Path, tmp_path: Path) -> None:
+    """No checkpoint of it could be put into what `build` makes."""
+
+    def adds(terms: Terms, own: Own) -> Terms:
+        own.teacher = nn.Linear(2, 2)
+        return terms
+
+    with pytest.raises(
+        ConfigError, match=r"objective has \(teacher, teacher\.bias, teacher\.weight\), so that"
+    ):
+        _train(tmp_path / "run", tiny_images, adds)
+
+
 def test_who_changes_what_a_teacher_said_ends_the_run(tiny_images: Path, tmp_path: Path) -> None:
     """The next of several students would learn from it."""
     Own.is_spoiling = True

@@ -32,7 +32,7 @@ from alumnus.faults import told
 from alumnus.licences import licence_kind, licence_warning
 from alumnus.log import bar, number_of, warn
 from alumnus.memory import keep_freed_memory
-from alumnus.objective import LOSS_SCALE, SKIPPED, check_losses, check_terms, unchanged
+from alumnus.objective import LOSS_SCALE, SKIPPED, check_losses, check_parts, check_terms, parts_of, unchanged
 from alumnus.store.read import Stored
 from alumnus.teachers.targets import TargetSource
 from alumnus.training.build import pick_device, random_start
@@ -230,7 +230,7 @@ def _fit(
         metrics = [stack.enter_context(Metrics(pupil.config, pupil.run, start=start)) for pupil in writing]
         line = stack.enter_context(bar(config.out.name, total=config.steps, lines=10))
         line.advance(start)
-        done = start
+        done, parts = start, [parts_of(pupil.objective) for pupil in pupils]
         reading = stop.before(batches(config, dataset, sampler, source, start=start, steps=config.steps))
         for step, loaded in enumerate(reading, start=start):
             for row, reason in gathered(loaded.bad):
@@ -245,7 +245,7 @@ def _fit(
                 with failure_kept([pupil], batch, step=step, writes=is_main()):
                     found.append(learn(pupil, batch, targets, step=step))
             if step == start:
-                _check_first(pupils, found)
+                _check_first(pupils, found, parts)
             # Before a checkpoint is written, which has the sampler's state. One that looks at losses has one student.
             observe(sampler, batch, found[0])
             if step == start and (said := over_limit(config.memory_limit, device)):
@@ -265,13 +265,17 @@ def _fit(
                 _leave(pupil, done)
 
 
-def _check_first(pupils: Sequence[Pupil], found: Sequence[Terms]) -> None:
+def _check_first(pupils: Sequence[Pupil], found: Sequence[Terms], parts: Sequence[set[str]]) -> None:
     """Checks after the first step what only a step shows of a method.
 
+    Args:
+        parts: of each objective before it.
+
     Raises:
-        ConfigError: processes have different losses of the same batch.
+        ConfigError: an objective has other parts now, or processes have different losses of the same batch.
     """
-    for pupil, terms in zip(pupils, found, strict=True):
+    for pupil, terms, before in zip(pupils, found, parts, strict=True):
+        check_parts(pupil.objective, before, pupil.config.method.name)
         check_losses(gathered([float(terms.loss.detach())]), pupil.config.method.name)
 
 
