@@ -54,6 +54,26 @@ def test_what_timm_spares_does_not_decay(model: str, spared: set[str]) -> None:
     assert not_decayed == spared
 
 
+class _Prototypes(nn.Module):
+    """A weight, and what is none though it has two axes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.scale = nn.Parameter(torch.ones(2, 2)), nn.Parameter(torch.ones(2, 2))
+
+    def no_weight_decay(self) -> set[str]:
+        """As timm's networks."""
+        return {"scale"}
+
+
+def test_what_a_method_spares_does_not_decay() -> None:
+    """In any module of its objective."""
+    student, own = Student(Architecture("mobilenetv3_small_050", 32, 8)), _Prototypes()
+    optimizer = make_optimizer(student, nn.Sequential(own), OptimSettings(weight_decay=0.3), lr=1.0)
+    decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    assert (decay[id(own.weight)], decay[id(own.scale)]) == (0.3, 0.0)
+
+
 def test_moving_average_by_hand() -> None:
     """After one step the decay is still 1/10: a tenth of the old value stays."""
     module = nn.Linear(1, 1, bias=False)

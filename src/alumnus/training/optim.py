@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
+from itertools import chain
 from typing import Literal, Protocol, runtime_checkable
 
 import torch
@@ -24,7 +25,7 @@ class OptimSettings(BaseModel):
     weight_decay: float = Field(
         0.05,
         ge=0,
-        description="of weights; never of norms, biases, and what timm names for a network, such as position embeddings",
+        description="of weights; never of norms, biases, and what a module names in no_weight_decay(), such as position embeddings",
     )
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps with a rising learning rate")
     final_lr: float = Field(
@@ -67,7 +68,7 @@ def make_optimizer(
     known = {id(parameter) for parameter in backbone}
     heads = [p for p in student.parameters() if id(p) not in known]
     own = list(objective.parameters())
-    spared = _spared(student)
+    spared = _spared(student, objective)
     groups = [
         *_groups(
             backbone, spared=spared, base_lr=lr * settings.backbone_lr, weight_decay=settings.weight_decay
@@ -134,17 +135,17 @@ class Ema:
 
 @runtime_checkable
 class _Sparing(Protocol):
-    """A network of timm that says which of its parameters are no weights of a layer."""
+    """A module that says, as networks of timm do, which of its parameters are no weights of a layer."""
 
     def no_weight_decay(self) -> Collection[str]:
         """Returns their names."""
         ...
 
 
-def _spared(student: nn.Module) -> set[int]:
-    """Returns the ids of the parameters that a network of timm names as those that do not decay."""
+def _spared(*owners: nn.Module) -> set[int]:
+    """Returns the ids of the parameters that a module within them names as those that do not decay."""
     found = set[int]()
-    for module in student.modules():
+    for module in chain.from_iterable(owner.modules() for owner in owners):
         names = module.no_weight_decay() if isinstance(module, _Sparing) else ()
         found |= {id(parameter) for name, parameter in module.named_parameters() if name in names}
     return found
