@@ -76,6 +76,13 @@ def test_a_few_images_say_nothing_of_how_far_a_teacher_spreads() -> None:
     assert weighting.weights(_losses(1, 1))["faces"].item() == pytest.approx(SHARES["faces"] / 4)
 
 
+def test_a_teacher_that_does_not_vary_is_bounded() -> None:
+    """Of equal vectors the dispersion is rounding, which nothing is divided by."""
+    weighting = Weighting("angle", SHARES, dims={"faces": 6, "keys": 6})
+    weighting.observe("faces", torch.full((32, 6), 3.0))
+    assert weighting.weights(_losses(1, 1))["faces"].item() == pytest.approx(1e4 * SHARES["faces"] / 4)
+
+
 def test_an_image_counts_by_the_teachers_that_speak_about_it() -> None:
     """Twice as many teachers do not make it twice as hard."""
     shares = {"faces": 0.25, "keys": 0.75}

@@ -10,7 +10,7 @@ The loss is `sum_k w_k l_k`, of each term k (a teacher, or a teacher's patches) 
 - `angle`: 1 / Disp^2, the mean squared angle between a teacher's summaries and their mean direction, so that a teacher whose vectors all
   lie in a narrow cone is not drowned by one whose vectors spread: the balance of C-RADIOv4's summary loss (Ranzinger et al. 2026, arXiv
   2601.17237), which has the squared angle for l_k. Difference: the statistics are cumulative, so those of the first batches,
-  whose mean direction was still rough, fade. A teacher's patches are not balanced.
+  whose mean direction was still rough, fade; and the dispersion counts as 1e-4 rad^2 at least. A teacher's patches are not balanced.
 - `uncertainty`: exp(-s_k), with s_k learnt and added to the loss: homoscedastic uncertainty (Kendall, Gal, Cipolla 2018, arXiv 1705.07115,
   eq. 7 with s = log sigma^2). Difference: twice theirs, so that it begins as `constant`.
 
@@ -36,7 +36,10 @@ from alumnus.types import Targets
 WeightingKind = Literal["constant", "initial", "running", "angle", "uncertainty"]
 MOMENTUM = 0.01  # of the running mean: about the last hundred steps
 SPREAD = 16  # images from which on `angle` goes by the dispersion
-SMALLEST = 1e-8  # of a loss or a dispersion that is divided by; rounding is below it
+SMALLEST = 1e-8  # of a loss that is divided by; rounding is below it
+# Of a dispersion, rad^2: 0.6 degrees, below that of any network's vectors. A teacher that says the same of every image has rounding alone,
+# and one over that would be a weight beside which no other teacher counts.
+NARROWEST = 1e-4
 
 
 class WeightingSettings(ControlSettings):
@@ -169,7 +172,8 @@ class Weighting(nn.Module):
             return self._controlled(self.control)
         # The first image is its own mean direction, which says nothing of how far others spread.
         enough = self.seen >= (SPREAD if self.kind == "angle" else 1)
-        return torch.where(enough, self.shares / self.level.clamp(min=SMALLEST), self.shares)
+        least = NARROWEST if self.kind == "angle" else SMALLEST
+        return torch.where(enough, self.shares / self.level.clamp(min=least), self.shares)
 
     def _controlled(self, control: WeightingSettings) -> Tensor:
         seen = self.seen >= 1
