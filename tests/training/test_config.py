@@ -155,6 +155,20 @@ def test_a_method_of_somebody_else_is_found_by_its_module_path(
     assert load_config(recipe, method="alone").method.name == "alone"
 
 
+def test_a_method_whose_settings_are_of_another_name_is_told_what_to_write(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The line, and its file."""
+    (tmp_path / "renamed.py").write_text(
+        "from typing import Literal\nfrom alumnus.objective import MethodSettings\n"
+        'class Settings(MethodSettings):\n    name: Literal["crd"] = "crd"\n'
+        "def build(settings, setup):\n    raise NotImplementedError\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match=r'renamed\.py write\n *name: Literal\["renamed"\] = "renamed"'):
+        load_config(recipe, method="renamed")
+
+
 @pytest.mark.parametrize(
     ("source", "words"),
     [

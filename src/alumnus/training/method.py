@@ -82,10 +82,16 @@ def method_settings(value: object) -> object:
     name = value["name"]
     if not isinstance(name, str):
         raise ConfigError(f"method.name={name!r} is none; give one as in method=plain or {{name: plain, …}}")
-    settings: type[MethodSettings] = method_module(name).Settings
+    module = method_module(name)
+    settings: type[MethodSettings] = module.Settings
     try:
         return settings.model_validate(dict(value))
     except ValidationError as error:
+        if any(item["loc"] == ("name",) for item in error.errors()):
+            raise ConfigError(
+                f"method={name} is the module {name}, and its Settings take another name; in {module.__file__} write\n"
+                f'    name: Literal["{name}"] = "{name}"'
+            ) from error
         raise ConfigError(explain(error, settings)) from error
 
 
