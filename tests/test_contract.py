@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from alumnus.models.student import Architecture
 from alumnus.objective import TeacherWidth
 from alumnus.training.method import method_names
 
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "methods" / "add-a-method.md"
 LOGITS = {"a": TeacherWidth(3, 1.0, output="logits"), "b": TeacherWidth(2, 1.0, output="logits")}
 LAYER = {"layer": TeacherWidth(12, 1.0, output="layer:x", grid=(4, 12)), "end": TeacherWidth(5, 1.0)}
 SMALL = {"channels": [4, 8, 8, 8]}
@@ -54,6 +56,7 @@ class Own(Objective):
         self.seen = []
         self.register_buffer("bank", torch.zeros(setup.num_images, setup.embed_dim))
         self.register_buffer("calls", torch.zeros(()))
+        self.register_buffer("flat", None)
         self.sigma = nn.Parameter(torch.ones(()))
         self.classes_of_first = next(iter(setup.num_classes.values()))
 
@@ -121,6 +124,15 @@ def test_views_that_follow_from_what_was_gathered_keep_it(
     """A second call of the student, on images that the first one's whole output decides on."""
     second = "first = student(batch.image).embedding; total = total + student(batch.image + (first.std() > 0.3)).embedding.std()"
     check_method(_own(tmp_path, monkeypatch, ("#", second)))
+
+
+def test_a_moving_average_as_the_page_keeps_it_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lines of docs/methods/add-a-method.md, and a term that they are for."""
+    (lines,) = [
+        block for block in PAGE.read_text(encoding="utf-8").split("```\n") if block.startswith("named = ")
+    ]
+    lines += "total = total + (embedding - wanted).square().mean()"
+    check_method(_own(tmp_path, monkeypatch, ("#", indent(lines, " " * 8).strip())))
 
 
 def test_a_gradient_that_reaches_patches_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
