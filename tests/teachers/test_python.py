@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
 import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -158,6 +160,36 @@ def test_arguments_reach_the_function(monkeypatch: pytest.MonkeyPatch) -> None:
     assert scaled.fingerprint != plain.fingerprint
     with pytest.raises(TeacherError, match=r"unexpected keyword argument 'fctor'; it takes \(factor"):
         _load("python:their_package:make_scaled", arguments={"fctor": 3})
+
+
+class _Drawing(nn.Module):
+    """A network whose weights are drawn by all three generators; its last layer is never read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = random.random() + float(np.random.rand())
+        self.head = nn.Linear(3, 2)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return _mean(image) * self.scale
+
+
+def test_what_a_function_draws_is_the_same_in_each_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever was drawn before it; what is drawn after it is as if it had not been called."""
+    module = ModuleType("their_package")
+    module.__dict__["build"] = _Drawing
+    monkeypatch.setitem(sys.modules, "their_package", module)
+
+    def load(seed: int) -> tuple[str, list[float]]:
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+        fingerprint = _load("python:their_package:build").fingerprint
+        return fingerprint, [random.random(), float(np.random.rand()), float(torch.rand(1))]
+
+    (first, drawn), (second, others) = load(1), load(2)
+    assert first == second
+    assert all(one != other for one, other in zip(drawn, others, strict=True))
 
 
 class _Wrapper:

@@ -248,7 +248,10 @@ class Store:
 
     def _fill(self, folder: Folder, quarantine: Quarantine, batch_size: int, teacher: Teacher) -> None:
         if teacher.fingerprint != folder.about.fingerprint:
-            raise StoreError(f"teacher {teacher.name} changed while its outputs were computed; build again")
+            raise StoreError(
+                f"teacher {teacher.name} changed while its outputs were computed; build again. If that happens again, it is another "
+                "network each time that it is made: seed what its code draws at random, or load all of its weights from a file"
+            )
         fill(folder, teacher, self.wanted, quarantine=quarantine, workers=self.workers, batch_size=batch_size)
 
     def _with_teacher(self, spec: TeacherSpec, use: Callable[[Teacher], T]) -> T:

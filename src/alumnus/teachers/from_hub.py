@@ -18,7 +18,7 @@ from torch import nn
 
 from alumnus.errors import TeacherError, nearest
 from alumnus.models.weights import load_into, load_state
-from alumnus.teachers.from_python import as_callable, from_object
+from alumnus.teachers.from_python import as_callable, from_object, seeded
 from alumnus.teachers.network import Loaded
 from alumnus.teachers.spec import TeacherSpec, short_name
 
@@ -37,8 +37,7 @@ def load(path: str, spec: TeacherSpec) -> Loaded:
         raise TeacherError(f"teacher hub:{path} is not of the form hub:FOLDER:ENTRY")
     if not (folder / HUBCONF).is_file():
         raise TeacherError(f"teacher hub:{path}: {folder} is no folder with a {HUBCONF}")
-    with _modules_of(folder), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)  # an entry point that draws its weights draws the same ones every time
+    with _modules_of(folder), seeded():
         made = as_callable(_call(folder, entry, spec), spec)
     if spec.weights is not None:
         _fill(made, spec)

@@ -14,8 +14,11 @@ import hashlib
 import importlib
 import inspect
 import json
-from collections.abc import Callable, Sequence
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -46,7 +49,7 @@ def load(path: str, spec: TeacherSpec) -> Loaded:
     if not all(module_name.split(".")) or not colon or not function_name:
         raise TeacherError(f"teacher python:{path} is not of the form python:package.module:function")
     try:
-        with current_folder():
+        with current_folder(), seeded():
             module = importlib.import_module(module_name)
     except ImportError as error:
         raise TeacherError(
@@ -63,8 +66,24 @@ def load(path: str, spec: TeacherSpec) -> Loaded:
             f"teacher python:{path}: {module_name} has no function {function_name!r}{nearest(function_name, public)}"
         )
     check_arguments(names[function_name], spec)
-    made = as_callable(_call(names[function_name], spec), spec)
+    with seeded():
+        made = as_callable(_call(names[function_name], spec), spec)
     return from_object(made, spec)._replace(name=short_name(function_name))
+
+
+@contextmanager
+def seeded() -> Iterator[None]:
+    """For somebody's code that makes a network: what it draws at random is the same every time, and nobody else's draws change."""
+    of_python, of_numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        random.seed(0)
+        np.random.seed(0)
+        torch.manual_seed(0)
+        try:
+            yield
+        finally:
+            random.setstate(of_python)
+            np.random.set_state(of_numpy)
 
 
 def _call(function: Callable[..., object], spec: TeacherSpec) -> object:
