@@ -283,7 +283,7 @@ def test_a_changed_teacher_is_refused_with_both_fingerprints(tmp_path: Path, ima
     for changed in (
         spec_of(Counting(1.5)),
         spec_of(Counting(), size=24),
-        spec_of(Counting(), mean=[0.5] * 3),
+        spec_of(Counting(), mean=[0.5] * 3, std=[1] * 3),
     ):
         new = load_teacher(changed, device=CPU).fingerprint
         with pytest.raises(StoreError, match=f"fingerprint {old[:16]}, this one has {new[:16]}"):

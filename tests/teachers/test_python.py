@@ -89,6 +89,13 @@ def test_images_are_normalised_only_if_asked_for() -> None:
     torch.testing.assert_close(teacher(IMAGE).summary, _mean(IMAGE) * 2 - 1)
 
 
+@pytest.mark.parametrize(("given", "missing"), [({"mean": (0.5,) * 3}, "std"), ({"std": (0.5,) * 3}, "mean")])
+def test_half_of_the_normalisation_is_refused(given: dict[str, object], missing: str) -> None:
+    """A callable has no other half."""
+    with pytest.raises(TeacherError, match=rf"is given without {missing}, .*; give both"):
+        _load(_mean, **given)
+
+
 def test_a_function_named_by_its_module(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is called to make the teacher, which is called after it."""
     module = ModuleType("their_package")

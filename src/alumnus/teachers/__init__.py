@@ -49,6 +49,7 @@ ONLY_FOR = {
     "arguments": ("python:", "hub:"),
     "trusted": ("torchscript:", "export:"),
 }  # a setting -> who reads it
+PLAIN = ("hub:", "onnx:", "torchscript:", "export:", "python:", "")  # say no mean and std; "": an object
 
 
 def load_teacher(spec: TeacherSpec, *, device: torch.device) -> Teacher:
@@ -114,6 +115,7 @@ def _load(spec: TeacherSpec) -> Loaded:
     """Each library is imported only where it is used."""
     prefix = next((prefix for prefix in PREFIXES if spec.source.startswith(prefix)), "")
     _refuse_idle(spec, prefix)
+    _refuse_half(spec, prefix)
     if not isinstance(spec.model, str):
         from alumnus.teachers import from_python
 
@@ -182,6 +184,16 @@ def _refuse_idle(spec: TeacherSpec, prefix: str) -> None:
             raise TeacherError(
                 f"teacher {spec.source}: {field}={values[field]!r} has no effect; it is for {' and '.join(readers)}"
             )
+
+
+def _refuse_half(spec: TeacherSpec, prefix: str) -> None:
+    """Who subtracts a mean and divides by nothing has most likely forgotten something."""
+    if prefix in PLAIN and (spec.mean is None) != (spec.std is None):
+        given, missing = ("mean", "std") if spec.std is None else ("std", "mean")
+        raise TeacherError(
+            f"teacher {spec.source}: {given} is given without {missing}, and such a source has none of its own; give both "
+            "(mean=[0,0,0] and std=[1,1,1] change nothing)"
+        )
 
 
 def _pinned_licence(weights: str | None) -> str | None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -25,6 +26,17 @@ OBJECT = "python object "  # source of a teacher that was given as the thing its
 
 Channels = tuple[float, float, float]
 Positive = Annotated[float, Field(gt=0)]
+
+
+def _of_fractions(channels: Channels) -> Channels:
+    if not all(0 <= value <= 1 for value in channels):
+        raise ValueError(f"{list(channels)}: channels are in [0, 1]; divide by 255")
+    return channels
+
+
+# Every mean and std that timm, torchvision and open_clip know lie within [0, 1]; of a network that takes 0 to 255, std is 1 / 255.
+Mean = Annotated[Channels, AfterValidator(_of_fractions)]
+Std = Annotated[tuple[Positive, Positive, Positive], AfterValidator(_of_fractions)]
 
 
 def _listed(value: object) -> object:
@@ -53,12 +65,10 @@ class TeacherSpec(BaseModel):
     size: int | None = Field(
         default=None, ge=1, description="side of its view in px; what the model says by default"
     )
-    mean: Channels | None = Field(
+    mean: Mean | None = Field(
         default=None, description="of channels in [0, 1]; what the model says by default"
     )
-    std: tuple[Positive, Positive, Positive] | None = Field(
-        default=None, description="of channels; as for mean"
-    )
+    std: Std | None = Field(default=None, description="of channels in [0, 1]; as for mean")
     dtype: Literal["float32", "bfloat16"] = Field(
         default="float32", description="precision of its forward pass"
     )

@@ -28,7 +28,7 @@ from alumnus.data.views import ViewSettings
 from alumnus.errors import ConfigError, nearest
 from alumnus.objective import MethodSettings
 from alumnus.store.settings import Bytes, StoreSettings
-from alumnus.teachers.spec import TeacherSpec
+from alumnus.teachers.spec import Mean, Std, TeacherSpec
 from alumnus.training.messages import explain
 from alumnus.training.method import DEFAULT_METHOD, method_settings
 from alumnus.training.optim import OptimSettings
@@ -74,10 +74,8 @@ class StudentSpec(BaseModel):
         description="of the start: a file (a path, pypi:… or package:…), or random; by default those of the tag, random ones without a tag",
     )
     model_args: dict[str, Any] = Field(default_factory=dict, description="for timm.create_model")
-    mean: tuple[float, float, float] | None = Field(
-        None, description="of channels in [0, 1]; timm's by default"
-    )
-    std: tuple[float, float, float] | None = Field(None, description="of channels; timm's by default")
+    mean: Mean | None = Field(None, description="of channels in [0, 1]; timm's by default")
+    std: Std | None = Field(None, description="of channels in [0, 1]; timm's by default")
     split: SplitSpec | None = Field(
         None,
         description="by width into a student and its assistant, which together cost no more: its ratio, or {ratio: …, cap: …}",
