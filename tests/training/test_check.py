@@ -103,6 +103,23 @@ def test_a_stage_names_its_misspelt_student_before_the_first_runs(tmp_path: Path
     assert not (tmp_path / "run").exists()
 
 
+def test_a_domain_on_which_no_teacher_is_trusted_is_named(tmp_path: Path, tiny_images: Path) -> None:
+    """With its images and both ways out; not where somebody is."""
+    teacher = {"model": Colours(), "name": "colours", "size": 32}
+    some = {**teacher, "domains": ["discs", "crosses"]}
+
+    def said(name: str, **settings: object) -> str:
+        run = train(_config(tmp_path / name, tiny_images, steps=1, **settings))
+        return (run.folder / "log.txt").read_text()
+
+    log = said("alone", teachers=[some])
+    assert log.count("warning: no teacher is trusted on the domain 'squares': its ") == 1
+    assert "learns nothing from them; leave them out by domains=[discs,crosses], or give a teacher" in log
+    other = {**teacher, "name": "other", "domains": ["squares"]}
+    assert "no teacher is trusted" not in said("both", teachers=[some, other])
+    assert "no teacher is trusted" not in said("cut", teachers=[some], domains=["discs", "crosses"])
+
+
 def test_a_start_from_random_weights_is_said_once(tmp_path: Path, tiny_images: Path) -> None:
     """With a tag that timm has; not when the run goes on, and not where random weights were asked for."""
     run = train(_config(tmp_path / "run", tiny_images))

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from alumnus.data.dataset import Dataset
 from alumnus.distributed import world_size
 from alumnus.errors import ConfigError
+from alumnus.log import number_of
 from alumnus.models.artifact import read_about, student_folder
 from alumnus.models.backbone import check_name, check_sizes
-from alumnus.teachers.targets import check_domains
+from alumnus.teachers.targets import check_domains, trusted_domains
 from alumnus.training.config import Config, StudentSpec
 
 
@@ -68,6 +70,25 @@ def check_given(config: Config, dataset: Dataset) -> None:
         raise ConfigError(f"method={method} takes no teachers; remove `teachers`, or set `teachers: []` here")
     if "labels" in learns_from and not (dataset.label >= 0).any():
         raise ConfigError(f"method={method} needs labels, and no training image has one; see `alumnus data`")
+
+
+def untaught(config: Config, dataset: Dataset) -> list[str]:
+    """Returns what to say of each domain on which no teacher is trusted, if the method learns from teachers alone.
+
+    Its images, generic and proxy ones too, fill places in the batches and teach nothing.
+    """
+    if config.method.learns_from != frozenset({"teachers"}):
+        return []
+    trusted = [trusted_domains(spec.domains, dataset.domains) for spec in config.teachers]
+    counts = np.bincount(dataset.domain, minlength=len(dataset.domains))
+    alone = [d for d in np.flatnonzero(counts) if not any(each[d] for each in trusted)]
+    names = [name for d, name in enumerate(dataset.domains) if counts[d] and d not in alone]
+    return [
+        f"no teacher is trusted on the domain {dataset.domains[d]!r}: its {number_of(int(counts[d]), 'image')} take a share of the "
+        f"batches, and method={config.method.name} learns nothing from them; leave them out by domains=[{','.join(names)}], or give a "
+        "teacher without `domains`"
+        for d in alone
+    ]
 
 
 def check_pieces(config: Config, student: nn.Module) -> None:

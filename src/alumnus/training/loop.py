@@ -36,7 +36,7 @@ from alumnus.objective import LOSS_SCALE, SKIPPED, check_losses, check_parts, ch
 from alumnus.store.read import Stored
 from alumnus.teachers.targets import TargetSource
 from alumnus.training.build import pick_device, random_start
-from alumnus.training.check import check_given, check_pieces, check_student, sizes_of
+from alumnus.training.check import check_given, check_pieces, check_student, sizes_of, untaught
 from alumnus.training.checkpoint import load_together, share_state
 from alumnus.training.config import Config
 from alumnus.training.data import sampler_of, training_data
@@ -99,6 +99,8 @@ def _train(opened: Sequence[tuple[Config, Run]]) -> None:
         pupil.begin()
         if start == 0 and (hint := random_start(pupil.config.student)):
             _say(pupil.run, hint)
+        for said in untaught(config, dataset) if start == 0 else ():
+            _say(pupil.run, f"warning: {said}")
         _say(
             pupil.run,
             f"{number_of(len(dataset), 'image')} of {number_of(len(np.unique(dataset.domain)), 'domain')}, {pupil.plan.summary}, "
