@@ -12,9 +12,10 @@ import yaml
 from torch import Tensor
 
 import alumnus
-from alumnus.auditing.facts import Audit
+from alumnus.auditing.facts import Audit, write_json
 from alumnus.auditing.run import audit
 from alumnus.errors import ConfigError, DataError, NonFiniteError, TeacherError
+from alumnus.report.audit import verdict
 from tests.auditing.planted import SIDE, ground, only_stones, plant, texture, turned
 
 TEACHERS = [
@@ -63,6 +64,22 @@ def test_a_teacher_that_sees_one_domain_is_trusted_only_there(planted: Path) -> 
     assert found.suggestion("leaves").domains == ("leaves",)
     entries = yaml.safe_load(found.recipe)["teachers"]
     assert [entry["domains"] for entry in entries] == [["stones"], ["leaves"]]
+
+
+def _dead(image: Tensor) -> Tensor:
+    return torch.full((len(image), 8), 0.3)
+
+
+def test_a_teacher_that_says_the_same_of_all_images_is_left_out(planted: Path, tmp_path: Path) -> None:
+    """In words, though there is no other teacher that would be better; the numbers of the audit stand it."""
+    found = audit(
+        data=planted, teachers=[{"model": _dead, "name": "dead", "size": SIDE}], workers=0, limit=20
+    )
+    assert verdict(found, found.teachers[0]) == "leave out: says the same of all images"
+    assert "# left out: dead, " in found.recipe
+    assert "says the same of all images" in found.recipe
+    assert found.suggestion("dead").domains == ()
+    write_json(found, tmp_path)
 
 
 def test_scores_are_those_of_the_planted_classes(found: Audit) -> None:

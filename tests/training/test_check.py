@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from torch import Tensor
 
 from alumnus.errors import ConfigError, TeacherError, UserError
 from alumnus.models.artifact import save_student
@@ -118,6 +119,25 @@ def test_a_domain_on_which_no_teacher_is_trusted_is_named(tmp_path: Path, tiny_i
     other = {**teacher, "name": "other", "domains": ["squares"]}
     assert "no teacher is trusted" not in said("both", teachers=[some, other])
     assert "no teacher is trusted" not in said("cut", teachers=[some], domains=["discs", "crosses"])
+
+
+class _Dead(Colours):
+    """A teacher that says the same of every image."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, 3, S, S) -> (B, 12)."""
+        return 0 * super().forward(image) + 0.3
+
+
+@pytest.mark.parametrize(("teacher", "count"), [(Colours(), 0), (_Dead(), 1)])
+def test_a_teacher_that_says_the_same_of_all_images_is_named_once(
+    teacher: Colours, count: int, tmp_path: Path, tiny_images: Path
+) -> None:
+    """In the first step, whatever comes."""
+    given = {"model": teacher, "name": "theirs", "size": 32}
+    run = train(_config(tmp_path / "run", tiny_images, teachers=[given]))
+    log = (run.folder / "log.txt").read_text()
+    assert log.count("warning: teacher theirs says the same of all images of the first batch") == count
 
 
 def test_a_start_from_random_weights_is_said_once(tmp_path: Path, tiny_images: Path) -> None:

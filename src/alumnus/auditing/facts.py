@@ -71,6 +71,7 @@ class TeacherAudit:
     norm_spread: float  # standard deviation of the length over that mean
     effective_rank: float  # at most the smaller of D and the number of images - 1
     top_variance: float  # share of the variance along the first principal direction
+    is_constant: bool = False  # its features are the same for all images
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ from alumnus.log import progress
 from alumnus.models.cost import counted
 from alumnus.teachers import describe, load_teacher
 from alumnus.teachers.spec import Given, TeacherSpec
-from alumnus.teachers.targets import Live, TargetSource
+from alumnus.teachers.targets import Live, TargetSource, is_constant
 from alumnus.teachers.teacher import SMALLEST_BATCH, Teacher
 from alumnus.training.build import pick_device
 from alumnus.training.config import Config
@@ -171,6 +171,7 @@ def _teacher(teacher: Teacher, features: Floats, time_ms: float) -> TeacherAudit
         norm_spread=float(norms.std()) / mean if mean else float("nan"),
         effective_rank=effective_rank(features),
         top_variance=top_variance(features),
+        is_constant=is_constant(torch.from_numpy(features)),
     )
 
 

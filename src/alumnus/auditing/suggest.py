@@ -2,7 +2,8 @@
 
 Trust. A teacher is trusted on a domain unless its R@1 there is significantly below that of the domain's best teacher and, besides,
 either not significantly above 8x8 pixels or significantly below the middle between pixels and the best. So the best is always trusted,
-noise excludes nobody, and a domain without labels, or with fewer than 50 queries, stays as the recipe has it.
+noise excludes nobody, and a domain without labels, or with fewer than 50 queries, stays as the recipe has it. A teacher that says the same
+of all images is trusted nowhere.
 
 Weight. 1 where a teacher is not significantly below the best, else its gain over pixels as a share of the best teacher's, in [0.1, 1];
 of this the mean over the domains on which it is trusted and which have scores. Without any, the recipe's weight.
@@ -31,6 +32,7 @@ from alumnus.evaluation.compare import Interval
 SAME_CKA, SAME_NEIGHBOURS = 0.8, 0.7
 SAME_COST = 1.25  # a factor within which times of an image are called equal
 LEAST_WEIGHT = 0.1
+SAYS_NOTHING = "says the same of all images"
 
 
 def suggest(teachers: Sequence[TeacherAudit], domains: Sequence[DomainAudit]) -> tuple[Suggestion, ...]:
@@ -41,7 +43,12 @@ def suggest(teachers: Sequence[TeacherAudit], domains: Sequence[DomainAudit]) ->
 
 
 def is_trusted(teacher: TeacherAudit, domain: DomainAudit) -> bool:
-    """Returns whether there is no evidence against a teacher on a domain; without scores, whether the recipe trusts it there."""
+    """Returns whether there is no evidence against a teacher on a domain; without scores, whether the recipe trusts it there.
+
+    One that says the same of all images is trusted nowhere.
+    """
+    if teacher.is_constant:
+        return False
     if not decides(domain):
         return teacher.domains is None or domain.name in teacher.domains
     scores = domain.scores[teacher.name]
@@ -129,7 +136,9 @@ def _suggestion(
     weight = _weight(teacher, domains, trusted)
     reasons = _exclusions(teacher.name, [d for d in domains if decides(d) and d.name not in trusted])
     reasons += _beyond_recipe(teacher, domains, trusted)
-    if not trusted:
+    if teacher.is_constant:
+        reasons = [f"{SAYS_NOTHING} (are its weights, output, mean and std those that you mean?)"]
+    elif not trusted:
         reasons.append("no domain is left on which to trust it")
     elif partner is not None:
         reasons.append(_repetition(teacher, partner, domains, trusted, teachers))

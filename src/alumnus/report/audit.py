@@ -14,7 +14,7 @@ import rich.table
 from rich.text import Text
 
 from alumnus.auditing.facts import Audit, DomainAudit, TeacherAudit
-from alumnus.auditing.suggest import SAME_CKA, SAME_NEIGHBOURS, decides, is_trusted
+from alumnus.auditing.suggest import SAME_CKA, SAME_NEIGHBOURS, SAYS_NOTHING, decides, is_trusted
 from alumnus.evaluation.agreement import Agreement
 from alumnus.evaluation.compare import Interval
 from alumnus.evaluation.pairwise import Pair
@@ -74,6 +74,8 @@ def verdict(found: Audit, teacher: TeacherAudit) -> str:
     suggestion = found.suggestion(teacher.name)
     if suggestion.redundant_with is not None:
         return f"leave out: says what {suggestion.redundant_with} says"
+    if teacher.is_constant:
+        return f"leave out: {SAYS_NOTHING}"
     if not suggestion.is_kept:
         return "leave out: trusted nowhere"
     where = "everywhere" if suggestion.domains is None else f"on {', '.join(suggestion.domains)}"

@@ -18,6 +18,8 @@ from alumnus.errors import TeacherError, told_domains
 from alumnus.teachers.teacher import Teacher
 from alumnus.types import Batch, Features, Target, Targets
 
+ROUNDING = 1e-6  # of a feature
+
 
 class Speaker(ABC):
     """One teacher as the training loop knows it."""
@@ -128,6 +130,14 @@ class TargetSource:
         known = self._trusted[speaker.name][batch.domain.to(self.device)]  # (B,) bool
         index = known.nonzero().squeeze(1)  # (n,) int64
         return Target(speaker.speak(batch, index), index)
+
+
+def is_constant(features: Tensor) -> bool:
+    """Returns whether features (n, …) are the same for all images, but for rounding; of one image that cannot be said."""
+    if len(features) < 2:
+        return False
+    spread = (features - features[:1]).abs().amax(0)
+    return bool((spread <= ROUNDING * features.abs().amax(0)).all())
 
 
 def trusted_domains(trusted: Sequence[str] | None, domains: Sequence[str]) -> NDArray[np.bool_]:

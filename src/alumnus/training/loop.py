@@ -34,7 +34,7 @@ from alumnus.log import bar, number_of, warn
 from alumnus.memory import keep_freed_memory
 from alumnus.objective import LOSS_SCALE, SKIPPED, check_losses, check_parts, check_terms, parts_of, unchanged
 from alumnus.store.read import Stored
-from alumnus.teachers.targets import TargetSource
+from alumnus.teachers.targets import TargetSource, is_constant
 from alumnus.training.build import pick_device, random_start
 from alumnus.training.check import check_given, check_pieces, check_student, sizes_of, untaught
 from alumnus.training.checkpoint import load_together, share_state
@@ -241,6 +241,12 @@ def _fit(
             share = to_device(loaded.batch, device)
             with failure_kept(pupils, loaded.batch, step=step):
                 targets = source(share)
+            for name in _silent(targets) if step == 0 else ():
+                _say(
+                    pupils[0].run,
+                    f"warning: teacher {name} says the same of all images of the first batch, so there is nothing to learn from it; are "
+                    "its weights, output, mean and std those that you mean?",
+                )
             batch, targets = whole(share, targets, total=config.batch_size)
             found = []
             for pupil in pupils:
@@ -279,6 +285,12 @@ def _check_first(pupils: Sequence[Pupil], found: Sequence[Terms], parts: Sequenc
     for pupil, terms, before in zip(pupils, found, parts, strict=True):
         check_parts(pupil.objective, before, pupil.config.method.name)
         check_losses(gathered([float(terms.loss.detach())]), pupil.config.method.name)
+
+
+def _silent(targets: Targets) -> list[str]:
+    """The teachers that tell no image of a batch from another, neither by their summaries nor by their patches."""
+    parts = {name: [part for part in target.features if part is not None] for name, target in targets.items()}
+    return [name for name, said in parts.items() if all(is_constant(part) for part in said)]
 
 
 def learn(pupil: Pupil, batch: Batch, targets: Targets, *, step: int) -> Terms:
