@@ -124,9 +124,45 @@ def test_a_run_whose_images_changed_is_refused_untouched(tiny_images: Path, tmp_
         train(_config(tmp_path / "run", images, teachers=stopping))
     shutil.copy(min(images.rglob("*.png")), min(images.rglob("*.png")).with_name("zz.png"))
     before = (tmp_path / "run" / "config.yaml").stat().st_mtime_ns
-    with pytest.raises(CheckpointError, match="another configuration"):
+    with pytest.raises(
+        CheckpointError, match=r"another configuration: images or labels are not what they were"
+    ):
         train(_config(tmp_path / "run", images))
     assert (tmp_path / "run" / "config.yaml").stat().st_mtime_ns == before
+
+
+class _Scaled(Colours):
+    def __init__(self, factor: float, calls: int | None = None) -> None:
+        super().__init__(calls)
+        self.factor = factor
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, 3, S, S) -> (B, 12)."""
+        return self.factor * super().forward(image)
+
+
+@pytest.mark.parametrize(
+    ("factors", "said"),
+    [
+        ((1, 3), "the teacher second is not what it was"),
+        ((2, 3), "the teachers first, second are not what they were"),
+    ],
+)
+def test_a_run_whose_teachers_changed_names_them(
+    factors: tuple[float, ...], said: str, tiny_images: Path, tmp_path: Path
+) -> None:
+    """Those that did, and no others."""
+
+    def teachers(*factors: float, calls: int | None = None) -> list[dict[str, object]]:
+        return [
+            {"model": _Scaled(factor, calls), "name": name, "size": 32}
+            for name, factor in zip(("first", "second"), factors, strict=True)
+        ]
+
+    with pytest.raises(Stopped):
+        train(_config(tmp_path / "run", tiny_images, teachers=teachers(1, 2, calls=6)))
+    with pytest.raises(CheckpointError, match=f"another configuration: {said}; resume=never"):
+        train(_config(tmp_path / "run", tiny_images, teachers=teachers(*factors)))
 
 
 def test_a_foreign_folder_is_not_touched(tiny_images: Path, tmp_path: Path) -> None:

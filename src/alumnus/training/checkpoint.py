@@ -21,7 +21,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import safetensors
 import safetensors.torch
@@ -39,6 +39,7 @@ from alumnus.training.scaling import LossScale
 from alumnus.training.shards import gather_shards, is_sharded, spread
 
 KEEP = 2
+TEACHERS = "teachers.json"  # of the run
 
 
 class TrainState:
@@ -182,6 +183,7 @@ class Saved(NamedTuple):
     folder: Path
     state: TrainState
     fingerprint: str  # of the configuration
+    teachers: Sequence[Mapping[str, Any]] = ()  # as in teachers.json, for what is said if they have changed
 
 
 def load_checkpoint(folder: Path, state: TrainState, *, fingerprint: str) -> int:
@@ -236,10 +238,26 @@ def _good(saved: Saved, name: str) -> dict[str, Tensor] | None:
         return None
     if config != saved.fingerprint:
         raise CheckpointError(
-            f"{path} was written under another configuration: images, labels or teachers are not what they were (an image that "
-            "was added, removed or has another size in bytes counts); resume=never starts again, or choose another out="
+            f"{path} was written under another configuration: {_what_changed(saved)}; resume=never starts again, or choose another out="
         )
     return tensors
+
+
+def _what_changed(saved: Saved) -> str:
+    """Images and labels are known only with the teachers and settings, so they are what is left if the teachers are as they were."""
+    images = "(an image that was added, removed or has another size in bytes counts)"
+    try:
+        recorded = json.loads((saved.folder.parent / TEACHERS).read_text(encoding="utf-8"))
+        before = {each["name"]: (each["fingerprint"], each.get("stored", "float32")) for each in recorded}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return f"images, labels or teachers are not what they were {images}"
+    now = {each["name"]: (each["fingerprint"], each.get("stored", "float32")) for each in saved.teachers}
+    changed = [name for name in now if before.get(name) != now[name]]
+    if not changed:
+        return f"images or labels are not what they were {images}"
+    if len(changed) == 1:
+        return f"the teacher {changed[0]} is not what it was"
+    return f"the teachers {', '.join(changed)} are not what they were"
 
 
 def _restore(saved: Saved, name: str, tensors: Mapping[str, Tensor]) -> None:

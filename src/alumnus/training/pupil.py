@@ -70,7 +70,7 @@ class Pupil:
     @property
     def saved(self) -> Saved:
         """Where its checkpoints are, and of what."""
-        return Saved(self.run.checkpoints, self.state, self.fingerprint)
+        return Saved(self.run.checkpoints, self.state, self.fingerprint, self._manifest)
 
     def begin(self) -> None:
         """Makes the run's folder and sets the modules to training."""
