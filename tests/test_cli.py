@@ -228,8 +228,26 @@ def test_a_command_that_would_begin_again_says_so_when_it_is_stopped(words: list
     assert cli._stopped(["train", "recipe.yaml", *words]) == f"stopped; resume with the same command{without}"
 
 
+@pytest.mark.parametrize(
+    ("words", "goes_on"),
+    [
+        (["bench", "--suite", "gvb26"], True),
+        (["demo"], True),
+        (["cache", "build", "recipe.yaml"], True),
+        (["data", "pack", "images/"], True),
+        (["cache", "verify", "store/"], False),
+        (["data", "curate", "images/"], False),
+        *(([verb, "x"], False) for verb in ("adapt", "consolidate", "embed", "evaluate", "merge", "predict")),
+    ],
+)
+def test_only_commands_that_go_on_say_so(words: list[str], goes_on: bool) -> None:
+    """The others begin again."""
+    end = "resume with the same command" if goes_on else "the same command begins again"
+    assert cli._stopped(words) == f"stopped; {end}"
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_stopped_command_says_how_to_go_on(number: signal.Signals, code: int) -> None:
+def test_a_stopped_command_says_what_it_will_do(number: signal.Signals, code: int) -> None:
     """Ctrl-C and SIGTERM end a run the same way, without a traceback."""
     command = [sys.executable, "-c", PROBE, "probe", "sleep"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -238,7 +256,7 @@ def test_a_stopped_command_says_how_to_go_on(number: signal.Signals, code: int) 
         process.send_signal(number)
         _, errors = process.communicate(timeout=30)
     assert process.returncode == code
-    assert "stopped; resume with the same command" in errors
+    assert "stopped; the same command begins again" in errors
     assert "Traceback" not in errors
 
 

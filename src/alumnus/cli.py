@@ -39,7 +39,8 @@ app.add_typer(data_app, name="data")
 app.add_typer(cli_cache.app, name="cache")
 app.add_typer(cli_teachers.app, name="teachers")
 
-ANEW = ("resume=never", "--from")  # words with which the same command begins again
+GOING_ON = (["train"], ["demo"], ["bench"], ["cache", "build"], ["data", "pack"])  # what is done stays done
+ANEW = ("resume=never", "--from")  # words with which these, too, begin again
 
 
 class Terminated(BaseException):
@@ -78,6 +79,8 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _stopped(arguments: Sequence[str]) -> str:
+    if not any(list(arguments[: len(verb)]) == verb for verb in GOING_ON):
+        return "stopped; the same command begins again"
     anew = [word for word in ANEW if any(given.startswith(word) for given in arguments)]
     without = f", without {' and '.join(anew)}, which would begin again" if anew else ""
     return f"stopped; resume with the same command{without}"
