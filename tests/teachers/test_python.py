@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import sys
+from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -59,8 +61,12 @@ def test_what_a_callable_may_return(function: object) -> None:
 @pytest.mark.parametrize(
     ("function", "says"),
     [
-        (lambda image: {"x": image}, "gave dict; allowed are"),
-        (lambda image: image[0, 0, 0], r"gave Tensor of shape \(8,\)"),
+        (
+            lambda image: {"x": image, "y": image, "n": 3},
+            r"^teacher python object .* gave dict; say which .* by output=x: there are x, y$",
+        ),
+        (lambda image: {"n": 3}, r"gave dict; allowed are .* a mapping with output=KEY$"),
+        (lambda image: image[0, 0, 0], r"^teacher python object .* gave Tensor of shape \(8,\)"),
         (lambda image: _mean(image)[:1], r"2 images gave a summary of shape \(1, 3\)"),
         (lambda image: image @ torch.zeros(3, 3), "does not run on images of 8x8 px: RuntimeError"),
     ],
@@ -69,6 +75,45 @@ def test_what_it_may_not_return(function: object, says: str) -> None:
     """Found when it is loaded."""
     with pytest.raises(TeacherError, match=says):
         _load(function)
+
+
+class _Named(nn.Module):
+    """A network that gives several things by name; `kind` makes the mapping."""
+
+    def __init__(self, kind: Callable[..., object]) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, image: Tensor) -> object:
+        """The mean colour, twice it as scores, and the pixels."""
+        return self.kind(feats=_mean(image), logits=2 * _mean(image), pixels=image)
+
+
+class _Output(OrderedDict[str, Tensor]):
+    """As that of transformers: a mapping with attributes."""
+
+
+@pytest.mark.parametrize("kind", [dict, _Output])
+def test_a_key_picks_one_of_several_outputs(kind: Callable[..., object]) -> None:
+    """Of a module, and read as a graph's output is: a grid has patches."""
+    features, logits, pixels = (
+        _load(_Named(kind), output=key)(IMAGE) for key in ("feats", "logits", "pixels")
+    )
+    torch.testing.assert_close(features.summary, _mean(IMAGE))
+    torch.testing.assert_close(logits.summary, 2 * _mean(IMAGE))
+    torch.testing.assert_close(pixels.summary, _mean(IMAGE))
+    assert pixels.patches is not None
+    assert pixels.patches.shape == (2, 64, 3)
+    second = _load(lambda image: (image, _mean(image)), output="1")
+    torch.testing.assert_close(second(IMAGE).summary, _mean(IMAGE))
+
+
+def test_a_key_that_is_not_there_is_told() -> None:
+    """With the nearest, and all that there are."""
+    with pytest.raises(TeacherError, match=r"did you mean 'feats'\?; it has feats, logits, pixels"):
+        _load(_Named(dict), output="feat")
+    with pytest.raises(TeacherError, match=r"did you mean 'summary'\?; it has summary, patches, logits"):
+        _load(_mean, output="sumary")
 
 
 def test_patches_have_to_be_there_when_asked_for() -> None:

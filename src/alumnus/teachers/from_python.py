@@ -6,6 +6,7 @@ The callable takes images (n, 3, size, size) float32 in [0, 1] (normalise inside
     (n, D, H, W)               a grid: its mean is the summary, its cells are the patches
     (summary, patches)         a pair, patches (n, N, D), (n, D, H, W) or None
     Features                   as above, with names
+    a mapping, or a sequence   of which `output: KEY` names one, read as a graph's output is; see reading.py
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import importlib
 import inspect
 import json
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -28,7 +29,8 @@ from alumnus.models.cost import num_parameters
 from alumnus.models.weights import fingerprint
 from alumnus.teachers.identity import behind
 from alumnus.teachers.network import Loaded, Network, pool
-from alumnus.teachers.spec import TeacherSpec, check_output, describe_object, refuse, short_name
+from alumnus.teachers.reading import named, read
+from alumnus.teachers.spec import TeacherSpec, describe_object, refuse, short_name
 from alumnus.types import Features
 
 # `logits` says that what it returns, (n, C), is of classes; methods that take a softmax of it want to know.
@@ -141,7 +143,6 @@ def from_object(function: Callable[..., object], spec: TeacherSpec, *, code: str
         TeacherError: a setting has no effect or is missing, or nothing is found by which a change of the callable could be noticed.
     """
     refuse(spec, "weights", because="a Python object brings its own")
-    check_output(spec, OUTPUTS)
     if spec.size is None:
         raise TeacherError(f"teacher {spec.source} does not say what images it wants; give size, in px")
     found = behind(function, reads_code=code is None)
@@ -154,7 +155,7 @@ def from_object(function: Callable[..., object], spec: TeacherSpec, *, code: str
     origin = [describe_object(function), found.text, *([] if code is None else [code])]
     origin += [json.dumps(spec.arguments, sort_keys=True)] if spec.arguments else []
     return Loaded(
-        PythonNetwork(function, modules, origin=origin, needs_patches=spec.output == "patches"),
+        PythonNetwork(function, modules, origin=origin, output=spec.output, source=spec.source),
         name=short_name(describe_object(function).rpartition(".")[2]),
         size=spec.size,
         num_parameters=sum(num_parameters(module) for module in modules) if modules else None,
@@ -170,14 +171,18 @@ class PythonNetwork(Network):
         modules: list[nn.Module],
         *,
         origin: Sequence[str],
-        needs_patches: bool,
+        output: str,
+        source: str,
     ) -> None:
         """Takes them as they are.
 
         Args:
             origin: texts that change when the callable does: its name, its code, the arguments that it was made with.
+            output: one of `OUTPUTS`, or which part is meant of what it returns.
+            source: what messages call it.
         """
-        self._function, self._modules, self._needs_patches = function, modules, needs_patches
+        self._function, self._modules, self._output = function, modules, output
+        self._what = f"teacher {source}"
         self._origin = tuple(origin)
         for module in modules:
             module.eval()
@@ -187,8 +192,11 @@ class PythonNetwork(Network):
         for module in self._modules:  # they may be in use elsewhere, where they train
             if module.training:
                 module.eval()
-        features = _as_features(self._function(image))
-        if self._needs_patches and features.patches is None:
+        given = self._function(image)
+        if self._output not in OUTPUTS or (self._output == "logits" and isinstance(given, Mapping)):
+            return _part(given, self._output, source=self._what)
+        features = _as_features(given, source=self._what)
+        if self._output == "patches" and features.patches is None:
             raise TeacherError(f"{describe_object(self._function)} gives no patches; use output=summary")
         return features
 
@@ -207,22 +215,37 @@ class PythonNetwork(Network):
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _as_features(output: object) -> Features:
+def _part(output: object, key: str, *, source: str) -> Features:
+    """Returns what `output: KEY` means, as features."""
+    found = named(output)
+    if key not in found:
+        allowed = list(found) if isinstance(output, Mapping) else [*OUTPUTS]
+        raise TeacherError(
+            f"{source}: output={key!r} is not among its outputs{nearest(key, allowed)}; it has {', '.join(allowed) or 'no tensor'}"
+        )
+    return read(found[key], source=f"{source}: output {key}")
+
+
+def _as_features(output: object, *, source: str) -> Features:
     match output:
         case Features(summary=Tensor() as summary, patches=patches) | (Tensor() as summary, patches):
-            return Features(_as_features(summary).summary, _as_patches(patches))
+            return Features(_as_features(summary, source=source).summary, _as_patches(patches, source=source))
         case Tensor(ndim=4):
             return pool(output)
         case Tensor(ndim=2):
             return Features(output)
+        case Mapping() if keys := list(named(output)):
+            raise TeacherError(
+                f"{source} gave {type(output).__name__}; say which of its keys is meant by output={keys[0]}: there are {', '.join(keys)}"
+            )
     shape = f" of shape {tuple(output.shape)}" if isinstance(output, Tensor) else ""
     raise TeacherError(
-        f"a teacher gave {type(output).__name__}{shape}; allowed are a tensor (n, D) or (n, D, H, W), "
-        "a pair (summary, patches) and Features"
+        f"{source} gave {type(output).__name__}{shape}; allowed are a tensor (n, D) or (n, D, H, W), "
+        "a pair (summary, patches), Features, and a mapping with output=KEY"
     )
 
 
-def _as_patches(output: object) -> Tensor | None:
+def _as_patches(output: object, *, source: str) -> Tensor | None:
     if output is None or (isinstance(output, Tensor) and output.ndim == 3):
         return output
-    return _as_features(output).patches
+    return _as_features(output, source=source).patches

@@ -60,18 +60,18 @@ def choose(output: object, wanted: str | None, *, source: str) -> Tensor:
     Raises:
         TeacherError: there is no such output, or no tensor.
     """
-    named = _named(output)
-    if not named:
+    found = named(output)
+    if not found:
         raise TeacherError(f"{source} gave {type(output).__name__}, which holds no tensor")
     if wanted is None:
-        return next(iter(named.values()))
-    if wanted in named:
-        return named[wanted]
-    if wanted.isdecimal() and int(wanted) < len(named):
-        return list(named.values())[int(wanted)]
+        return next(iter(found.values()))
+    if wanted in found:
+        return found[wanted]
+    if wanted.isdecimal() and int(wanted) < len(found):
+        return list(found.values())[int(wanted)]
     raise TeacherError(
-        f"{source}: output={wanted!r} is not among its outputs{nearest(wanted, named)}; "
-        f"it has summary (the first), {', '.join(named)}"
+        f"{source}: output={wanted!r} is not among its outputs{nearest(wanted, found)}; "
+        f"it has summary (the first), {', '.join(found)}"
     )
 
 
@@ -115,7 +115,8 @@ def _is_channels_last(tensor: Tensor, known: bool | None, source: str) -> bool:
     return known
 
 
-def _named(output: object) -> dict[str, Tensor]:
+def named(output: object) -> dict[str, Tensor]:
+    """Returns the tensors of what a network gave, by their names or else their numbers."""
     match output:
         case Tensor():
             return {"0": output}

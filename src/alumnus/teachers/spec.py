@@ -75,7 +75,7 @@ class TeacherSpec(BaseModel):
     output: str = Field(
         default="summary",
         description="summary (pooled features), patches (summary and grid), logits; embedding or space:NAME of a student; "
-        "layer:NAME, what a named layer of a torch network gives; or the name of a graph's output",
+        "layer:NAME, what a named layer of a torch network gives; or the name of a graph's output, or a key of a function's",
     )
     arguments: dict[str, JsonValue] = Field(
         default={}, description="keyword arguments of the function that python: or hub: names"
