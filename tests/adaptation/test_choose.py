@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,3 +34,20 @@ def test_a_list_without_labels_is_told_the_column(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("file_name,class\na.png,cat\n")
     with pytest.raises(DataError, match="no labels at all; a list has them in a column `label`"):
         choose(open_dataset(tmp_path / "list.csv"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "note"),
+    [
+        ({}, "; there are 3 images in val: test_split=val"),
+        ({"split": "train+val"}, ""),
+        ({"test_split": "val"}, None),
+    ],
+)
+def test_without_a_test_split_the_one_that_could_be_scored_is_named(
+    settings: dict[str, Any], note: str | None, tmp_path: Path
+) -> None:
+    """As in COCO, which has train and val; not one that is learnt from."""
+    data = open_dataset(make_halves(tmp_path / "halves", {"train": 4, "val": 3}))
+    scored = "" if note is None else f"there is no test image with what segmentation is scored on{note}"
+    assert choose(data, **settings).note == scored

@@ -328,6 +328,15 @@ def test_a_plan_measures_nothing(
     assert "3 tasks, 2 models, 12 cells; 0 are there, 12 to make, about" in capsys.readouterr().err
 
 
+def test_a_plan_says_why_there_is_no_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the splits that there are."""
+    data = make_colours(tmp_path / "colours", {"train": 2, "val": 2})
+    task = {"name": "colours", "data": str(data), "task": "classification"}
+    measure(tmp_path, {"name": "tiny", "input_size": 32, "budget": "quick", "tasks": [task]}, plan=True)
+    said = capsys.readouterr().err
+    assert "no data, so no scores: colours (its data has no split 'test'; it has train, val: options" in said
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -17,7 +17,7 @@ from alumnus.data.objects import Objects
 from alumnus.datasets.known import Task
 from alumnus.errors import ConfigError, DataError
 from alumnus.evaluation.arrays import Ids
-from alumnus.log import progress
+from alumnus.log import number_of, progress
 
 TASKS: tuple[Task, ...] = ("classification", "segmentation", "depth", "detection")
 
@@ -63,7 +63,7 @@ def choose(
     train, test = (_labelled(part, task) for part in (train, test))
     if not len(train):
         raise DataError(f"the split {split!r} has no image with what {task} is learnt from")
-    note = "" if len(test) else f"there is no test image with what {task} is scored on"
+    note = "" if len(test) else _why_not_scored(data, task, split, test_split)
     classes = tuple[str, ...]()
     if task == "classification":
         domain = _one_domain(train)
@@ -111,6 +111,18 @@ def _parts(data: Dataset, split: str, test_split: str | None) -> tuple[Dataset, 
             f"split={split} and test_split={test_split} share {both[0]!r}; a score on it would flatter"
         )
     return train, test.rows(np.empty(0, np.int64)) if both else test
+
+
+def _why_not_scored(data: Dataset, task: Task, split: str, test_split: str | None) -> str:
+    """With the split that could be scored instead, if none was asked for; of several the one with most images."""
+    why = f"there is no test image with what {task} is scored on"
+    names = [name for name in sorted(set(data.split.tolist())) if name not in split.split("+")]
+    counts = {name: len(_labelled(data.select(split=name), task)) for name in names}
+    if test_split is not None or not any(counts.values()):
+        return why
+    name = max(counts, key=lambda each: counts[each])
+    verb = "is" if counts[name] == 1 else "are"
+    return f"{why}; there {verb} {number_of(counts[name], 'image')} in {name}: test_split={name}"
 
 
 def _task(train: Dataset, task: Task | None) -> Task:

@@ -373,14 +373,15 @@ def _open(suite: Suite, budget: Budget) -> dict[str, TaskData | Exception]:
 def _tell(suite: Suite, plans: Sequence[TaskPlan], models: Sequence[str]) -> None:
     jobs, done = sum(len(plan.jobs) for plan in plans), sum(len(plan.done) for plan in plans)
     seconds = sum(plan.seconds for plan in plans)
-    without = [plan.task.name for plan in plans if isinstance(plan.found, Exception)]
+    without = {plan.task.name: plan.found for plan in plans if isinstance(plan.found, Exception)}
     console.print(
         f"{suite.name} ({suite.budget} budget): {number_of(len(suite.tasks), 'task')}, {number_of(len(models), 'model')}, "
         f"{number_of(jobs + done, 'cell')}; "
         f"{done} are there, {jobs} to make, about {spoken(seconds)}",
     )
-    if without:
-        console.print(f"no data, so no scores: {', '.join(without)}")
+    for name, error in without.items():
+        why = " ".join(str(error).split()).removeprefix(f"task {name}: ")
+        console.print(f"no data, so no scores: {name} ({why or type(error).__name__})")
 
 
 def _of_other_tasks(

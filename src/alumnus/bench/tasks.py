@@ -201,7 +201,9 @@ def _rows(task: Task, data: Dataset, allowed: Ids, splits: Sequence[str]) -> Ids
     there = sorted(set(data.split.tolist()))
     for name in splits:
         if name not in there:
-            raise DataError(f"task {task.name}: its data has no split {name!r}; it has {', '.join(there)}")
+            raise DataError(
+                f"task {task.name}: its data has no split {name!r}; it has {', '.join(there)}: options train, test and index name others"
+            )
     return allowed[np.isin(data.split[allowed], splits)]
 
 
