@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,22 @@ def test_each_is_the_student_that_it_would_be_alone(
     assert teacher.seen == (1 if together else 2) * (
         2 + 6 * 8
     )  # two images to learn its width, then the batches
+
+
+def test_what_is_said_of_several_students_has_their_names(
+    tmp_path: Path, tiny_images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each look and each loss; the line itself has the name of the run. Of one student no name is said."""
+    watch = {"data": str(tiny_images), "split": "train", "images": 6, "every": 1}
+    train(_config(tmp_path / "both", tiny_images, students=[SMALL, SMALLER], watch=watch, steps=1))
+    said = capsys.readouterr().err
+    for name in ("mobilenetv3_small_050", "tiny"):
+        assert re.search(rf"^{name} step 0: .*effective rank", said, re.MULTILINE)
+    assert re.search(r"^both: 1/1, .*, mobilenetv3_small_050 loss .*, tiny loss ", said, re.MULTILINE)
+    train(_config(tmp_path / "one", tiny_images, student=SMALLER, watch=watch, steps=1))
+    said = capsys.readouterr().err
+    assert re.search(r"^step 0: .*effective rank", said, re.MULTILINE)
+    assert re.search(r"^one: 1/1, .* left, loss ", said, re.MULTILINE)
 
 
 def test_a_sampler_that_follows_losses_has_one_student(tmp_path: Path, tiny_images: Path) -> None:

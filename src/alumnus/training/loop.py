@@ -230,7 +230,9 @@ def _fit(
     with ExitStack() as stack:
         stop = stack.enter_context(signals_noted())
         metrics = [stack.enter_context(Metrics(pupil.config, pupil.run, start=start)) for pupil in writing]
-        line = stack.enter_context(bar(config.out.name, total=config.steps, lines=10))
+        # Several students have their folders in out/students.
+        label = config.out.name if len(pupils) == 1 else config.out.parents[1].name
+        line = stack.enter_context(bar(label, total=config.steps, lines=10))
         line.advance(start)
         done, parts = start, [parts_of(pupil.objective) for pupil in pupils]
         reading = stop.before(batches(config, dataset, sampler, source, start=start, steps=config.steps))
@@ -263,7 +265,11 @@ def _fit(
             for pupil, terms, log in zip_longest(pupils, found, metrics):
                 _note(pupil, terms, log, step=step, images=len(batch.row))
             if (step + 1) % config.log_every == 0 or step + 1 == config.steps:
-                line.say(", ".join(f"loss {pupil.meter.last_loss:.3f}" for pupil in pupils))
+                line.say(
+                    ", ".join(
+                        f"{_name_of(pupil, pupils)}loss {pupil.meter.last_loss:.3f}" for pupil in pupils
+                    )
+                )
             line.advance()
             done = step + 1
         for quarantine in quarantines:
@@ -424,7 +430,7 @@ def _look(pupils: Sequence[Pupil], watched: Watched, metrics: Sequence[Metrics],
         if log is not None:
             log.write_watched({"step": step, **found})
         pupil.keep_if_best(found, watched, step=step)
-        _say(pupil.run, f"step {step}: {seen(found, watched)}")
+        _say(pupil.run, f"{_name_of(pupil, pupils)}step {step}: {seen(found, watched)}")
     for pupil in pupils:
         pupil.meter.leave_out(time.monotonic() - began)
 
@@ -460,6 +466,11 @@ def batches(
         world_size=world_size(),
         without={row for each in source.speakers if isinstance(each, Stored) for row in each.without},
     )
+
+
+def _name_of(pupil: Pupil, pupils: Sequence[Pupil]) -> str:
+    """What begins a line about one of several students; nothing if there is one."""
+    return f"{pupil.config.out.name} " if len(pupils) > 1 else ""
 
 
 def _say(run: Run, text: str) -> None:
