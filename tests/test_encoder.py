@@ -107,6 +107,8 @@ def test_unreadable_and_mixed_input_is_refused(student: Path, tiny_images: Path,
         encoder.encode([good, np.zeros((4, 4, 3), np.uint8)])
     with pytest.raises(DataError, match=r"\(4, 4\) float64"):
         encoder.encode([np.zeros((4, 4))])
+    with pytest.raises(DataError, match="got a Tensor; encode_tensor takes tensors"):
+        encoder.encode(torch.zeros(2, 3, 32, 32))
 
 
 def test_embed_writes_a_row_for_every_image(student: Path, tiny_images: Path, tmp_path: Path) -> None:

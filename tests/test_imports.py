@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import alumnus
 from alumnus.imports import current_folder
 
 
@@ -26,3 +27,9 @@ def test_the_current_folder_is_looked_at_only_within_the_block(
     (tmp_path / "an_extra").mkdir()
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module("an_extra")
+
+
+def test_all_public_names_can_be_completed() -> None:
+    """Before the first of them is used."""
+    assert set(alumnus.__all__) <= set(dir(alumnus))
+    assert all(vars(alumnus).get(name) or alumnus.__getattr__(name) for name in alumnus.__all__)

@@ -291,7 +291,8 @@ def _picture(image: str | Path | Image.Image | np.ndarray) -> Image.Image:
             )
         return Image.fromarray(image)
     if not isinstance(image, Image.Image):
-        raise DataError(f"encode takes paths, PIL images or arrays, and got a {type(image).__name__}")
+        hint = "; encode_tensor takes tensors, (B, 3, size, size)" if isinstance(image, Tensor) else ""
+        raise DataError(f"encode takes paths, PIL images or arrays, and got a {type(image).__name__}{hint}")
     try:
         image.load()  # a PNG may say only after its pixels how it is turned
         return to_upright_rgb(image)

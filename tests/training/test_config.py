@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from pydantic import ValidationError
+from torch import nn
 
 from alumnus.data.dynamic import DynamicSettings
 from alumnus.errors import ConfigError
@@ -47,6 +48,32 @@ def test_recipe_words_and_keywords_give_the_same_object(recipe: Path) -> None:
     assert from_file == from_keywords == load_config(None, words)
     assert from_file.lr == 2e-3
     assert isinstance(from_file.method, Settings)
+
+
+def test_one_teacher_needs_no_list(recipe: Path) -> None:
+    """As text, with words that set more of it, as a mapping, or as the thing itself; `data` is as it was."""
+    for words in (
+        ["teachers=python:mine:build"],
+        ["teachers=python:mine:build", "teachers.0.size=64"],
+        ["teachers=python:mine:build", "teachers.size=64"],
+        ["teachers={model: 'python:mine:build', size: 64}"],
+    ):
+        (teacher,) = load_config(recipe, words).teachers
+        assert teacher.model == "python:mine:build"
+        assert teacher.size == (64 if "size" in words[-1] else None)
+    assert load_config(recipe, teachers=len).teachers[0].model is len
+    assert load_config(recipe, ["data=a", "data.0.role=generic"]).data[0].role == "generic"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("key", ["student", "students"])
+def test_a_network_is_no_student(key: str) -> None:
+    """It is said in words what is."""
+    network = nn.Linear(2, 2)
+    given = {"out": "runs/x", "data": "images/", key: [network] if key == "students" else network}
+    with pytest.raises(
+        ConfigError, match=r"student: an object of type Linear is not supported .*; give timm/NAME"
+    ):
+        load_config(**given)
 
 
 def test_settings_of_a_method_without_its_name_are_the_defaults(tmp_path: Path) -> None:

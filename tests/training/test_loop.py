@@ -110,8 +110,12 @@ def test_a_finished_run_is_not_trained_again(tiny_images: Path, tmp_path: Path) 
     before = (run.student / "model.safetensors").stat().st_mtime_ns
     train(_config(tmp_path / "run", tiny_images))
     assert (run.student / "model.safetensors").stat().st_mtime_ns == before
-    with pytest.raises(ConfigError, match=r"lr: was 0.001, is 0.5"):
+    with pytest.raises(ConfigError, match=r"lr: was 0.001, is 0.5(.|\n)*resume=never to start again$"):
         train(_config(tmp_path / "run", tiny_images, lr=0.5))
+    with pytest.raises(ConfigError, match=r"another out with student=alumnus:\S+$") as caught:
+        train(_config(tmp_path / "run", tiny_images, steps=8))
+    further = str(caught.value).rpartition("student=")[2]
+    train(_config(tmp_path / "further", tiny_images, student=further, steps=1))
     train(_config(tmp_path / "run", tiny_images, seed=3, resume="never"))
     assert (run.student / "model.safetensors").stat().st_mtime_ns > before
 

@@ -89,6 +89,11 @@ class StudentSpec(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _short(cls, value: object) -> object:
+        if callable(value):
+            raise ValueError(
+                f"an object of type {type(value).__name__} is not supported as a student, which is built again from its name; "
+                "give timm/NAME, or alumnus:FOLDER of a student"
+            )
         return {"model": value} if isinstance(value, str) else value
 
 
@@ -153,6 +158,11 @@ def _patterns(value: object) -> object:
     if value in ("none", [], ()):
         return None
     return (value,) if isinstance(value, str) else value
+
+
+def _one_teacher(value: object) -> object:
+    """One teacher or several -> several."""
+    return (value,) if isinstance(value, str | Mapping | TeacherSpec) or callable(value) else value
 
 
 def _other_sources(value: object) -> object:
@@ -229,7 +239,10 @@ class Config(BaseModel):
     together: bool = Field(
         True, description="several students share every batch and its targets; false: one after the other"
     )
-    teachers: tuple[TeacherSpec, ...] = Field((), description="the networks to learn from")
+    teachers: Annotated[
+        tuple[TeacherSpec, ...],
+        BeforeValidator(_one_teacher, json_schema_input_type=TeacherSpec | tuple[TeacherSpec, ...]),
+    ] = Field((), description="the networks to learn from; one, or a list")
     method: Annotated[
         SerializeAsAny[MethodSettings], BeforeValidator(method_settings, json_schema_input_type=str | _Named)
     ] = Field(

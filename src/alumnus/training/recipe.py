@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ SHORT = {
     "sampler": "name",
     "weighting": "name",
 }  # a text in the place of a mapping is that key of it
+MANY = ("data", "teachers")  # of which one alone may stand in the place of a list of one
 
 
 def load_config(recipe: str | Path | None = None, words: Sequence[str] = (), /, **settings: object) -> Config:
@@ -173,7 +175,10 @@ def _set(values: dict[str, Any], word: str) -> None:
         raise ConfigError(f"the value of {path} is not YAML: {error}") from error
     *parents, last = path.split(".")
     place: Any = values
-    for depth, part in enumerate(parents):
+    for depth, (part, following) in enumerate(pairwise(path.split("."))):
+        is_place = part in MANY and following.isdigit() and isinstance(place, dict)
+        if is_place and isinstance(place.get(part), str | Mapping):
+            place[part] = [place[part]]
         place = _open(place, part, ".".join(parents[: depth + 1]))
     if isinstance(place, list):
         place[_index(place, last, path)] = value

@@ -150,11 +150,16 @@ def open_run(config: Config) -> Run:
         console.print(f"{run.student} is damaged: its last steps are learnt again")
     if (config.resume == "never" and not _is_restarted()) or not (run.is_done or run.checkpoints.is_dir()):
         return Run(config.out, is_stale=True)  # asked for, or nothing was learnt yet
-    if changed := differences(_settings(recorded), config.model_dump(mode="json")):
+    before = _settings(recorded)
+    if changed := differences(before, config.model_dump(mode="json")):
+        steps = before.get("steps")
+        is_longer = run.is_done and isinstance(steps, int) and steps < config.steps
+        further = f"; to train its student further, choose another out with student=alumnus:{run.student}"
         raise ConfigError(
             f"out={config.out} holds a run of another configuration:\n  "
             + "\n  ".join(changed)
             + "\nchoose another out, or resume=never to start again"
+            + further * is_longer
         )
     return run
 
