@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,17 +30,33 @@ def test_a_kill_before_the_first_file_is_whole_leaves_a_folder_that_can_be_used(
         open_run(_config(tmp_path))
 
 
-def test_what_is_thrown_away_is_known_for_a_run_to_the_last(tmp_path: Path) -> None:
-    """Killed while an older run was cleared away, the same command does not take the rest for somebody else's."""
+def test_what_is_thrown_away_is_known_for_a_run_to_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed while an older run was put aside, the same command does not take the rest for somebody else's."""
     config = _config(tmp_path / "run")
+    move = os.replace
+
+    def killed(name: str) -> Callable[[Path, Path], None]:
+        def replace(source: Path, target: Path) -> None:
+            if Path(source).name == name:
+                raise KeyboardInterrupt
+            move(source, target)
+
+        return replace
+
     with held(config.out):
         open_run(config).begin(config, [])
-        (config.out / "results.json").mkdir()  # cannot be unlinked, so that clearing stops there
-        (config.out / "results.json" / "x").write_text("")
-        with pytest.raises(OSError, match="results"):
-            open_run(config).begin(config, [])
-    assert (config.out / "config.yaml").is_file()
-    assert open_run(config).is_stale
+        (config.out / "results.json").write_text("{}")
+        for name in ("results.json", "config.yaml", ".config.yaml.new"):
+            run = open_run(config)
+            with monkeypatch.context() as patch:
+                patch.setattr(os, "replace", killed(name))
+                with pytest.raises(KeyboardInterrupt):
+                    run.begin(config, [])
+            assert open_run(config).is_stale == (config.out / "config.yaml").is_file()
+        open_run(config).begin(config, [])
+        assert (config.out / "config.yaml").is_file()
 
 
 def test_a_restart_by_torchrun_does_not_begin_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,7 +76,9 @@ def test_nothing_that_was_written_about_an_older_run_stays(tmp_path: Path) -> No
     open_run(config).begin(config, [])
     for name in ("results.json", "gallery.json", "seeds.json", "report.html"):
         (config.out / name).write_text("{}")
-    open_run(config).begin(config, [])
+    again = open_run(config)
+    again.begin(config, [])
+    again.forget_old()
     assert {path.name for path in config.out.iterdir()} == {"config.yaml", "teachers.json"}
 
 

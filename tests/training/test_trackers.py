@@ -185,6 +185,32 @@ def test_a_tracker_that_cannot_begin_is_told_before_the_first_step(
     assert train(_config(tmp_path / "run", tiny_images, track="none")).is_done
 
 
+def test_a_tracker_that_cannot_begin_does_not_cost_the_run_before(
+    tmp_path: Path, tiny_images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With resume=never the older run is thrown away when the new one has begun, and not before."""
+    run = train(_config(tmp_path / "run", tiny_images, track="tensorboard", checkpoint_every=2))
+
+    def content() -> dict[str, bytes]:
+        files = (path for path in run.folder.rglob("*") if path.is_file())
+        return {str(path.relative_to(run.folder)): path.read_bytes() for path in files}
+
+    before = content()
+    with monkeypatch.context() as patch:
+        _with(_Absent, patch)
+        with pytest.raises(ConfigError, match=r"wandb cannot begin"):
+            train(
+                _config(
+                    tmp_path / "run", tiny_images, track=["tensorboard", "wandb"], resume="never", steps=3
+                )
+            )
+    assert content() == before
+    train(_config(tmp_path / "run", tiny_images, resume="never", steps=3))
+    assert [line["step"] for line in _lines(run)] == [0, 1, 2]
+    assert not (run.folder / ".old").exists()
+    assert not (run.folder / "tensorboard").exists()
+
+
 @pytest.mark.parametrize("folder", [False, True], ids=["absent", "a folder of that name"])
 def test_a_missing_package_is_told_with_its_extra(
     folder: bool, tmp_path: Path, tiny_images: Path, monkeypatch: pytest.MonkeyPatch

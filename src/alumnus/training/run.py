@@ -15,6 +15,7 @@ checkpoints/      the last two
 student/          the result, written at the end
 replay.json       the step that failed, if one did: see `failure`
 .lock             while somebody trains here: see `lock`
+.old/             a run that is to be thrown away, until the new one's trackers have begun
 """
 
 from __future__ import annotations
@@ -65,8 +66,9 @@ FILES = (
 MOMENTS = "moments"
 TENSORBOARD = "tensorboard"
 FOLDERS = ("checkpoints", "student", MOMENTS, TENSORBOARD, "wandb")
+OLD = ".old"
 # May be in a folder that holds no run: the lock, and what a kill at the very beginning left.
-NO_RUN = frozenset({STAGES, lock.NAME, new_name("config.yaml")})
+NO_RUN = frozenset({STAGES, lock.NAME, new_name("config.yaml"), OLD})
 
 
 @dataclass(frozen=True)
@@ -107,9 +109,12 @@ class Run:
         append_line(self.folder / "log.txt", text)
 
     def begin(self, config: Config, teachers: Sequence[Mapping[str, Any]]) -> None:
-        """Makes the folder and writes config.yaml and teachers.json; called when everything given was found right."""
+        """Makes the folder and writes config.yaml and teachers.json; called when everything given was found right.
+
+        What is thrown away is put aside: `forget_old` or `put_back` has to follow.
+        """
         if self.is_stale:
-            self._clear()
+            self._put_aside()
         self.folder.mkdir(parents=True, exist_ok=True)
         replace_text(self.folder / "config.yaml", dump(config))
         replace_text(self.folder / "teachers.json", json.dumps(list(teachers), indent=2) + "\n")
@@ -125,11 +130,26 @@ class Run:
                 "resume=never starts again"
             )
 
-    def _clear(self) -> None:
+    def forget_old(self) -> None:
+        """Deletes what was put aside."""
+        shutil.rmtree(self.folder / OLD, ignore_errors=True)
+
+    def put_back(self) -> None:
+        """Puts what was put aside in the place of what has been written since, if something was."""
+        aside = self.folder / OLD
+        if not (aside / FILES[-1]).exists():
+            return
         for name in FOLDERS:
             shutil.rmtree(self.folder / name, ignore_errors=True)
         for name in FILES:
             (self.folder / name).unlink(missing_ok=True)
+        _move(aside, self.folder)
+        self.forget_old()
+
+    def _put_aside(self) -> None:
+        self.forget_old()  # of a kill
+        (self.folder / OLD).mkdir()
+        _move(self.folder, self.folder / OLD)
 
 
 def open_run(config: Config) -> Run:
@@ -162,6 +182,13 @@ def open_run(config: Config) -> Run:
             + further * is_longer
         )
     return run
+
+
+def _move(run: Path, to: Path) -> None:
+    """Moves all that a run leaves behind, config.yaml last."""
+    for name in (*FOLDERS, *FILES):
+        if os.path.lexists(run / name):
+            os.replace(run / name, to / name)
 
 
 def _is_restarted() -> bool:

@@ -114,8 +114,10 @@ class Metrics:
     def __init__(self, config: Config, run: Run, *, start: int) -> None:
         """Opens all of them; what they hold of step `start` and later is dropped, for it will come again.
 
+        An older run that was put aside is forgotten when all have begun.
+
         Raises:
-            ConfigError: a tracker cannot begin.
+            ConfigError: a tracker cannot begin; the older run is put back.
         """
         self._run, self._open = run, ExitStack()
         self._file = MetricsFile(run.folder / METRICS, keep_before_step=start)
@@ -130,9 +132,11 @@ class Metrics:
                 self._trackers[name] = TRACKERS[name](config, run, start=start)
             except Exception as error:
                 self._close(failed=True)
+                run.put_back()
                 raise ConfigError(
                     f"track: {name} cannot begin ({_first_line(error)}); {HELP[name]}, or leave it out (track=none)"
                 ) from error
+        run.forget_old()
 
     def write(self, line: Line) -> None:
         """Writes one line, and shows it."""
