@@ -170,8 +170,11 @@ def test_earlier_stages_change_nothing_else(model: str, size: int) -> None:
     bare, tapped = student(image, patches=True), student(image, patches=True, stages=True)
     for one, other in ((bare.embedding, tapped.embedding), (bare.features.patches, tapped.features.patches)):
         assert torch.allclose(one, other, atol=1e-5)
-    grid, dims = taps_of(student.backbone, size=size)
+    grid, dims, cells = taps_of(student.backbone, size=size)
     assert grid is not None
+    assert len(cells) == len(dims or ())
+    assert sorted(cells, reverse=True) == list(cells)  # fine to coarse, before they are pooled
+    assert cells[0] >= grid.height * grid.width
     assert tapped.features.patches.shape == (2, grid.height * grid.width, grid.dim)
     assert dims is not None
     assert len(dims) > 1

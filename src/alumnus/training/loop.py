@@ -243,19 +243,13 @@ def _fit(
             share = to_device(loaded.batch, device)
             with failure_kept(pupils, loaded.batch, step=step):
                 targets = source(share)
-            for name in _silent(targets) if step == 0 else ():
-                _say(
-                    pupils[0].run,
-                    f"warning: teacher {name} says the same of all images of the first batch, so there is nothing to learn from it; are "
-                    "its weights, output, mean and std those that you mean?",
-                )
             batch, targets = whole(share, targets, total=config.batch_size)
             found = []
             for pupil in pupils:
                 with failure_kept([pupil], batch, step=step, writes=is_main()):
                     found.append(learn(pupil, batch, targets, step=step))
             if step == start:
-                _check_first(pupils, found, parts)
+                _check_first(pupils, targets, found, parts)
             # Before a checkpoint is written, which has the sampler's state. One that looks at losses has one student.
             observe(sampler, batch, found[0])
             if step == start and (said := over_limit(config.memory_limit, device)):
@@ -279,8 +273,10 @@ def _fit(
                 _leave(pupil, done)
 
 
-def _check_first(pupils: Sequence[Pupil], found: Sequence[Terms], parts: Sequence[set[str]]) -> None:
-    """Checks after the first step what only a step shows of a method.
+def _check_first(
+    pupils: Sequence[Pupil], targets: Targets, found: Sequence[Terms], parts: Sequence[set[str]]
+) -> None:
+    """Checks after the first step what only a step shows of teachers and of a method.
 
     Args:
         parts: of each objective before it.
@@ -288,6 +284,12 @@ def _check_first(pupils: Sequence[Pupil], found: Sequence[Terms], parts: Sequenc
     Raises:
         ConfigError: an objective has other parts now, or processes have different losses of the same batch.
     """
+    for name in _silent(targets):
+        _say(
+            pupils[0].run,
+            f"warning: teacher {name} says the same of all images of a batch, so there is nothing to learn from it; are its weights, "
+            "output, mean and std those that you mean?",
+        )
     for pupil, terms, before in zip(pupils, found, parts, strict=True):
         check_parts(pupil.objective, before, pupil.config.method.name)
         check_losses(gathered([float(terms.loss.detach())]), pupil.config.method.name)
