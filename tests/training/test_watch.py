@@ -107,25 +107,43 @@ def test_other_images_may_be_watched(tmp_path: Path, tiny_images: Path, divided:
     assert "on 45 watched images" in (run.folder / "log.txt").read_text()
 
 
-def test_whole_classes_of_all_domains_are_chosen(divided: Path, tmp_path: Path) -> None:
-    """Up to a number; the same ones for a seed, others for another."""
+def test_several_classes_of_all_domains_are_chosen(divided: Path, tmp_path: Path) -> None:
+    """Up to a number, two images of a class at least; the same ones for a seed, others for another."""
     config = _config(tmp_path, _sources(divided), watch={"images": 17})
     found, again = watched_images(config), watched_images(config)
     assert found is not None
     assert again is not None
     assert torch.equal(found.image, again.image)
+    assert found.fingerprint == again.fingerprint
     of = Counter(zip(found.domain.tolist(), found.label.tolist(), strict=True))
-    assert sorted(of.values()) == [5] * SHAPES
-    assert set(found.domain.tolist()) == set(range(SHAPES))
+    assert [*of.values()] == [2] * 8
+    assert sorted(Counter(domain for domain, _ in of).values()) == [2, 3, 3]
     seeds = [watched_images(config.model_copy(update={"seed": seed})) for seed in range(5)]
     assert len({tuple(each.label.tolist()) for each in seeds if each is not None}) > 1
 
 
-def test_a_class_larger_than_all_that_is_wanted_is_cut(divided: Path, tmp_path: Path) -> None:
-    """Rather than nothing."""
+@pytest.mark.parametrize(("images", "each"), [(10, 3), (50, 16), (89, 29), (90, 30)])
+def test_a_large_class_has_its_share(
+    images: int, each: int, divided: Path, tiny_images: Path, tmp_path: Path
+) -> None:
+    """All of one class would have an R@1 of 1; the three classes here have 30 images each."""
+    watch = {"data": str(tiny_images), "images": images}
+    found = watched_images(_config(tmp_path, _sources(divided), watch=watch))
+    assert found is not None
+    assert Counter(found.label.tolist()) == dict.fromkeys(range(3), each)
+
+
+def test_what_few_images_leave_out_is_said(
+    divided: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Domains for which there is no room, and that one class is left."""
     found = watched_images(_config(tmp_path, _sources(divided), watch={"images": 3}))
     assert found is not None
-    assert len(found.label) == 3
+    assert len(found.label) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    left_out = ", ".join(found.domains[1:])
+    assert f"watch: 2 images leave out the domains {left_out}; raise watch.images" in said
+    assert "all watched images with a label are of one class" in said
 
 
 def test_domains_that_are_not_trained_or_generic_are_not_watched(divided: Path, tmp_path: Path) -> None:

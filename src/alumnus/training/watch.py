@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from bisect import bisect_right
 from itertools import chain, zip_longest
 from typing import NamedTuple
 
@@ -35,6 +36,8 @@ from alumnus.training.config import Config, WatchSettings
 BATCH = 64
 RECALL, RANK = "watch/R@1", "watch/effective rank"
 WITHOUT = "watch=none looks at nothing"
+PER_CLASS = 10  # images, before there are more classes
+CLASSES = 3  # of each domain, before there are more images of one
 Ids = NDArray[np.int64]
 
 
@@ -126,7 +129,7 @@ def seen(found: dict[str, float], watched: Watched) -> str:
 
 
 def watched_rows(config: Config, settings: WatchSettings) -> Dataset:
-    """Returns at most so many images, without reading one: whole classes, drawn by the seed, of all domains in turn.
+    """Returns at most so many images, without reading one: classes of all domains in turn, of each up to a fair share; drawn by the seed.
 
     Generic domains are left out, as in `alumnus evaluate`; of the run's own images those of domains that are not trained too.
 
@@ -153,7 +156,25 @@ def watched_rows(config: Config, settings: WatchSettings) -> Dataset:
         )
     if settings.data is None and settings.split == "train":
         warn("watch: the student learns from images of the split 'train'; they say little about others")
-    return dataset.rows(_chosen(rows, dataset, limit=settings.images, seed=config.seed))
+    chosen = dataset.rows(_chosen(rows, dataset, limit=settings.images, seed=config.seed))
+    _warn_of_few(dataset.rows(rows), chosen)
+    return chosen
+
+
+def _warn_of_few(there: Dataset, chosen: Dataset) -> None:
+    """Says where the numbers mean less than they seem to."""
+    if left_out := [there.domains[d] for d in np.setdiff1d(there.domain, chosen.domain)]:
+        warn(
+            f"watch: {number_of(len(chosen), 'image')} leave out the domains {', '.join(left_out)}; raise watch.images"
+        )
+    labelled = chosen.label >= 0
+    pairs = np.unique(np.stack([chosen.domain, chosen.label])[:, labelled], axis=1)
+    if pairs.shape[1] == 1 and labelled.sum() > 1:
+        domain, label = pairs[:, 0]
+        warn(
+            f"watch: all watched images with a label are of one class, '{printable(there.classes[domain][label])}', so R@1 says nothing; "
+            "watch images of several classes"
+        )
 
 
 def _split(dataset: Dataset, settings: WatchSettings) -> str:
@@ -171,19 +192,38 @@ def _splits(dataset: Dataset) -> str:
 
 
 def _chosen(rows: Ids, dataset: Dataset, *, limit: int, seed: int) -> Ids:
-    """Returns at most `limit` of the rows: classes first, then images without one."""
+    """Returns at most `limit` of the rows: classes first, of each up to a fair share, then images without one."""
+    if len(rows) <= limit:
+        return rows
     draw = np.random.default_rng(seed)
     of_domain = [
         _classes(rows[dataset.domain[rows] == domain], dataset.label, draw)
         for domain in np.unique(dataset.domain[rows])
     ]
+    share = _share(dataset.domain[rows], dataset.label[rows], limit=limit)
     chosen, count = list[Ids](), 0
     for group in chain.from_iterable(zip_longest(*of_domain)):
-        if group is not None and count + len(group) <= limit:
-            chosen.append(group)
-            count += len(group)
-    # A class alone may be larger than all that is wanted.
-    return np.sort(np.concatenate(chosen)) if chosen else rows[:limit]
+        if group is not None:
+            part = group if len(group) <= share else draw.choice(group, share, replace=False)
+            if count + len(part) <= limit:
+                chosen.append(part)
+                count += len(part)
+    return np.sort(np.concatenate(chosen))
+
+
+def _share(domain: Ids, label: Ids, *, limit: int) -> int:
+    """Returns how many images of a class are watched at most.
+
+    As many as let all classes in; but where that would be few, more of some classes: neighbours need company.
+    """
+    pairs = np.stack([domain, label])[:, label >= 0]
+    if not pairs.size:
+        return limit
+    sizes = np.unique(pairs, axis=1, return_counts=True)[1]
+    domains = len(np.unique(domain))
+    room = limit * len(np.unique(pairs[0])) // domains  # domains without labels have their part too
+    fitting = bisect_right(range(sizes.max() + 1), room, key=lambda each: np.minimum(sizes, each).sum()) - 1
+    return max(fitting, min(PER_CLASS, max(2, limit // (CLASSES * domains))))
 
 
 def _classes(rows: Ids, label: NDArray[np.integer], draw: np.random.Generator) -> list[Ids]:
