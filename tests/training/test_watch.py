@@ -218,6 +218,31 @@ def test_watching_what_is_learnt_from_is_said(
     assert "the student learns from images of the split 'train'" in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.parametrize("is_linked", [False, True])
+def test_other_images_that_are_learnt_from_are_counted(
+    is_linked: bool, divided: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the files that they are: the folder may have another name, and each file too."""
+    other = tmp_path / "other"
+    other.mkdir()
+    first = Path(_sources(divided)[0])
+    for number, path in enumerate(sorted(first.rglob("*.png"))):
+        (other / f"{number}.png").symlink_to(path)
+    data = str(other if is_linked else first)
+    found = watched_images(_config(tmp_path, _sources(divided), watch={"data": data, "split": "train"}))
+    assert found is not None
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"watch: of {len(found.label)} images in watch.data the student learns from 15, such as '/" in said
+
+
+def test_other_images_that_are_not_learnt_from_are_watched_in_silence(
+    divided: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the same folder too."""
+    assert watched_images(_config(tmp_path, _sources(divided), watch={"data": _sources(divided)})) is not None
+    assert "learns from" not in capsys.readouterr().err
+
+
 def test_images_without_a_class_do_not_crowd_out_others(tmp_path: Path, divided: Path) -> None:
     """Classes come first, and what is left of the number is filled up."""
     first = _sources(divided)[0]

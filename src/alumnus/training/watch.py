@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from functools import cache
 from itertools import chain, zip_longest
 from typing import NamedTuple
 
@@ -21,6 +24,7 @@ from torch import Tensor
 
 from alumnus.data.dataset import Dataset, open_dataset
 from alumnus.data.loader import center_crop_batches
+from alumnus.data.locator import container_of
 from alumnus.data.names import printable
 from alumnus.data.roles import generic_domains
 from alumnus.data.samples import SPARE
@@ -32,6 +36,7 @@ from alumnus.evaluation.retrieval import macro, retrieve
 from alumnus.log import number_of, warn
 from alumnus.models.student import Student
 from alumnus.training.config import Config, WatchSettings
+from alumnus.training.data import training_data
 
 BATCH = 64
 RECALL, RANK = "watch/R@1", "watch/effective rank"
@@ -69,6 +74,8 @@ def watched_images(config: Config) -> Watched | None:
     if config.watch is None:
         return None
     dataset = watched_rows(config, config.watch)
+    if config.watch.data is not None:
+        _warn_of_training_images(dataset, training_data(config))
     images, kept, unreadable = list[Tensor](), list[Ids](), list[str]()
     for index, of_side, bad in center_crop_batches(
         list(dataset.paths), [config.size], batch_size=BATCH, workers=0
@@ -175,6 +182,27 @@ def _warn_of_few(there: Dataset, chosen: Dataset) -> None:
             f"watch: all watched images with a label are of one class, '{printable(there.classes[domain][label])}', so R@1 says nothing; "
             "watch images of several classes"
         )
+
+
+def _warn_of_training_images(watched: Dataset, trained: Dataset) -> None:
+    """Counts those that the student learns from, whatever links lead to them."""
+    common = set(_resolved(watched.paths)).intersection(_resolved(trained.paths))
+    if common:
+        warn(
+            f"watch: of {number_of(len(watched), 'image')} in watch.data the student learns from {len(common):,}, such as "
+            f"'{printable(min(common))}'; they say little about others"
+        )
+
+
+def _resolved(paths: Iterable[str]) -> Iterator[str]:
+    folder_of = cache(os.path.realpath)
+    for path in paths:
+        container = container_of(path)
+        folder, name = os.path.split(container)
+        found = os.path.join(folder_of(folder), name)
+        if os.path.islink(found):
+            found = os.path.realpath(found)
+        yield found + path[len(container) :]
 
 
 def _split(dataset: Dataset, settings: WatchSettings) -> str:
