@@ -156,6 +156,18 @@ def test_what_is_written_is_read(tmp_path: Path, rows: list[dict[str, object]]) 
     assert (tmp_path / "metadata.parquet").read_bytes() == first
 
 
+def test_rows_with_other_names_of_columns_are_written_with_ours(tmp_path: Path) -> None:
+    """And only once; what else there is stays."""
+    path = write_dataset({"Path": ["a.png"], "Class": ["cat"], "subset": ["test"], "hue": ["red"]}, tmp_path)
+    (row,) = pq.read_table(path).to_pylist()
+    assert row == {
+        **{"file_name": "a.png", "domain": tmp_path.name, "label": "cat", "split": "test"},
+        "hue": "red",
+    }
+    with pytest.raises(DataError, match="column 'lable' and no label"):
+        write_dataset({"file_name": ["a.png"], "lable": ["cat"]}, tmp_path)
+
+
 def test_other_columns_and_defaults_are_written(tmp_path: Path) -> None:
     """Text beside the image is kept; what is not said is filled in."""
     path = write_dataset([{"file_name": "a.png", "style": "flat"}, {"file_name": "b.png"}], tmp_path / "set")

@@ -27,6 +27,14 @@ SPLIT_WORDS = {
     **dict.fromkeys(("query", "queries", "probe"), "query"),
     **dict.fromkeys(("index", "gallery", "database"), "index"),
 }  # as folders and lists name them -> as we do
+LABEL_NAMES = (
+    "label",
+    "labels",
+    "fine_label",
+    "cls",
+    "class",
+    "class_id",
+)  # of a column or key; the first that is there counts
 NOTHING = ("", "-1", "-1.0", "nan", "NaN")  # as words; pandas writes -1.0 for -1 in a column with gaps
 BATCH_ROWS = 1 << 15
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from alumnus.data.listing import Text, caption_of, split_of, text_of
+from alumnus.data.listing import LABEL_NAMES, Text, caption_of, split_of, text_of
 from alumnus.data.names import EXTENSIONS, printable
 from alumnus.data.tar_scan import Member
 
@@ -25,7 +25,6 @@ UNKNOWN = "?"  # split of an image whose JSON cannot be read
 MAX_WORDS = 1 << 20  # bytes of a label, caption or json member; more is none
 MASKS, DEPTHS = (".mask.png", ".seg.png"), (".depth.png",)
 LABELS, CAPTIONS, OBJECTS = (".cls",), (".txt", ".text", ".caption"), (".json",)
-LABEL_KEYS = ("label", "cls", "class", "class_id")
 CAPTION_KEYS = ("text", "caption", "captions")
 
 
@@ -115,7 +114,7 @@ def _note_json(sample: _Sample, found: object) -> list[str]:
         raise ValueError(f"a JSON {type(found).__name__}, but must be an object")
     faults = list[str]()
     convert = {"domain": text_of, "split": lambda word: split_of(word, default="train"), "label": text_of}
-    values = {key: found.get(key) for key in ("domain", "split")} | {"label": _first(found, LABEL_KEYS)}
+    values = {key: found.get(key) for key in ("domain", "split")} | {"label": _first(found, LABEL_NAMES)}
     for key, value in values.items():
         try:
             word = None if value is None else convert[key](value)

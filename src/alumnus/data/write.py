@@ -18,7 +18,8 @@ from alumnus.data.listing import BATCH_ROWS, RowBatch, Text
 from alumnus.data.names import printable
 from alumnus.data.objects import Found
 from alumnus.data.parts import ParquetParts
-from alumnus.data.readers.lists import FILE_NAME_COLUMNS, Rules, check_distinct, checked_rows
+from alumnus.data.readers.columns import columns_read
+from alumnus.data.readers.lists import Rules, check_distinct, checked_rows
 from alumnus.data.readers.tables import Table
 from alumnus.errors import DataError
 
@@ -104,8 +105,8 @@ def _arrays(batch: RowBatch, cells: Mapping[str, Sequence[object]]) -> pa.Table:
     for name, files in (("mask", batch.masks), ("depth", batch.depths)):
         if files is not None:
             known[name] = _array(name, files, TEXT)
-    used = "file_name" if "file_name" in cells else next(name for name in FILE_NAME_COLUMNS if name in cells)
-    others = {name: values for name, values in cells.items() if name not in known and name != used}
+    read = {*columns_read(tuple(cells), WHAT).values()}
+    others = {name: values for name, values in cells.items() if name not in known and name not in read}
     return pa.table(known | {name: _array(name, values, None) for name, values in others.items()})
 
 

@@ -189,7 +189,9 @@ class WatchSettings(BaseModel):
         description="of these images; val by default, or the only one that `watch.data` has. The student must not learn from them",
     )
     images: int = Field(
-        1000, ge=2, description="at most, of each class a fair share, classes of all domains in turn; they stay in memory"
+        1000,
+        ge=2,
+        description="at most, of each class a fair share, classes of all domains in turn; they stay in memory",
     )
     every: int = Field(500, ge=1, description="steps between two looks; the last step has one too")
     keep: Literal["last", "best"] = Field(

@@ -119,6 +119,63 @@ def test_common_names_for_the_path_column_are_understood(folder: Path, column: s
     assert len(open_dataset(_save({column: ["a.png"]}, folder / "list.csv"))) == 1
 
 
+@pytest.mark.parametrize("name", ["list.csv", "list.jsonl", "list.parquet", "metadata.csv"])
+@pytest.mark.parametrize("label", ["Label", "labels", "class", "Class_ID", "cls", " fine_label "])
+@pytest.mark.parametrize("split", ["Split", "subset", "SUBSET"])
+def test_other_names_for_label_and_split_are_understood(
+    folder: Path, name: str, label: str, split: str
+) -> None:
+    """No test image is learnt from, and no label lost, for a name or its capitals."""
+    columns = {"File_Name": ["b.png", "a.png"], label: ["cat", "dog"], split: ["train", "test"]}
+    data = open_dataset(_save(columns, folder / name))
+    assert (_labels(data), data.split.tolist()) == (["cat", "dog"], ["train", "test"])
+
+
+@pytest.mark.parametrize("name", ["list.csv", "list.jsonl", "list.parquet"])
+@pytest.mark.parametrize(
+    ("column", "meant"),
+    [
+        ("lable", "label"),
+        ("Lables", "label"),
+        ("spilt", "split"),
+        ("splits", "split"),
+        ("domains", "domain"),
+        ("file_nam", "file_name"),
+    ],
+)
+def test_a_column_that_is_misspelt_is_refused(folder: Path, name: str, column: str, meant: str) -> None:
+    """In a list that lacks it; the message has the right name."""
+    columns = {column: ["a.png"]} if meant == "file_name" else {"path": ["a.png"], column: ["train"]}
+    with pytest.raises(DataError, match=rf"has a column '{column}' and no {meant}; rename it to {meant}"):
+        open_dataset(_save(columns, folder / name))
+    if meant != "file_name":
+        assert len(open_dataset(_save({**columns, meant: ["train"]}, folder / name))) == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "meant"),
+    [
+        ("Label", "label", "label"),
+        ("class", "class_id", "label"),
+        ("split", "SPLIT", "split"),
+    ],
+)
+def test_two_columns_of_one_meaning_are_refused(folder: Path, first: str, second: str, meant: str) -> None:
+    """Which one counts is not guessed."""
+    columns = {"file_name": ["a.png"], first: ["train"], second: ["test"]}
+    with pytest.raises(DataError, match=f"which mean the same; rename the one with the {meant}s to {meant}"):
+        open_dataset(_save(columns, folder / "list.csv"))
+
+
+def test_columns_that_are_not_read_are_named_once(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also other names of one that is there; not those that Alumnus writes for people."""
+    columns = {"file_name": ["a.png"], "label": ["x"], "class": ["y"], "table": ["z"], "style": ["w"]}
+    path = _save(columns, folder / "unread.csv")
+    for _ in range(2):
+        assert _labels(open_dataset(path)) == ["x"]
+    assert capsys.readouterr().err == "unread.csv: columns not read: 'class', 'table'\n"
+
+
 def test_numbers_are_labels_in_every_form(folder: Path) -> None:
     """3 and 3.0 are one class; -1, NaN and null are none."""
     names, labels = ["a.png", "b.png", "sub/c.png"], [3.0, None, float("nan")]

@@ -25,6 +25,7 @@ import pyarrow as pa
 from alumnus.data.arrow_cells import is_picture, open_arrow
 from alumnus.data.listing import (
     BATCH_ROWS,
+    LABEL_NAMES,
     SPLIT_WORDS,
     Listing,
     RowBatch,
@@ -39,7 +40,6 @@ from alumnus.data.objects import Found, objects_of
 from alumnus.errors import DataError, MissingExtra
 
 PREFIX = "hf:"
-LABELS = ("label", "labels", "fine_label", "class")
 TEXTS = ("text", "caption", "captions", "sentence")
 MASKS = ("mask", "annotation", "segmentation_mask")
 DEPTHS = ("depth", "depth_map")
@@ -142,7 +142,7 @@ def _batch(table: pa.Table, start: int, image: str, part: Part, name: str, domai
         valid = table.column(column).is_valid().to_pylist()
         return [_locator(name, column, start + row) if valid[row] else None for row in range(count)]
 
-    label, labels = cells(LABELS)
+    label, labels = cells(LABEL_NAMES)
     names = _class_names(part.features.get(label))
     text, texts = cells(TEXTS)
     _, domains = cells(["domain"])

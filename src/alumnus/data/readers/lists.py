@@ -1,7 +1,7 @@
 """Lists of images: which file, of which domain, with which label, in which split, and what else is known of it.
 
-Columns: `file_name` (the Hugging Face imagefolder's word; `path`, `image_path`, `filename`, `filepath`, `file` and `image` are understood
-if there is just one of them), and optionally `domain`, `label`, `split`, `text`, `objects`, `mask` and `depth`. Others are left alone.
+Columns: `file_name` (the Hugging Face imagefolder's word), and optionally `domain`, `label`, `split`, `text`, `objects`, `mask` and
+`depth`; `columns` says which other names they may have. The rest is left alone, and named on the console.
 Paths are relative to the list's folder and may not leave it; a list that a person names, as opposed to a `metadata` file that came inside a
 dataset folder, may also hold absolute paths, to anywhere: that person asked for those files, while a downloaded folder must not reach into
 the rest of a disk. A path may also name a member of a tar shard (see `locator`).
@@ -23,11 +23,10 @@ from alumnus.data.listing import Listing, RowBatch, caption_of, collected, split
 from alumnus.data.locator import container_of, joined_locator, parse_locator
 from alumnus.data.names import is_below, name_below, printable
 from alumnus.data.objects import objects_of
+from alumnus.data.readers.columns import columns_read, listed, tell_unread
 from alumnus.data.readers.tables import Table, read_tables
 from alumnus.errors import DataError
 
-FILE_NAME_COLUMNS = ("file_name", "path", "image_path", "filename", "filepath", "file", "image")
-COLUMNS = ("domain", "label", "split", "text", "objects", "mask", "depth")
 LOOKED_FOR = 64  # files of a list, evenly spread, of which at least one must exist
 
 # Most names of most lists: no part that begins with a dot, none empty, nothing that could be an address or a locator.
@@ -60,7 +59,14 @@ def read_list(path: Path, rules: Rules) -> Listing:
         DataError: naming the list, the row (from 1) and the column.
     """
     facts, distinct = FolderFacts.of(rules.root, rules.above), Distinct()
-    tables = read_tables(path, {*FILE_NAME_COLUMNS, *COLUMNS})
+    where, there, read = printable(path.name), dict[str, None](), set[str]()
+
+    def wanted(columns: Sequence[str]) -> set[str]:
+        there.update(dict.fromkeys(columns))
+        read.update(columns_read(columns, where).values())
+        return read
+
+    tables = read_tables(path, wanted)
     listing = collected(
         rules.root,
         checked_rows(tables, rules, distinct),
@@ -68,8 +74,9 @@ def read_list(path: Path, rules: Rules) -> Listing:
         object_classes=facts.object_classes,
         depth_unit=facts.depth_unit,
     )
-    check_distinct(distinct, printable(path.name), lambda row: listing.file_names[row])
-    _check_some_exist(listing, printable(path.name))
+    check_distinct(distinct, where, lambda row: listing.file_names[row])
+    _check_some_exist(listing, where)
+    tell_unread(there, read, where)
     return _rooted(replace(listing, labels=whole_numbers(listing.labels)))
 
 
@@ -90,7 +97,7 @@ def checked_rows(tables: Iterator[Table], rules: Rules, distinct: Distinct) -> I
         yield batch
     assert table is not None, "there is at least one table, if an empty one"
     if not count:
-        raise DataError(f"{table.name} has the columns {_listed(table.columns)} but no rows")
+        raise DataError(f"{table.name} has the columns {listed(table.columns)} but no rows")
 
 
 def check_distinct(distinct: Distinct, where: str, name_of: Callable[[int], str]) -> None:
@@ -136,40 +143,27 @@ def _batch(table: Table, rules: Rules) -> RowBatch:
     def other_file(cell: object) -> str | None:
         return None if text_of(cell) is None else file_name(cell)
 
-    names = _converted(table, _file_name_column(table), file_name)
+    column = columns_read(table.columns, table.name)
+    names = _converted(table, column["file_name"], file_name)
     count = len(names)
     domain = _remembered(lambda cell: text_of(cell) or rules.domain)
     split = _remembered(lambda cell: split_of(cell, default=rules.split))
     return RowBatch(
         names,
-        domains=_converted(table, "domain", domain, [rules.domain] * count),
-        labels=_converted(table, "label", _remembered(text_of), [None] * count),
-        splits=_converted(table, "split", split, [rules.split] * count),
-        texts=_converted(table, "text", caption_of) if "text" in table.cells else None,
-        objects=_converted(table, "objects", objects_of) if "objects" in table.cells else None,
-        masks=_converted(table, "mask", other_file) if "mask" in table.cells else None,
-        depths=_converted(table, "depth", other_file) if "depth" in table.cells else None,
-    )
-
-
-def _file_name_column(table: Table) -> str:
-    found = [name for name in FILE_NAME_COLUMNS if name in table.columns]
-    if "file_name" in found or len(found) == 1:
-        return found[0]
-    if found:
-        raise DataError(
-            f"{table.name} has the columns {_listed(found)}; rename the one with the paths to file_name"
-        )
-    raise DataError(
-        f"{table.name} has no column file_name; its columns are {_listed(table.columns)}. "
-        f"Also understood: {', '.join(FILE_NAME_COLUMNS[1:])}"
+        domains=_converted(table, column.get("domain"), domain, [rules.domain] * count),
+        labels=_converted(table, column.get("label"), _remembered(text_of), [None] * count),
+        splits=_converted(table, column.get("split"), split, [rules.split] * count),
+        texts=_converted(table, column["text"], caption_of) if "text" in column else None,
+        objects=_converted(table, column["objects"], objects_of) if "objects" in column else None,
+        masks=_converted(table, column["mask"], other_file) if "mask" in column else None,
+        depths=_converted(table, column["depth"], other_file) if "depth" in column else None,
     )
 
 
 def _converted(
-    table: Table, column: str, convert: Callable[[object], T], default: Sequence[T] = ()
+    table: Table, column: str | None, convert: Callable[[object], T], default: Sequence[T] = ()
 ) -> list[T]:
-    if column not in table.cells:
+    if column is None:
         return list(default)
     values = list[T]()
     try:
@@ -224,7 +218,3 @@ def _check_some_exist(listing: Listing, where: str) -> None:
             f"{where}: of {len(sample)} files looked for, none exists; the first is "
             f"'{printable(listing.root / sample[0])}'. Paths must be relative to the list's folder"
         )
-
-
-def _listed(columns: Sequence[str]) -> str:
-    return ", ".join(repr(name) for name in columns) or "(none)"

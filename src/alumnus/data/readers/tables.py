@@ -25,6 +25,8 @@ MAX_CELL = (
     1 << 30
 )  # characters of a CSV's cell: Python's own limit, 131,072, is less than the boxes of some pictures have
 
+Wanted = Callable[[Sequence[str]], Collection[str]]
+
 
 class Table(NamedTuple):
     """Some columns of some consecutive rows of a list."""
@@ -35,8 +37,11 @@ class Table(NamedTuple):
     first: int = 0  # rows before these
 
 
-def read_tables(path: Path, wanted: Collection[str]) -> Iterator[Table]:
-    """Yields the wanted columns that a list file has, at least once; its name must be one for which `is_table` holds.
+def read_tables(path: Path, wanted: Wanted) -> Iterator[Table]:
+    """Yields the wanted columns of a list file, at least once; its name must be one for which `is_table` holds.
+
+    Args:
+        wanted: says of all columns which to read.
 
     Raises:
         DataError: if the file is torn, of another format than its name says, or a wanted column holds no plain values.
@@ -54,7 +59,7 @@ def is_table(path: Path) -> bool:
     return path.suffix.lower() in _READERS
 
 
-def _read_csv(path: Path, wanted: Collection[str]) -> Iterator[Table]:
+def _read_csv(path: Path, wanted: Wanted) -> Iterator[Table]:
     csv.field_size_limit(MAX_CELL)
     with path.open(newline="", encoding="utf-8-sig") as file:  # -sig: spreadsheets write a byte order mark
         delimiter = max(",\t;", key=file.readline().count)  # by the header; the first one on a tie
@@ -63,7 +68,8 @@ def _read_csv(path: Path, wanted: Collection[str]) -> Iterator[Table]:
         try:
             names = tuple(name.strip() for name in next(lines, []))
             _check_distinct(names, path)
-            places = {name: place for place, name in enumerate(names) if name in wanted}
+            chosen = wanted(names)
+            places = {name: place for place, name in enumerate(names) if name in chosen}
             rows = (line for line in lines if _is_row(line, names))
             first = 0
             while (batch := list(islice(rows, BATCH_ROWS))) or not first:
@@ -81,7 +87,7 @@ def _is_row(line: list[str], names: tuple[str, ...]) -> bool:
     return bool(line)
 
 
-def _read_jsonl(path: Path, wanted: Collection[str]) -> Iterator[Table]:
+def _read_jsonl(path: Path, wanted: Wanted) -> Iterator[Table]:
     names: dict[str, None] = {}  # an ordered set
     with path.open(encoding="utf-8-sig") as file:
         lines = ((number, line) for number, line in enumerate(file, start=1) if line.strip())
@@ -89,7 +95,7 @@ def _read_jsonl(path: Path, wanted: Collection[str]) -> Iterator[Table]:
         while (batch := list(islice(lines, BATCH_ROWS))) or not first:
             rows = [_json_object(line, f"{printable(path)}, line {number}") for number, line in batch]
             names.update(dict.fromkeys(name for row in rows for name in row))
-            cells = {name: [row.get(name) for row in rows] for name in names if name in wanted}
+            cells = {name: [row.get(name) for row in rows] for name in wanted(tuple(names))}
             yield Table(printable(path.name), tuple(names), cells, first)
             first += max(1, len(batch))
 
@@ -104,11 +110,12 @@ def _json_object(line: str, where: str) -> dict[str, object]:
     return row
 
 
-def _read_parquet(path: Path, wanted: Collection[str]) -> Iterator[Table]:
+def _read_parquet(path: Path, wanted: Wanted) -> Iterator[Table]:
     with pq.ParquetFile(path) as file:
         schema = file.schema_arrow
         _check_distinct(schema.names, path)
-        chosen = [name for name in schema.names if name in wanted]
+        among = wanted(schema.names)
+        chosen = [name for name in schema.names if name in among]
         for name in chosen:
             _check_type(schema.field(name), printable(path))
         first = 0
@@ -121,13 +128,14 @@ def _read_parquet(path: Path, wanted: Collection[str]) -> Iterator[Table]:
 
 
 def _check_type(field: pa.Field, path: str) -> None:
+    word = field.name.strip().lower()
     kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
     if _is_plain(kind):
         return
-    if field.name in TEXTS and _is_list(kind) and _is_plain(kind.value_type):
+    if word in TEXTS and _is_list(kind) and _is_plain(kind.value_type):
         return
     row = kind.value_type if _is_list(kind) else kind
-    if field.name in OBJECTS and pa.types.is_struct(row):  # what is in it is checked row by row
+    if word in OBJECTS and pa.types.is_struct(row):  # what is in it is checked row by row
         return
     hint = (
         "; save embedded images as files first"
@@ -152,7 +160,7 @@ def _check_distinct(names: Sequence[str], path: Path) -> None:
         raise DataError(f"{printable(path)} has more than one column {', '.join(sorted(twice))}; rename them")
 
 
-_READERS: Mapping[str, Callable[[Path, Collection[str]], Iterator[Table]]] = {
+_READERS: Mapping[str, Callable[[Path, Wanted], Iterator[Table]]] = {
     ".csv": _read_csv,
     ".tsv": _read_csv,
     ".jsonl": _read_jsonl,
