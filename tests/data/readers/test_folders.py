@@ -129,6 +129,40 @@ def test_folders_without_strays_are_read_in_silence(
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize("place", ["", "images/"])
+@pytest.mark.parametrize("loose", [[], ["stray.png"]])
+@pytest.mark.parametrize("splits", [["train", "val"], ["Test"], ["query", "gallery"]])
+def test_splits_below_several_folders_are_refused(
+    tmp_path: Path, splits: list[str], loose: list[str], place: str
+) -> None:
+    """Data sets side by side, whose test images would all be learnt from; the message says how to give them."""
+    names = [f"{name}/{split}/cat/1.png" for name in ("pets", "small") for split in splits]
+    folder = _fill(tmp_path / "set", *(f"{place}{name}" for name in [*names, "flat/1.png", *loose]))
+    each = ", ".join(str(folder / place / name) for name in ("flat", "pets", "small"))
+    with pytest.raises(DataError, match=rf"lie below 'pets', 'small'.*each folder as a source: \[{each}\]"):
+        open_dataset(folder)
+
+
+def test_what_the_message_says_of_splits_below_classes_works(tmp_path: Path) -> None:
+    """Everything in one folder `train`, and the sources by themselves."""
+    names = [f"{name}/{split}/cat/1.png" for name in ("pets", "small") for split in ("train", "val")]
+    folder = _fill(tmp_path / "set", *(f"train/{name}" for name in names))
+    assert {*_rows(folder).values()} == {("pets", "train"), ("small", "train")}
+    both = open_dataset([folder / "train" / "pets", folder / "train" / "small"])
+    assert both.split.tolist() == ["train", "val"] * 2
+
+
+def test_a_class_may_have_a_folder_named_like_a_split(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One class alone; it is told. A lone index is no split."""
+    folder = _fill(tmp_path / "set", "toys/train/1.png", "toys/car/1.png", "pets/1.png", "pets/index/1.png")
+    assert {*_rows(folder).values()} == {("toys", "train"), ("pets", "train")}
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"'{folder / 'toys'}': the images in 'train' are for training like all others" in said
+    assert "'index'" not in said
+
+
 def test_a_lone_folder_is_a_wrapper(tmp_path: Path) -> None:
     """images/ around class folders is no class."""
     assert _rows(_fill(tmp_path / "x", "images/cat/1.png", "images/dog/1.png"))["images/cat/1.png"] == (

@@ -7,7 +7,9 @@ What counts is where the images are, in this order:
    and 4 apply in each. Two or more such folders beside others are refused: whether they are splits or classes is not clear. So are
    such folders beside loose images: of which split those are is not clear, and a preview must not make test images training images.
 3. Some directly inside: a flat folder. No labels, deeper folders included; if there are any, the console says so.
-4. All of them below several folders: class folders; the label is the name of the first folder, deeper ones included.
+4. All of them below several folders: class folders; the label is the name of the first folder, deeper ones included. If folders named
+   like splits lie right below two or more of them, that is refused: these are data sets side by side. Below one of them alone, such a
+   folder may well be one of a class, and the console says that its images are for training.
 
 Hidden files and folders are passed over. Links are followed, but never round in a circle.
 """
@@ -21,7 +23,7 @@ from pathlib import Path
 from alumnus.data.listing import SPLIT_WORDS, SPLITS, Listing, RowBatch, collected, split_folders
 from alumnus.data.names import EXTENSIONS, printable
 from alumnus.errors import DataError
-from alumnus.log import console
+from alumnus.log import console, warn
 
 MOST_NAMED = 5  # folders or images in a message
 
@@ -30,7 +32,7 @@ def read_folder(folder: Path, *, domain: str) -> Listing:
     """Returns the images of a flat folder, class folders, or split folders of either, in the byte order of their names.
 
     Raises:
-        DataError: if there is no image, a folder cannot be read, or folders of splits lie beside others or beside images.
+        DataError: if there is no image, a folder cannot be read, or folders of splits lie beside others, beside images, or below several.
     """
     names = images_below(folder)
     if not names:
@@ -42,6 +44,9 @@ def read_folder(folder: Path, *, domain: str) -> Listing:
         rest, splits = split_by_folder(names)
     except ValueError as error:
         raise DataError(f"'{printable(folder)}': {error}") from None
+    inside = _unwrapped(names)
+    if rest == inside:  # no folder of a split was taken off
+        _check_deeper(inside, folder / names[0].removesuffix(inside[0]))
     _tell_loose(folder, names, rest, splits)
     return collected(folder, [RowBatch(names, [domain] * len(names), _labels(rest, splits), splits)])
 
@@ -114,6 +119,31 @@ def _why_unclear(splits: list[str], others: list[str]) -> str:
         + f". Move what is no part of the data, and call the others {', '.join(SPLITS[:4])}; if all of them are classes, put them "
         "into one folder 'train'; or say label and split of each image in a metadata.csv"
     )
+
+
+def _check_deeper(names: list[str], folder: Path) -> None:
+    """Refuses folders named like splits right below several first folders, and tells of those below one."""
+    below = dict[str, dict[str, None]]()
+    for name in names:
+        top, *inner = name.split("/", 2)
+        if inner:
+            below.setdefault(top, {}).update(dict.fromkeys(inner[:-1]))
+    splits = {top: found for top, inside in below.items() if (found := list(split_folders(inside)))}
+    sources = ", ".join(printable(folder / top) for top in list(below)[:MOST_NAMED])
+    each = f"each folder as a source: [{sources}{', …' if len(below) > MOST_NAMED else ''}]"
+    if len(splits) > 1:
+        words = sorted({word for found in splits.values() for word in found})
+        above = f"train/{printable(next(iter(splits)))}"
+        raise DataError(
+            f"'{printable(folder)}': {_listed(words)}, named like splits, lie below {_listed(list(splits))}, so all their images would be "
+            f"for training. Give {each}; or, if these are classes, put the folders of splits above them ({above}), and "
+            "everything into one folder 'train' to train on all of it"
+        )
+    for top, found in splits.items():
+        warn(
+            f"'{printable(folder / top)}': the images in {_listed(found)} are for training like all others; if the name says their split, "
+            f"give {each}"
+        )
 
 
 def _listed(names: list[str]) -> str:
