@@ -166,12 +166,18 @@ def objects_of(cell: object) -> Found | None:
 
 def box_of(cell: object) -> tuple[float, float, float, float]:
     """Returns a box x, y, width, height in px; ValueError if it is not four numbers with a positive width and height."""
+    x, y, width, height = four_numbers(cell)
+    if width <= 0 or height <= 0:
+        raise ValueError(f"the box {_short(cell)} has no area; a box is x, y, width, height, not two corners")
+    return x, y, width, height
+
+
+def four_numbers(cell: object) -> tuple[float, float, float, float]:
+    """Returns the numbers of a box, whether it has an area or not; ValueError if it is anything else."""
     numbers = [each for each in _listed(cell) if isinstance(each, (int, float)) and math.isfinite(each)]
     if len(numbers) != 4 or len(numbers) != len(_listed(cell)):
         raise ValueError(f"{_short(cell)} is no box; a box is x, y, width, height in px")
     x, y, width, height = map(float, numbers)
-    if width <= 0 or height <= 0:
-        raise ValueError(f"the box {_short(cell)} has no area; a box is x, y, width, height, not two corners")
     return x, y, width, height
 
 

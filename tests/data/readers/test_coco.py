@@ -74,6 +74,32 @@ def test_boxes_categories_and_captions_are_joined_by_image(
     assert "1 boxes of crowds left out" in capsys.readouterr().err
 
 
+def test_polygons_give_the_box_that_is_not_there(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An image is not taken for an empty one; what is no polygon, and a box that is none, are counted."""
+    about = {"image_id": 5, "category_id": 18}
+    polygons = [[1, 2, 4, 2, 4, 7], [0.5, 3, 2, 3, 2, 5]]
+    no_polygons: list[object] = [{"counts": [1]}, [[]], [1, 2, 3, 4], [["a", "b"]]]
+    no_boxes: list[object] = [["a", 2, 3, 4], [1, 2, 3], None]
+    annotations = [
+        {**about, "segmentation": polygons},
+        {**about, "segmentation": [[1, 1, 3, 1, 3, 3]], "bbox": []},
+        {**about, "bbox": ["1", "2.5", "3", "4"], "segmentation": polygons},
+        *({**about, "segmentation": wrong} for wrong in no_polygons),
+        *({**about, "bbox": wrong} for wrong in no_boxes),
+        {**about, "segmentation": []},
+        {**about, "bbox": [1, 2, "0", 4]},
+    ]
+    _instances(folder / "annotations" / "instances_val2017.json", annotations=annotations)
+    data = open_dataset(folder)
+    assert data.objects is not None
+    assert data.objects[1] is not None
+    assert data.objects[1].boxes.tolist() == [[0.5, 2, 3.5, 5], [1, 1, 2, 2], [1, 2.5, 3, 4]]
+    said = " ".join(capsys.readouterr().err.split())
+    assert "4 annotations whose bbox is no box left out" in said
+    assert "4 annotations with a segmentation that is no list of polygons and without a bbox left out" in said
+    assert "1 boxes without area left out" in said
+
+
 def test_one_file_can_be_named(folder: Path) -> None:
     """It gives the same images, without the other's captions."""
     data = open_dataset(folder / "annotations" / "instances_val2017.json")

@@ -5,8 +5,9 @@
     set/train/_annotations.coco.json           set/train/a.jpg                    one file a split, beside its images
 
 Boxes of crowds (`iscrowd`) stand for many objects at once and are left out, as training on COCO does; boxes without area are left out too,
-and both are counted on the console. Of an image in several files their boxes and captions are joined, what is the same in two of them once;
-one in files of two splits is refused. Segmentations (polygons, run lengths) are not read: a mask is a file here, see `dense`.
+and both are counted on the console. An annotation without a box has that around its polygons; one with run lengths alone is counted too. Of
+an image in several files their boxes and captions are joined, what is the same in two of them once; one in files of two splits is refused.
+Segmentations are not read as masks: a mask is a file here, see `dense`.
 """
 
 from __future__ import annotations
@@ -21,13 +22,15 @@ from typing import NamedTuple
 
 from alumnus.data.listing import BATCH_ROWS, SPLIT_WORDS, Listing, RowBatch, collected
 from alumnus.data.names import byte_order, printable
-from alumnus.data.objects import Found, box_of
+from alumnus.data.objects import Found, four_numbers
 from alumnus.data.readers.lists import checked_name
 from alumnus.errors import DataError
 from alumnus.log import console
 
 BESIDE = "_annotations.coco.json"
 KINDS = ("instances", "captions")
+NO_BOX = "annotations whose bbox is no box"
+NO_POLYGONS = "annotations with a segmentation that is no list of polygons and without a bbox"
 LOOKED_FOR = 16  # images of a file, of which one must exist in the folder that is tried
 _SPLIT_YEAR = re.compile(r"([a-z]+)\d*")
 
@@ -171,7 +174,8 @@ def _annotate(
     """Args: before is what other files say about the image, which one that holds the same again does not add to."""
     if (caption := str(row.get("caption") or "").strip()) and caption not in before.texts:
         image.texts.append(caption)
-    if "bbox" not in row:
+    bbox, outline = row.get("bbox"), row.get("segmentation")
+    if "bbox" not in row and "segmentation" not in row:
         return
     category = _need(row, "category_id", path)
     if category not in words:
@@ -182,16 +186,37 @@ def _annotate(
         left_out["boxes of crowds"] += 1
         return
     try:
-        box = box_of(row["bbox"])
+        box = four_numbers(_as_numbers(bbox) if bbox or not outline else _around(outline))
     except ValueError:
+        left_out[NO_BOX if bbox or not outline else NO_POLYGONS] += 1
+        return
+    if min(box[2:]) <= 0:
         left_out["boxes without area"] += 1
         return
-    if (tuple(box), words[category]) in before.objects:
+    if (box, words[category]) in before.objects:
         left_out["boxes that another file has too"] += 1
         return
     assert image.objects is not None
     image.objects.boxes.append(box)
     image.objects.categories.append(words[category])
+
+
+def _as_numbers(cell: object) -> object:
+    """Returns a list's words as numbers, which some tools write so; ValueError if one is none."""
+    return (
+        [float(each) if isinstance(each, str) else each for each in cell] if isinstance(cell, list) else cell
+    )
+
+
+def _around(outline: object) -> list[float]:
+    """Returns the box around polygons [[x, y, x, y, …], …]; ValueError if it is anything else, such as run lengths."""
+    if not isinstance(outline, list) or not all(isinstance(polygon, list) for polygon in outline):
+        raise ValueError("no list of polygons")
+    try:
+        x, y = ([float(each) for part in outline for each in part[first::2]] for first in (0, 1))
+    except TypeError:
+        raise ValueError("no numbers") from None
+    return [min(x), min(y), max(x) - min(x), max(y) - min(y)]
 
 
 def _batches(images: Mapping[str, _Image], domain: str) -> Iterator[RowBatch]:
