@@ -79,7 +79,7 @@ def test_every_verb_has_help(capsys: pytest.CaptureFixture[str]) -> None:
     ("words", "parts"),
     [
         (["evaluate"], ["MODEL [KEY=VALUE]", "split", "test", "which images are queries"]),
-        (["embed"], ["MODEL IMAGES [KEY=VALUE]", "out", "needed", "ends in .parquet"]),
+        (["embed"], ["MODEL IMAGES... [KEY=VALUE]", "out", "needed", "ends in .parquet"]),
         (["adapt"], ["fraction", "1.0", "of the labels", "resamples", "1000"]),
         (["predict"], ["max_bad_fraction", "1.0"]),
         (["merge"], ["MODEL...", "weights", "of the average"]),

@@ -130,6 +130,15 @@ def test_embed_takes_an_image_by_itself(student: Path, tiny_images: Path, tmp_pa
     assert np.allclose(row["vector"], alumnus.load(student).encode([image])[0], atol=1e-5)
 
 
+@pytest.mark.parametrize("is_list", [False, True])
+def test_embed_takes_several_sources(is_list: bool, student: Path, tiny_images: Path, tmp_path: Path) -> None:
+    """As words, or as a list as other commands do."""
+    sources, out = [str(tiny_images / name) for name in ("discs", "squares")], tmp_path / "two.parquet"
+    words = [f"[{','.join(sources)}]"] if is_list else sources
+    assert run(["embed", str(student), *words, f"out={out}", "workers=0"]) == 0
+    assert pq.read_table(out)["file_name"].to_pylist() == list(open_dataset(sources).file_names)
+
+
 @pytest.mark.parametrize("name", ["vectors.csv", "vectors", "vectors.npy", "vectors.parquet.gz"])
 def test_embed_writes_parquet_under_no_other_name(
     name: str, student: Path, tiny_images: Path, tmp_path: Path

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from alumnus.errors import ConfigError
-from alumnus.words import bind, plain, split
+from alumnus.words import bind, plain, split, with_sources
 
 
 def _verb(
@@ -88,3 +88,28 @@ def test_a_needed_setting_is_named() -> None:
     """With the way to give it."""
     with pytest.raises(ConfigError, match=r"out: needed, and not given; add out=VALUE"):
         bind(_verb, [], skip=2)
+
+
+@pytest.mark.parametrize("images", [["a", "b c"], ["[a,b c]"], ["[a]", "b c"]])
+def test_several_sources_are_words_or_a_list(images: list[str]) -> None:
+    """As in `data=[a,b]`; one is itself, and so is a folder with brackets in its name."""
+    assert with_sources(["m", *images, "out=x"], "MODEL", "IMAGES") == (["m"], ["a", "b c"], ["out=x"])
+    assert with_sources(["m", "a", "out=x"], "MODEL", "IMAGES") == (["m"], "a", ["out=x"])
+
+
+def test_a_folder_with_brackets_in_its_name_is_no_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If it is there."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "[a,b]").mkdir()
+    assert with_sources(["m", "[a,b]"], "MODEL", "IMAGES")[1] == "[a,b]"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"), [(["m"], "IMAGES is missing"), (["m", "[1,2]"], "no list"), (["m", "[]"], "no list")]
+)
+def test_sources_that_are_none_are_told(words: list[str], said: str) -> None:
+    """With what to write."""
+    with pytest.raises(ConfigError, match=said):
+        with_sources(words, "MODEL", "IMAGES")

@@ -243,20 +243,20 @@ def consolidate(words: Words = None) -> None:
 
 
 @app.command(
-    context_settings=AS_WORDS, cls=verb("MODEL", "IMAGES", settings="alumnus.adaptation.use:predict")
+    context_settings=AS_WORDS, cls=verb("MODEL", "IMAGES...", settings="alumnus.adaptation.use:predict")
 )
 def predict(words: Words = None) -> None:
     """Use an adapted model on images: alumnus predict runs/photos images/ out=labels.csv"""
-    (model, images), settings = read.plain(words or [], "MODEL", "IMAGES")
+    (model,), images, settings = read.with_sources(words or [], "MODEL", "IMAGES")
     from alumnus import predict as write_predictions
 
     print(write_predictions(model, images, **read.bind(write_predictions, settings, skip=2)))
 
 
-@app.command(context_settings=AS_WORDS, cls=verb("MODEL", "IMAGES", settings="alumnus.encoder:embed"))
+@app.command(context_settings=AS_WORDS, cls=verb("MODEL", "IMAGES...", settings="alumnus.encoder:embed"))
 def embed(words: Words = None) -> None:
     """Turn images into vectors: alumnus embed runs/demo/student images/ out=vectors.parquet"""
-    (model, images), settings = read.plain(words or [], "MODEL", "IMAGES")
+    (model,), images, settings = read.with_sources(words or [], "MODEL", "IMAGES")
     from alumnus import embed as write_vectors
     from alumnus.distributed import is_main, joined
 

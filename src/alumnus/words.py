@@ -7,6 +7,7 @@ set, with the same names and types, read from the function's signature. (`train`
 from __future__ import annotations
 
 import inspect
+import os
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, get_type_hints
@@ -49,11 +50,25 @@ def plain(words: Sequence[str], *names: str) -> tuple[list[str], list[str]]:
         ConfigError: some are missing or too many; says what the missing one is.
     """
     found, settings = split(words)
-    if len(found) < len(names):
-        raise ConfigError(f"{names[len(found)]} is missing; wanted: {' '.join(names)} and key=value words")
+    _check_all_there(found, names)
     if len(found) > len(names):
         raise ConfigError(f"unexpected word {found[len(names)]!r}; settings are written key=value")
     return found, settings
+
+
+def with_sources(words: Sequence[str], *names: str) -> tuple[list[str], str | list[str], list[str]]:
+    """Returns the plain words before the last name, the sources that it stands for, and the `key=value` words.
+
+    >>> with_sources(["student/", "[photos, seg]", "out=x"], "MODEL", "IMAGES")
+    (['student/'], ['photos', 'seg'], ['out=x'])
+
+    Raises:
+        ConfigError: some are missing, or a list is none of paths.
+    """
+    found, settings = split(words)
+    _check_all_there(found, names)
+    sources = [source for word in found[len(names) - 1 :] for source in _listed(word)]
+    return found[: len(names) - 1], sources[0] if len(sources) == 1 else sources, settings
 
 
 def bind(function: Callable[..., object], settings: Sequence[str], *, skip: int = 0) -> dict[str, Any]:
@@ -98,6 +113,21 @@ def _convert(key: str, text: str, annotation: Any) -> Any:
         except ValidationError as error:
             reason = error.errors(include_url=False)[0]["msg"].lower()
     raise ConfigError(f"{key}: {reason}; got {text!r}")
+
+
+def _check_all_there(found: Sequence[str], names: Sequence[str]) -> None:
+    if len(found) < len(names):
+        raise ConfigError(f"{names[len(found)]} is missing; wanted: {' '.join(names)} and key=value words")
+
+
+def _listed(word: str) -> list[str]:
+    """`[a,b]` -> its sources, any other word -> itself."""
+    if not (word.startswith("[") and word.endswith("]")) or os.path.exists(word):
+        return [word]
+    found = _yaml("IMAGES", word)
+    if not found or not all(isinstance(each, str) for each in found):
+        raise ConfigError(f"{word!r} is no list of sources; write [photos,other] or both one after another")
+    return list(found)
 
 
 def _yaml(key: str, text: str) -> Any:

@@ -209,3 +209,11 @@ def test_columns_of_an_existing_file_may_be_extended(tmp_path: Path) -> None:
     columns = pq.read_table(path).to_pydict()
     write_dataset({**columns, "text": ["an a"]}, tmp_path)
     assert pq.read_table(path).column("text").type == pa.string()
+
+
+def test_sources_with_a_comma_between_them_are_answered_with_a_list() -> None:
+    """A folder may have one in its name, so it is not taken apart."""
+    with pytest.raises(DataError, match=r"does not exist; .*a list, data=\[photos,coco\]"):
+        open_dataset("photos,coco")
+    with pytest.raises(DataError, match=r"hf:owner/name$"):
+        open_dataset("photos")

@@ -78,9 +78,14 @@ def _read_source(source: str, splits: Mapping[Path, str]) -> Listing:
     if path.is_file() and path.suffix.lower() in EXTENSIONS:
         return collected(path.parent, [RowBatch([path.name], [_name_of(path.parent)], [None], ["train"])])
     what = "is neither a folder nor a list" if path.exists() else "does not exist"
+    several = (
+        f"; several sources are a list, data=[{printable(source)}]"
+        if "," in source and not path.exists()
+        else ""
+    )
     raise DataError(
         f"'{printable(path)}' {what}; give a folder of images, an image, a folder with a metadata.parquet, "
-        f"or a list ending in .csv, .tsv, .jsonl or .parquet; or a COCO .json, .tar shards, or hf:owner/name"
+        f"or a list ending in .csv, .tsv, .jsonl or .parquet; or a COCO .json, .tar shards, or hf:owner/name{several}"
     )
 
 
