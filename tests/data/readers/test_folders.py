@@ -90,7 +90,8 @@ def test_a_picture_beside_splits_is_refused(tmp_path: Path, splits: list[str], p
     """Rather than every test image becoming an unlabelled one of the training split; the message names the picture."""
     names = [f"{place}{split}/{word}/{split}.png" for split in splits for word in ("cat", "dog")]
     folder = _fill(tmp_path / "set", f"{place}preview.png", *names)
-    with pytest.raises(DataError, match=r"'preview\.png' lies beside '\w+'.*named like .*metadata\.csv"):
+    message = rf"'{place}preview\.png' lies beside '\w+'.*named like .*metadata\.csv"
+    with pytest.raises(DataError, match=message):
         open_dataset(folder)
 
 
@@ -98,6 +99,18 @@ def test_a_picture_beside_a_folder_of_splits_is_refused(tmp_path: Path) -> None:
     """The folder around them is no hiding place."""
     folder = _fill(tmp_path / "set", "preview.png", "images/train/cat/1.png", "images/test/cat/2.png")
     with pytest.raises(DataError, match=r"'preview\.png' lies beside 'test', 'train', which are"):
+        open_dataset(folder)
+
+
+def test_the_folder_of_a_picture_beside_splits_is_named(tmp_path: Path) -> None:
+    """It may be a linked one, in which nobody looks for the picture; and there may be others above it."""
+    other = _fill(tmp_path / "other", "preview.png", "train/cat/1.png", "test/cat/2.png")
+    folder = _fill(tmp_path / "set", "above.png")
+    (folder / "link").symlink_to(other)
+    with pytest.raises(DataError, match=r"'link/preview\.png' lies beside 'test', 'train'"):
+        open_dataset(folder)
+    (folder / "above.png").unlink()
+    with pytest.raises(DataError, match=r"'link/preview\.png' lies beside 'test', 'train'"):
         open_dataset(folder)
 
 

@@ -269,6 +269,10 @@ def test_absolute_paths_are_for_lists_that_a_person_names(folder: Path, tmp_path
         ),
         ({"file_name": ["a.png"], "split": ["trian"]}, "row 1, column split: .*did you mean 'train'"),
         ({"file_name": ["x.png", "y.png"]}, "of 2 files looked for, none exists"),
+        (
+            {"file_name": ["sub\\c.png"]},
+            r"none exists; .* relative to the list's folder; write / for \\ in them",
+        ),
         ({"file_name": []}, "no rows"),
     ],
 )

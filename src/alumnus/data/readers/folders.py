@@ -65,8 +65,8 @@ def split_by_folder(names: list[str]) -> tuple[list[str], list[str]]:
     Raises:
         ValueError: some folders are named like splits, but others (if they are two or more) or images beside them are not.
     """
-    names = _unwrapped(names)
-    splits = _splits_of_all(names)
+    whole, names = names, _unwrapped(names)
+    splits = _splits_of_all(names, whole[0].removesuffix(names[0]) if names else "")
     if not splits:
         return names, ["train"] * len(names)
     return [_below_top(name) for name in names], [splits[name.split("/", 1)[0]] for name in names]
@@ -81,13 +81,18 @@ def _unwrapped(names: list[str]) -> list[str]:
     return names
 
 
-def _splits_of_all(names: list[str]) -> dict[str, str]:
-    """Returns the first folders with their splits if all images lie in folders named like splits; else nothing."""
+def _splits_of_all(names: list[str], around: str = "") -> dict[str, str]:
+    """Returns the first folders with their splits if all images lie in folders named like splits; else nothing.
+
+    Args:
+        around: what was taken off the names, for messages.
+    """
     loose = [name for name in names if "/" not in name]
     if loose:
-        inside = _unwrapped([name for name in names if "/" in name])
-        if inside and (splits := _splits_of_all(inside)):
-            raise ValueError(_why_loose(loose, list(splits)))
+        deep = [name for name in names if "/" in name]
+        inside = _unwrapped(deep)
+        if inside and (splits := _splits_of_all(inside, around + deep[0].removesuffix(inside[0]))):
+            raise ValueError(_why_loose([around + name for name in loose], list(splits)))
         return {}
     tops = _top_folders(names)
     splits = split_folders(tops)

@@ -214,7 +214,8 @@ def _check_some_exist(listing: Listing, where: str) -> None:
     """Stops at once if the list is about another place; single missing files are quarantined when they are read."""
     sample = listing.file_names[:: max(1, len(listing.file_names) // LOOKED_FOR)]
     if not any(os.path.lexists(container_of(os.path.join(listing.root, name))) for name in sample):
+        backslash = "; write / for \\ in them" if any("\\" in name for name in sample) else ""
         raise DataError(
             f"{where}: of {len(sample)} files looked for, none exists; the first is "
-            f"'{printable(listing.root / sample[0])}'. Paths must be relative to the list's folder"
+            f"'{printable(listing.root / sample[0])}'. Paths must be relative to the list's folder{backslash}"
         )
