@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -82,6 +83,25 @@ def test_what_is_predicted_again_leaves_nothing_of_before(
     with pytest.raises(DataError, match="not one of"):
         predict(tmp_path / "boxes", images, tmp_path / "objects.csv")
     assert (tmp_path / "objects.csv").read_text() == "as it was"
+
+
+def test_masks_are_not_put_into_a_folder_of_something_else(
+    dense_student: Path, scenes: Path, discs: Path, tmp_path: Path
+) -> None:
+    """Such as another data set; an empty one and one of before are fine."""
+    adapt(dense_student, data=scenes, out=tmp_path / "masks", task="segmentation", method="linear", **FAST)
+    images, other = sorted((discs / "test").iterdir())[0], tmp_path / "other"
+    other.mkdir()
+    (other / "a.png").write_bytes(b"another's")
+    with pytest.raises(ConfigError, match=r"other is not empty, and no earlier `predict` wrote it"):
+        predict(tmp_path / "masks", images, other)
+    assert [path.read_bytes() for path in other.iterdir()] == [b"another's"]
+    (other / "a.png").unlink()
+    for _ in range(2):
+        predict(tmp_path / "masks", images, other)
+    said = json.loads((other / "predicted.json").read_text())
+    assert said["task"] == "segmentation"
+    assert said["mask_classes"]
 
 
 def test_one_path_and_what_is_no_path_are_refused(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ from alumnus.data.loader import Bad
 from alumnus.data.names import printable
 from alumnus.data.outputs import check_file, check_folder
 from alumnus.data.read import Quarantine
-from alumnus.disk import new_name
+from alumnus.disk import new_name, replace_text
 from alumnus.errors import ConfigError, DataError
 from alumnus.evaluation.dense.coco import Detections
 from alumnus.evaluation.dense.pictures import BATCH, Predicted
@@ -40,6 +41,7 @@ from alumnus.evaluation.dense.training import Fitted
 from alumnus.log import console, number_of
 
 TABLES = (".csv", ".parquet")
+PREDICTED = "predicted.json"  # in a folder of pictures: by it a later call knows its own
 
 
 class Labels(NamedTuple):
@@ -128,7 +130,8 @@ def predict(
 
     Classification: a .csv or .parquet file with `file_name`, `label`, `probability`, in Parquet also `probabilities`. Detection: the
     same kinds of file, a row an object, with `file_name`, `label`, `score`, `x`, `y`, `width`, `height` in px. Segmentation and depth:
-    a folder of PNG files as datasets have them, named as the image with .png behind it.
+    a folder of PNG files as datasets have them, named as the image with .png behind it, and `predicted.json`, which says what they mean;
+    the folder is new, empty, or of an earlier call.
 
     Images that cannot be read are left out, and listed in a file of the same name with .quarantine.jsonl behind it.
 
@@ -138,7 +141,8 @@ def predict(
         max_bad_fraction: more of them than this part stop the work.
 
     Raises:
-        ConfigError: `out` is of no kind that is written, or is or lies in what is read; there is no such device.
+        ConfigError: `out` is of no kind that is written, is or lies in what is read, or is a folder with something else; there is no such
+            device.
         DataError: not one image can be read.
     """
     adapted, out = load_adapted(model, device=device, workers=workers), Path(out)
@@ -146,11 +150,15 @@ def predict(
     is_table = adapted.about.task in ("classification", "detection")
     _check_kind(out, is_table=is_table, task=adapted.about.task)
     (check_file if is_table else check_folder)(out, images)
+    if not is_table:
+        _check_own(out)
     data = open_dataset(images)
     listed = out.with_name(f"{out.name}.quarantine.jsonl")
     listed.unlink(missing_ok=True)
     quarantine = Quarantine(listed, total=len(data), max_bad_fraction=max_bad_fraction)
     (out.parent if is_table else out).mkdir(parents=True, exist_ok=True)
+    if not is_table:  # first: a call that was stopped may come again
+        replace_text(out / PREDICTED, json.dumps(_meaning(adapted.about), indent=2))
     if isinstance(adapted, AdaptedClassifier):
         labels = adapted.predict(
             data.paths, batch_size=64 if batch_size is None else batch_size, workers=workers
@@ -248,6 +256,20 @@ def _check_kind(out: Path, *, is_table: bool, task: str) -> None:
         )
     if not is_table and (out.suffix in TABLES or out.is_file()):
         raise ConfigError(f"out={out} must be a folder; {task} gives a picture for each image")
+
+
+def _check_own(out: Path) -> None:
+    if out.is_dir() and any(out.iterdir()) and not (out / PREDICTED).is_file():
+        raise ConfigError(
+            f"out={out} is not empty, and no earlier `predict` wrote it (it has no {PREDICTED}); name another folder, or empty it"
+        )
+
+
+def _meaning(about: About) -> dict[str, object]:
+    """Returns what the pictures need to be understood, as `dataset.json` says it."""
+    if about.task == "segmentation":
+        return {"task": about.task, "mask_classes": list(about.classes)}
+    return {"task": about.task, "depth_unit": about.head["unit"]}
 
 
 def _check_any(good: Sequence[int], data: Dataset) -> None:
