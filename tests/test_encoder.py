@@ -121,6 +121,61 @@ def test_embed_writes_a_row_for_every_image(student: Path, tiny_images: Path, tm
     assert table.schema.field("vector").type.list_size == 8
 
 
+def test_vectors_stand_beside_what_is_known_of_their_images(
+    student: Path, tiny_images: Path, tmp_path: Path
+) -> None:
+    """Domain, class and split, so that they need not be looked up; an image that cannot be read shifts nothing."""
+    names = [f"{name}.png" for name in "abcd"]
+    for name in names:
+        shutil.copy(min(tiny_images.rglob("*.png")), tmp_path / name)
+    (tmp_path / "b.png").write_bytes(b"no")
+    columns = {
+        "file_name": names,
+        "domain": ["pets", "pets", "shoes", "pets"],
+        "label": ["cat", "dog", "boot", ""],
+        "split": ["train", "val", "test", "test"],
+    }
+    pq.write_table(pa.table(columns), tmp_path / "list.parquet")
+
+    def rows(**settings: Any) -> list[tuple[str, ...]]:
+        out = alumnus.embed(
+            student,
+            tmp_path / "list.parquet",
+            tmp_path / "out.parquet",
+            workers=0,
+            max_bad_fraction=1,
+            **settings,
+        )
+        table = pq.read_table(out)
+        assert table.column_names == [*columns, "vector"]
+        return [tuple(row[name] for name in columns) for row in table.to_pylist()]
+
+    train, *test = (
+        ("a.png", "pets", "cat", "train"),
+        ("c.png", "shoes", "boot", "test"),
+        ("d.png", "pets", None, "test"),
+    )
+    assert rows() == [train, *test]
+    assert rows(split="test") == test
+    assert rows(split=["train", "val"]) == [train]
+    with pytest.raises(
+        DataError, match=r"split=query: there is no such image, but of train \(1\), val \(1\)"
+    ):
+        rows(split="query")
+    with pytest.raises(DataError, match=r"there is no split 'tset', only .*did you mean 'test'"):
+        rows(split="tset")
+
+
+def test_a_split_is_embedded_from_the_command_line(student: Path, tiny_images: Path, tmp_path: Path) -> None:
+    """One, or a list."""
+    for part, shape in (("train", "discs"), ("test", "squares")):
+        shutil.copytree(tiny_images / shape, tmp_path / "set" / part)
+    for split, parts in (("test", {"test"}), ("[train,test]", {"train", "test"})):
+        words = [str(tmp_path / "set"), f"split={split}", f"out={tmp_path / 'v.parquet'}", "workers=0"]
+        assert run(["embed", str(student), *words]) == 0
+        assert set(pq.read_table(tmp_path / "v.parquet")["split"].to_pylist()) == parts
+
+
 def test_embed_takes_an_image_by_itself(student: Path, tiny_images: Path, tmp_path: Path) -> None:
     """As the command is tried first: its vector is the one that it has among others."""
     image, out = tiny_images / "discs" / "red" / "0.png", tmp_path / "one.parquet"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from alumnus.data.dataset import Dataset, open_dataset
+from alumnus.data.dataset import SPLITS, Dataset, open_dataset
 from alumnus.data.loader import center_crop_batches, check_reading
 from alumnus.data.names import printable
 from alumnus.data.outputs import check_file
@@ -218,8 +219,9 @@ def embed(
     batch_size: int = 64,
     workers: int = 2,
     max_bad_fraction: float = 0.05,
+    split: str | Sequence[str] | None = None,
 ) -> Path:
-    """Writes a Parquet file of vectors: columns `file_name` and `vector` (a list of E float32, unit length).
+    """Writes a Parquet file: columns `file_name`, `domain`, `label` (a class, or null), `split` and `vector` (E float32 of unit length).
 
     Images that cannot be read are left out, and listed in a file of the same name with .quarantine.jsonl behind it. Several processes that
     torchrun started share the images, and the first one writes the file that one process alone would.
@@ -229,9 +231,11 @@ def embed(
         out: a file that ends in .parquet.
         batch_size, workers: of the reading.
         max_bad_fraction: more unreadable images than this part of them stop the work, as soon as there are so many.
+        split: such as test, or [val, test]: only these images; all by default.
 
     Raises:
         ConfigError: `out` ends in something else or is the list of the images, or another setting is out of range.
+        DataError: there is no such split, or no image of it.
         TooManyBadImages: see `max_bad_fraction`.
     """
     out = Path(out)
@@ -243,7 +247,7 @@ def embed(
     keep_freed_memory()
     with joined():
         with main_first():
-            encoder, dataset = load(model), open_dataset(images)
+            encoder, dataset = load(model), _of_split(open_dataset(images), split)
         total = len(dataset)
         enough = passes_limit(dataset.file_names, total=total, max_bad_fraction=max_bad_fraction)
         if is_main():
@@ -267,11 +271,26 @@ def embed(
     return out
 
 
+def _of_split(dataset: Dataset, split: str | Sequence[str] | None) -> Dataset:
+    found = dataset if split is None else dataset.select(split=split)
+    if not len(found):
+        there = Counter(dataset.split.tolist())
+        raise DataError(
+            f"split={split}: there is no such image, but of {', '.join(f'{name} ({there[name]:,})' for name in SPLITS if there[name])}"
+        )
+    return found
+
+
 def _write(out: Path, dataset: Dataset, vectors: np.ndarray, unreadable: Mapping[int, str]) -> None:
     good = [place for place in range(len(dataset)) if place not in unreadable]
     table = pa.table(
         {
             "file_name": [printable(dataset.file_names[place]) for place in good],
+            "domain": pa.array(
+                [printable(dataset.domains[dataset.domain[place]]) for place in good], pa.string()
+            ),
+            "label": pa.array([_class_of(dataset, place) for place in good], pa.string()),
+            "split": pa.array(dataset.split[good].tolist(), pa.string()),
             "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors[good].ravel()), vectors.shape[1]),
         }
     )
@@ -281,6 +300,11 @@ def _write(out: Path, dataset: Dataset, vectors: np.ndarray, unreadable: Mapping
     console.print(
         f"{number_of(len(good), 'vector')} written to {out}; {number_of(len(unreadable), 'image')} could not be read",
     )
+
+
+def _class_of(dataset: Dataset, place: int) -> str | None:
+    label = dataset.label[place]
+    return None if label < 0 else printable(dataset.classes[dataset.domain[place]][label])
 
 
 def _picture(image: str | Path | Image.Image | np.ndarray) -> Image.Image:
