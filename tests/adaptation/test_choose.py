@@ -29,9 +29,9 @@ def test_binary_masks_of_0_and_255_are_refused(tmp_path: Path, facts: dict[str, 
 
 
 def test_a_list_without_labels_is_told_the_column(tmp_path: Path) -> None:
-    """A column of another name, such as `class`, is not read."""
+    """A column of another name, such as `kind`, is not read."""
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    (tmp_path / "list.csv").write_text("file_name,class\na.png,cat\n")
+    (tmp_path / "list.csv").write_text("file_name,kind\na.png,cat\n")
     with pytest.raises(DataError, match="no labels at all; a list has them in a column `label`"):
         choose(open_dataset(tmp_path / "list.csv"))
 
