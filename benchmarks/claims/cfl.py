@@ -7,10 +7,11 @@ stands the effective rank of the student's test pictures in the common space: ho
 not in it: a run keeps its student alone, and the space has to come from a checkpoint.
 
 `--trials` has validation pictures and the settings among which the default weight of the MMD was chosen, with `--seeds 1`.
+`--long` has six times the steps, for the arms that are compared with distillation at length.
 `--four` has four teachers instead, with characters in typefaces and scripts of the world, 97 classes, and few arms, DMC among them.
 
 About an hour on one core, and as much for `--four`. What is there already is kept, and a folder of other settings is refused. Writes
-cfl.json beside this file, or cfl-four.json. `--steps 2 --seeds 1` is a smoke run, with a folder of its own; it does not write that file.
+cfl.json beside this file, or cfl-long.json or cfl-four.json. `--steps 2 --seeds 1` is a smoke run, with a folder of its own; it does not write that file.
 
 Axes: Q pictures, H width of the common space.
 """
@@ -55,6 +56,7 @@ TEACHERS = {
 }
 TWO = ("digits", "clothes")
 FULL, SEEDS = 500, 3  # steps and seeds; with fewer nothing is written beside this file
+LONGER = 6  # times as many steps
 VIEWS = 2  # of each picture
 KD = "KD"
 PUBLISHED = {"common": 10, "reconstruction": 10}  # weights; with four teachers 20
@@ -80,6 +82,7 @@ TRIALS = {
 }
 # What centres the classifiers' logits, which are not on one scale, beside them.
 CENTRED: dict[str, dict[str, Any]] = {"DMC": {}, "DMC with spread": {"spread": True}}
+LONG = (KD, "CFL by default", "CFL by default without reconstruction")
 OF_FOUR = (KD, "CFL by default", "CFL by default without reconstruction", *CENTRED)
 
 
@@ -90,12 +93,24 @@ def main() -> None:
     )
     parser.add_argument("out", type=Path, help="folder of teachers and students; what is there is kept")
     parser.add_argument("--seeds", type=int, default=SEEDS)
-    parser.add_argument("--steps", type=int, default=FULL, help="of each student and teacher")
-    parser.add_argument("--four", action="store_true", help="four teachers and few arms, in another folder")
-    parser.add_argument("--trials", action="store_true", help="other settings, on validation pictures")
+    parser.add_argument("--steps", type=int, help=f"of each student and teacher; by default {FULL}")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--four", action="store_true", help="four teachers and few arms, in another folder")
+    kind.add_argument(
+        "--long", action="store_true", help="six times the steps and few arms, in another folder"
+    )
+    kind.add_argument("--trials", action="store_true", help="other settings, on validation pictures")
     asked = parser.parse_args()
-    slices, arms = (
-        (tuple(SETS), OF_FOUR) if asked.four else (TWO, (KD, *TRIALS) if asked.trials else tuple(ARMS))
+    full = FULL * LONGER if asked.long else FULL
+    asked.steps = asked.steps or full
+    slices = tuple(SETS) if asked.four else TWO
+    arms = next(
+        (
+            named
+            for is_asked, named in ((asked.four, OF_FOUR), (asked.long, LONG), (asked.trials, (KD, *TRIALS)))
+            if is_asked
+        ),
+        tuple(ARMS),
     )
     settings = {"teachers": slices, "steps": asked.steps, **({"split": "val"} if asked.trials else {})}
     settle(asked.out, settings)
@@ -114,8 +129,9 @@ def main() -> None:
                 )
             )
     found = {**settings, "seeds": asked.seeds, "arms": summary(cells, slices)}
-    if asked.steps >= FULL and asked.seeds >= SEEDS and not asked.trials:
-        path = Path(__file__).with_name("cfl-four.json" if asked.four else "cfl.json")
+    if asked.steps >= full and asked.seeds >= SEEDS and not asked.trials:
+        name = "cfl-four.json" if asked.four else "cfl-long.json" if asked.long else "cfl.json"
+        path = Path(__file__).with_name(name)
         path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(markdown(found["arms"], slices))
 
