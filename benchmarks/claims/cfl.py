@@ -10,8 +10,9 @@ not in it: a run keeps its student alone, and the space has to come from a check
 `--long` has six times the steps, for the arms that are compared with distillation at length.
 `--four` has four teachers instead, with characters in typefaces and scripts of the world, 97 classes, and few arms, DMC among them.
 
-About an hour on one core, and as much for `--four`. What is there already is kept, and a folder of other settings is refused. Writes
-cfl.json beside this file, or cfl-long.json or cfl-four.json. `--steps 2 --seeds 1` is a smoke run, with a folder of its own; it does not write that file.
+About an hour on one core, and as much for `--four` and `--long`. What is there already is kept, and a folder of other settings is refused.
+Writes cfl.json beside this file, or cfl-long.json or cfl-four.json. `--steps 2 --seeds 1` is a smoke run, with a folder of its own; it does
+not write that file.
 
 Axes: Q pictures, H width of the common space.
 """
