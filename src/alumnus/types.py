@@ -51,9 +51,8 @@ class Batch(NamedTuple):
     view: Tensor  # (B,) int64, view index of each row
     domain: Tensor  # (B,) int64, index into dataset.domains
     label: Tensor  # (B,) int64, index into dataset.classes[domain]; -1 where there is no label
-    own: slice = slice(
-        None
-    )  # which rows of the global batch `image` is of; to draw: for all rows, then [own]
+    # Which rows of the global batch `image` is of: what is drawn for each image is drawn for all rows, and then [own].
+    own: slice = slice(None)
 
 
 class Terms(NamedTuple):

@@ -140,6 +140,12 @@ def is_constant(features: Tensor) -> bool:
     return bool((spread <= ROUNDING * features.abs().amax(0)).all())
 
 
+def constant_teachers(targets: Targets) -> list[str]:
+    """Returns the teachers that tell no image of a batch from another, neither by their summaries nor by their patches."""
+    parts = {name: [part for part in target.features if part is not None] for name, target in targets.items()}
+    return [name for name, said in parts.items() if all(is_constant(part) for part in said)]
+
+
 def trusted_domains(trusted: Sequence[str] | None, domains: Sequence[str]) -> NDArray[np.bool_]:
     """Returns on which of the dataset's domains a teacher is trusted, (number of domains,); None means on all."""
     return np.array([trusted is None or domain in trusted for domain in domains], bool)

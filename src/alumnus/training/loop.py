@@ -34,7 +34,7 @@ from alumnus.log import bar, number_of, warn
 from alumnus.memory import keep_freed_memory
 from alumnus.objective import LOSS_SCALE, SKIPPED, check_losses, check_parts, check_terms, parts_of, unchanged
 from alumnus.store.read import Stored
-from alumnus.teachers.targets import TargetSource, is_constant
+from alumnus.teachers.targets import TargetSource, constant_teachers
 from alumnus.training.build import pick_device, random_start
 from alumnus.training.check import check_given, check_pieces, check_student, sizes_of, untaught
 from alumnus.training.checkpoint import load_together, share_state
@@ -284,7 +284,7 @@ def _check_first(
     Raises:
         ConfigError: an objective has other parts now, or processes have different losses of the same batch.
     """
-    for name in _silent(targets):
+    for name in constant_teachers(targets):
         _say(
             pupils[0].run,
             f"warning: teacher {name} says the same of all images of a batch, so there is nothing to learn from it; are its weights, "
@@ -293,12 +293,6 @@ def _check_first(
     for pupil, terms, before in zip(pupils, found, parts, strict=True):
         check_parts(pupil.objective, before, pupil.config.method.name)
         check_losses(gathered([float(terms.loss.detach())]), pupil.config.method.name)
-
-
-def _silent(targets: Targets) -> list[str]:
-    """The teachers that tell no image of a batch from another, neither by their summaries nor by their patches."""
-    parts = {name: [part for part in target.features if part is not None] for name, target in targets.items()}
-    return [name for name, said in parts.items() if all(is_constant(part) for part in said)]
 
 
 def learn(pupil: Pupil, batch: Batch, targets: Targets, *, step: int) -> Terms:

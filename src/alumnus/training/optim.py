@@ -93,9 +93,8 @@ def schedule(settings: OptimSettings, progress: float) -> float:
     return settings.final_lr + (1 - settings.final_lr) * 0.5 * (1 + math.cos(math.pi * after))
 
 
-Pairs = tuple[
-    list[Tensor], list[Tensor], list[tuple[Tensor, Tensor]]
-]  # floats of ours, of the module's; counts of both
+# Floats of ours, floats of the module's, counts of both.
+Pairs = tuple[list[Tensor], list[Tensor], list[tuple[Tensor, Tensor]]]
 
 
 class Ema:
@@ -123,7 +122,7 @@ class Ema:
             our.copy_(their)
 
     def _paired(self, module: nn.Module) -> Pairs:
-        """Our tensors and the module's, which it changes in place: looked up once, for that takes as long as the average itself."""
+        """Our tensors and the module's, which it changes in place, so that they are looked up once."""
         state = module.state_dict()
         floats = [name for name, tensor in self.tensors.items() if tensor.is_floating_point()]
         return (
