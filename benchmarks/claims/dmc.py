@@ -10,6 +10,8 @@ all digits so far and is no competitor.
 With `--task capitals` it is 25 capital letters in many typefaces, five at a time, tested in typefaces never seen, and pictures of letters
 of other alphabets, none of which looks like a Latin one to whoever chose them.
 
+`--trials` has validation pictures and DMC with the old classifier's batch statistics kept, with five times the steps, and with both.
+
 About an hour and a half on one thread, longer beside other work; what is there already is kept. Writes dmc.json beside
 this file, or dmc-capitals.json. `--steps 2 --seeds 1` is a smoke run, with a folder of its own; it does not write that file. Letters are
 nearer to digits, or to other letters, than auxiliary photographs would be, which flatters what uses them.
@@ -48,14 +50,23 @@ LETTERS = 5000  # most auxiliary pictures
 CAPITALS = "ABCDEFGHIJKLMNOPQRSTUVWXY"  # 25 of 26
 ALIKE = ("latin", "greek", "cyrillic")  # scripts of which many letters look like capitals
 DMC = "DMC"
+LONGER = 5  # times as many steps of consolidation
+STATISTICS = {"optim": {"batch_norm": "frozen"}}  # those of the old classifier, not of auxiliary pictures
 CONSOLIDATED: dict[str, dict[str, Any]] = {
-    "softmax KD": {"name": "cfl", "common": 0, "reconstruction": 0},
-    "DMC, nothing centred": {"name": "dmc", "centre": "none"},
-    DMC: {"name": "dmc"},
-    "DMC and spread": {"name": "dmc", "spread": True},
+    "softmax KD": {"method": {"name": "cfl", "common": 0, "reconstruction": 0}},
+    "DMC, nothing centred": {"method": {"name": "dmc", "centre": "none"}},
+    DMC: {"method": "dmc"},
+    "DMC and spread": {"method": {"name": "dmc", "spread": True}},
+}
+TRIALS: dict[str, dict[str, Any]] = {
+    DMC: {"method": "dmc"},
+    "DMC, statistics kept": {"method": "dmc", **STATISTICS},
+    "DMC, five times the steps": {"method": "dmc", "times": LONGER},
+    "DMC, both": {"method": "dmc", "times": LONGER, **STATISTICS},
 }
 LWF = "LwF"
-LABELLED = ("fine-tuning", LWF, "all at once")
+AT_ONCE = "all at once"
+LABELLED = ("fine-tuning", LWF, AT_ONCE)
 ARMS = (*LABELLED, *CONSOLIDATED)
 LWF_TEMPERATURE, LWF_WEIGHT = 2.0, 1.0  # the temperature of the LwF paper; its weight as there
 State = tuple[Student, Path]  # a classifier and where it is kept
@@ -65,7 +76,7 @@ class Task(NamedTuple):
     """What is learnt in steps, and how."""
 
     train: Pictures
-    test: Pictures
+    test: Pictures  # or validation pictures
     views: dict[str, Any]  # of auxiliary pictures
     auxiliary: Callable[[Path], Path]  # writes them into a folder, unless they are there, and returns it
     steps: int  # of each training; with fewer nothing is written beside this file
@@ -80,19 +91,21 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--task", choices=TASKS, default="digits")
     parser.add_argument("--steps", type=int, help="of each training")
+    parser.add_argument("--trials", action="store_true", help="other settings of DMC, on validation pictures")
     asked = parser.parse_args()
-    task = TASKS[asked.task]()
+    task = TASKS[asked.task]("val" if asked.trials else "test")
     steps = task.steps if asked.steps is None else asked.steps
-    settle(asked.out, {"task": asked.task, "steps": steps})
+    arms = (*(arm for arm in LABELLED if arm != AT_ONCE), *TRIALS) if asked.trials else ARMS
+    settle(asked.out, {"task": asked.task, "steps": steps, **({"split": "val"} if asked.trials else {})})
     auxiliary = task.auxiliary(asked.out / "auxiliary")
-    cells: dict[str, list[dict[str, Any]]] = {arm: [] for arm in ARMS}
+    cells: dict[str, list[dict[str, Any]]] = {arm: [] for arm in arms}
     for seed in range(asked.seeds):
         arm_of = Order(task, asked.out / f"seed-{seed}", auxiliary, seed=seed, steps=steps)
-        for arm in ARMS:
+        for arm in arms:
             path = asked.out / f"seed-{seed}" / f"{_file(arm)}.json"
             cells[arm].append(kept(path, lambda arm=arm, arm_of=arm_of: arm_of.run(arm)))  # type: ignore[misc]
     found = {"steps": steps, "seeds": asked.seeds, "arms": summary(cells)}
-    if steps >= task.steps:
+    if steps >= task.steps and not asked.trials:
         name = "dmc.json" if asked.task == "digits" else f"dmc-{asked.task}.json"
         Path(__file__).with_name(name).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(markdown(found["arms"]))
@@ -170,6 +183,8 @@ class Order:
     def _consolidated(self, arm: str, state: State, step: int, folder: Path) -> State:
         """The student goes on from the old classifier's backbone, with a new head."""
         teachers = [(state[1], "old"), (self._alone(step)[1], "new")]
+        settings = {**CONSOLIDATED, **TRIALS}[arm]
+        steps = self.steps * settings.get("times", 1)
         config = load_config(
             out=folder,
             data={"path": str(self.auxiliary), "role": "auxiliary"},
@@ -177,14 +192,15 @@ class Order:
             teachers=[
                 {"model": f"alumnus:{model}", "name": name, "output": "logits"} for model, name in teachers
             ],
-            method=CONSOLIDATED[arm],
+            method=settings["method"],
+            optim=settings.get("optim", {}),
             size=SIZE,
             embed_dim=NETWORK.embed_dim,
-            steps=self.steps,
+            steps=steps,
             views=self.views,
             seed=self.seed,
             workers=1,
-            checkpoint_every=max(1, self.steps - 1),
+            checkpoint_every=max(1, steps - 1),
         )
         run = train(config)
         for checkpoint in run.checkpoints.glob("step-*"):
@@ -194,7 +210,7 @@ class Order:
     def _labelled(self, arm: str, old: Student, step: int) -> Student:
         torch.manual_seed(100 * self.seed + step)
         student = _grown(old, step, self.a_step)
-        pictures = self._pictures(list(range(step + 1)) if arm == "all at once" else [step])
+        pictures = self._pictures(list(range(step + 1)) if arm == AT_ONCE else [step])
         more: dict[str, Any] = {}
         if arm == LWF:  # labels teach the new classes alone: a softmax over all would push the old ones down
             more = {"first": self.a_step * step, "extra": _remember(old.eval())}
@@ -272,25 +288,25 @@ def _kept_student(folder: Path, make: Callable[[], Student]) -> State:
     return load_student(folder), folder
 
 
-def digits() -> Task:
+def digits(split: str) -> Task:
     """MNIST, and letters."""
     return Task(
         read("mnist_official", "train"),
-        read("mnist_official", "test"),
+        read("mnist_official", split),
         {"flip": 0, "scale": [0.7, 1.0]},
         _letters,
         steps=200,
     )
 
 
-def capitals() -> Task:
+def capitals(split: str) -> Task:
     """Capital letters, and letters of other alphabets."""
     # A picture of `scripts` has two lines of four letters, so an eighth of its area is about a letter.
     views = {"flip": 0, "scale": [0.08, 0.2], "ratio": [0.8, 1.25]}
-    return Task(_capitals("train"), _capitals("test"), views, _other_alphabets, steps=300)
+    return Task(_capitals("train"), _capitals(split), views, _other_alphabets, steps=300)
 
 
-TASKS: dict[str, Callable[[], Task]] = {"digits": digits, "capitals": capitals}
+TASKS: dict[str, Callable[[str], Task]] = {"digits": digits, "capitals": capitals}
 
 
 def _capitals(split: str) -> Pictures:

@@ -14,9 +14,11 @@ nothing (a fifth, after two steps); and the third phase moves S, so after it the
 
 In a first try with 1,000 steps and one seed the assistant, which starts from nothing when the student has learnt, took 3 % off of
 training pictures; hence 4,000. There it had four channels, too: at the usual stride of 32 the stem costs most of such a small network.
-Here networks end in a grid of 4 x 4, which attention needs as well. About an hour on one core; what is there already is kept, and a
-folder of other settings is refused. Writes rkd.json beside this file, or rkd-attention.json, rkd-both.json. `--steps 5
---seeds 1` is a smoke run, with a folder of its own; it does not write that file.
+Here networks end in a grid of 4 x 4, which attention needs as well.
+
+`--trials` has other divisions and phases, on validation pictures. About an hour on one core; what is there already is kept, and a folder of
+other settings is refused. Writes rkd.json beside this file, or rkd-attention.json, rkd-both.json. `--steps 5 --seeds 1` is a smoke run,
+with a folder of its own; it does not write that file.
 """
 
 from __future__ import annotations
@@ -63,6 +65,12 @@ ARMS: dict[str, tuple[dict[str, Any], tuple[float, float, float]]] = {  # studen
     SUM: ({**STUDENT, "split": RATIO}, PHASES),
     "S alone": ({**STUDENT, "split": RATIO}, (1, 0, 0)),
 }
+LONGER_TOGETHER = (0.2, 0.2, 0.6)
+TRIALS: dict[str, tuple[dict[str, Any], tuple[float, float, float]]] = {
+    "A of a tenth": ({**STUDENT, "split": 0.1}, PHASES),
+    "longer together": ({**STUDENT, "split": RATIO}, LONGER_TOGETHER),
+    "A of a tenth, longer together": ({**STUDENT, "split": 0.1}, LONGER_TOGETHER),
+}
 
 
 def main() -> None:
@@ -76,17 +84,21 @@ def main() -> None:
         "--steps", type=int, default=FULL, help="of each student, 5 or more; a teacher has a quarter of them"
     )
     parser.add_argument("--mimic", default="l2", choices=("l2", "attention", "both"), help="the loss beneath")
+    parser.add_argument(
+        "--trials", action="store_true", help="other divisions and phases, on validation pictures"
+    )
     asked = parser.parse_args()
     if _first_two_phases(asked.steps) == asked.steps:
         parser.error(f"--steps {asked.steps} leaves no step for the third phase; 5 are enough")
     settings = {"mimic": asked.mimic, "steps": asked.steps}
-    settle(asked.out, settings)
-    known, test = read(DATA, "train"), read(DATA, "test")
+    settle(asked.out, {**settings, **({"split": "val"} if asked.trials else {})})
+    known, test = read(DATA, "train"), read(DATA, "val" if asked.trials else "test")
+    arms = ("undivided", SUM, *TRIALS) if asked.trials else tuple(ARMS)
     known = Pictures(known.image[:KNOWN], known.label[:KNOWN], known.classes)
-    cells: dict[str, list[dict[str, Any]]] = {arm: [] for arm in ARMS}
+    cells: dict[str, list[dict[str, Any]]] = {arm: [] for arm in arms}
     for seed in range(asked.seeds):
-        for arm in ARMS:
-            folder = asked.out / f"seed-{seed}" / arm.replace(" ", "")
+        for arm in arms:
+            folder = asked.out / f"seed-{seed}" / arm.replace(" ", "").replace(",", "-")
             cell = kept(
                 folder.with_suffix(".json"),
                 lambda arm=arm, folder=folder, seed=seed: run(  # type: ignore[misc]
@@ -95,7 +107,7 @@ def main() -> None:
             )
             cells[arm].append(cell)
     found = {**settings, "seeds": asked.seeds, "arms": summary(cells)}
-    if asked.steps >= FULL and asked.seeds >= SEEDS:
+    if asked.steps >= FULL and asked.seeds >= SEEDS and not asked.trials:
         path = Path(__file__).with_name("rkd.json" if asked.mimic == "l2" else f"rkd-{asked.mimic}.json")
         path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(markdown(found["arms"]))
@@ -106,7 +118,7 @@ def run(
 ) -> dict[str, Any]:
     """Trains one arm and scores it."""
     taught = _teacher(folder.parent / "teacher", seed=seed, steps=max(1, steps // TAUGHT))
-    network, phases = ARMS[arm]
+    network, phases = {**ARMS, **TRIALS}[arm]
     teacher = load_student(taught)
     output = "summary" if mimic == "l2" else "patches"
     config = load_config(

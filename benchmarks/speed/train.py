@@ -9,8 +9,10 @@ One run, images a second at batch 64 and 96 px, two CPU threads, from a folder o
     (e) peers         LightlyTrain and AutoVision with one live teacher of the same architecture, each in an environment of its own
 
 All weights are random (they cost the same). Alumnus runs with its defaults: AdamW, clipping, moving average, standardised targets,
-finite checks, crop and flip, checksums on what is read from the store; the recipe is `_recipe`. `packed` reads the same photographs as
-`alumnus data pack` keeps them. `auto` lets the dry run choose the precision; all else is float32.
+finite checks, crop and flip, checksums on what is read from the store; the recipe is `_recipe`. A run out of a store keeps what it cuts out
+of its images, so (b) is the pace of later epochs, and the first one is made before; `decoded` reads the JPEG files each time, as a first
+epoch does, and `packed` the same photographs as `alumnus data pack` keeps them. A live teacher's run has a store only where `crops` says
+so. `auto` lets the dry run choose the precision; all else is float32.
 
 Every configuration is a process of its own, timed as `pace.py` says, and one of them runs at a time, the others being stopped; a round goes
 through all of them. Shown are medians of the rounds with their quartiles; a ratio is taken within each round. One line each goes to
@@ -23,6 +25,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import shutil
@@ -177,6 +180,11 @@ def _prepare(place: Place, known: Sequence[str]) -> None:
             yaml.safe_dump(_recipe(place, "resnet18", data, teachers=FOUR, stored=True)), encoding="utf-8"
         )
         _alumnus("cache", "build", str(recipe))
+    crops = place.folder / "crops.yaml"  # the first epoch of all that reads the JPEG files out of a store
+    settings = _recipe(place, "mobilenetv3_small_100", place.jpeg, teachers=FOUR[:1], stored=True, kept=True)
+    epoch = math.ceil(place.images / BATCH)
+    crops.write_text(yaml.safe_dump(settings | {"steps": epoch, "checkpoint_every": epoch}), encoding="utf-8")
+    _alumnus("train", str(crops))
 
 
 def _known(name: str) -> Path:
@@ -192,6 +200,7 @@ def _recipe(
     *,
     teachers: Sequence[str],
     stored: bool,
+    kept: bool = False,
     precision: str = "float32",
     what: str = "run",
 ) -> dict[str, Any]:
@@ -210,8 +219,13 @@ def _recipe(
         "device": "cpu",
         "resume": "never",
     }
-    if stored:
-        recipe |= {"views": {"per_image": 1}, "store": str(place.store(data)), "targets": "stored"}
+    if stored or kept:
+        store = {"path": str(place.store(data)), "crops": kept}
+        recipe |= {
+            "views": {"per_image": 1},
+            "store": store,
+            "targets": "stored" if stored else "live",
+        }
     return recipe
 
 
@@ -224,22 +238,27 @@ def _commands(place: Place, student: str, tools: Sequence[str]) -> dict[str, lis
         asked |= {"fused": name != "bare", "kept": name not in BARE[:2]}
         commands[name] = _command("bare.py", asked)
 
-    def ours(what: str, data: Path, teachers: Sequence[str], precision: str = "float32") -> list[str]:
+    def ours(what: str, teachers: Sequence[str], *, kind: str = "", precision: str = "float32") -> None:
+        name = f"{what}, {kind}" if kind else what
+        stored = what.startswith("stored")
         recipe = _recipe(
             place,
             student,
-            data,
+            place.packed if kind == "packed" else place.jpeg,
             teachers=teachers,
-            stored=what.startswith("stored"),
+            stored=stored,
+            kept=kind in (("", "auto") if stored else ("crops",)),
             precision=precision,
-            what=what,
+            what=name,
         )
-        return _command("ours.py", {"settings": recipe, **place.budget})
+        commands[name] = _command("ours.py", {"settings": recipe, **place.budget})
 
-    for data, words in ((place.jpeg, ""), (place.packed, ", packed")):
-        for name, teachers in (("stored 1", (own,)), ("stored 4", FOUR), ("live 1", (own,))):
-            commands[name + words] = ours(name + words, data, teachers)
-    commands["stored 1, auto"] = ours("stored 1, auto", place.jpeg, (own,), precision="auto")
+    for what, teachers in (("stored 1", (own,)), ("stored 4", FOUR)):
+        for kind in ("", "decoded", "packed"):
+            ours(what, teachers, kind=kind)
+    ours("stored 1", (own,), kind="auto", precision="auto")
+    for kind in ("", "crops", "packed"):
+        ours("live 1", (own,), kind=kind)
     for tool in tools:
         asked = {"tool": tool, "student": student, "teacher": own, "data": str(place.jpeg), "size": SIZE}
         asked |= {"augmentation": place.augmentation, "scratch": str(place.run(tool)), **place.budget}
@@ -328,7 +347,7 @@ def _table(student: str, found: list[dict[str, float]]) -> str:
             _spread([each[name] for each in found], 1),
             *(_spread(values, 2) for values in ratios.values()),
         ]
-        goals = GOALS[student].get(name.removesuffix(", packed"), [])
+        goals = GOALS[student].get(name, GOALS[student].get(name.split(", ")[0], []))
         verdicts = [_verdict(shown, least, ratios[shown]) for shown, least in goals if shown in ratios]
         lines.append(f"| {name} | {' | '.join(cells)} | {'; '.join(verdicts)} |")
     return "\n".join(lines)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from alumnus.data import loader
 from alumnus.data.dataset import Dataset, open_dataset
+from alumnus.data.kept import KeptCrops
 from alumnus.data.loader import Loaded, center_crop_batches, train_batches
+from alumnus.data.read import key_of, read_keyed
 from alumnus.data.sampler import Sampler
 from alumnus.data.views import ViewSettings
 from alumnus.errors import DataError
@@ -24,13 +28,16 @@ def _load(
     rank: int = 0,
     world_size: int = 1,
     views: ViewSettings | None = None,
+    kept: KeptCrops | None = None,
+    without: Collection[int] = (),
 ) -> list[Loaded]:
-    sampler = Sampler(dataset.domain, name="balanced", batch_size=6, seed=0)
+    views = views or ViewSettings()
+    sampler = Sampler(dataset.domain, name="balanced", batch_size=6, seed=0, views_per_image=views.per_image)
     return list(
         train_batches(
             dataset,
             sampler,
-            views or ViewSettings(),
+            views,
             size=24,
             teacher_sizes=[24, 32],
             start=start,
@@ -38,6 +45,8 @@ def _load(
             workers=workers,
             rank=rank,
             world_size=world_size,
+            kept=kept,
+            without=without,
         )
     )
 
@@ -77,6 +86,83 @@ def test_workers_and_restarts_change_nothing(tiny_images: Path) -> None:
         assert torch.equal(one.batch.image, other.batch.image)
         assert torch.equal(one.batch.row, other.batch.row)
     assert torch.equal(late[0].batch.image, here[3].batch.image)
+
+
+def _kept(folder: Path, dataset: Dataset) -> KeptCrops:
+    return KeptCrops(folder, np.array([key_of(path) for path in dataset.paths]), np.arange(len(dataset)))
+
+
+def _same(ours: list[Loaded], theirs: list[Loaded]) -> bool:
+    tensors = [
+        [each.batch.image, *each.batch.teacher_images.values(), each.batch.key, each.batch.view]
+        for loaded in (ours, theirs)
+        for each in loaded
+    ]
+    half = len(ours)
+    return all(
+        torch.equal(a, b)
+        for one, other in zip(tensors[:half], tensors[half:], strict=True)
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(
+    "more", [{}, {"brightness": 0.4, "contrast": 0.2, "saturation": 0.3}, {"sizes": (16, 24)}]
+)
+def test_crops_that_are_kept_are_the_same_bits(
+    tiny_images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int, more: dict[str, object]
+) -> None:
+    """While they are written, and when they are read, which opens no image."""
+    dataset = open_dataset(tiny_images)
+    views = ViewSettings.model_validate({"per_image": 2, **more})
+    plain = _load(dataset, views=views)
+    kept = _kept(tmp_path, dataset)
+    assert _same(plain, _load(dataset, views=views, kept=kept, workers=workers))
+
+    def nothing(path: object) -> None:
+        raise AssertionError(f"{path} was opened")
+
+    monkeypatch.setattr(loader, "read_keyed", nothing)
+    assert _same(plain, _load(dataset, views=views, kept=kept, workers=workers))
+
+
+def test_a_row_to_be_left_out_is_replaced_though_its_crop_is_kept(tiny_images: Path, tmp_path: Path) -> None:
+    """And told, as without crops."""
+    dataset, views = open_dataset(tiny_images), ViewSettings(per_image=1)
+    kept = _kept(tmp_path, dataset)
+    plain = _load(dataset, views=views, kept=kept)
+    row = int(plain[0].batch.row[0])
+    found = [_load(dataset, views=views, kept=each, without={row}) for each in (None, kept)]
+    assert [bad.row for bad in found[0][0].bad] == [row]
+    assert [each.bad for each in found[0]] == [each.bad for each in found[1]]
+    assert _same(*found)
+
+
+def test_a_bad_image_stays_one_beside_crops(tiny_images: Path, tmp_path: Path) -> None:
+    """Nothing of it is kept; its replacement is."""
+    images = tmp_path / "images"
+    shutil.copytree(tiny_images / "discs", images / "discs")
+    for path in sorted((images / "discs").rglob("*.png"))[:25]:
+        path.write_bytes(path.read_bytes()[:200])
+    dataset, views = open_dataset(images), ViewSettings(per_image=1)
+    kept = _kept(tmp_path, dataset)
+    plain, first, second = (_load(dataset, views=views, kept=each) for each in (None, kept, kept))
+    assert sum(len(each.bad) for each in plain) > 5
+    assert [each.bad for each in plain] == [each.bad for each in first] == [each.bad for each in second]
+    assert _same(plain, first)
+    assert _same(plain, second)
+
+
+def test_an_image_that_changed_is_read_anew(tiny_images: Path, tmp_path: Path) -> None:
+    """A crop that is kept is of the bytes that the image had."""
+    shutil.copytree(tiny_images / "discs", tmp_path / "images" / "discs")
+    dataset, views = open_dataset(tmp_path / "images"), ViewSettings(per_image=1)
+    _load(dataset, views=views, kept=_kept(tmp_path, dataset))
+    for path in dataset.paths:
+        image = read_keyed(path).image
+        image.rotate(90).save(path)
+    assert _same(_load(dataset, views=views), _load(dataset, views=views, kept=_kept(tmp_path, dataset)))
 
 
 def test_processes_share_one_global_batch(tiny_images: Path) -> None:

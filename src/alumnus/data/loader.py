@@ -20,7 +20,8 @@ from torch.utils.data import DataLoader, default_convert, get_worker_info
 from torch.utils.data import Dataset as TorchDataset
 
 from alumnus.data.dataset import Dataset
-from alumnus.data.read import BadImage, Keyed, read_image, read_keyed
+from alumnus.data.kept import Crops, KeptCrops
+from alumnus.data.read import BadImage, read_image, read_keyed
 from alumnus.data.sampler import Sampling
 from alumnus.data.views import (
     REPLACEMENTS,
@@ -70,6 +71,7 @@ def train_batches(
     rank: int = 0,
     world_size: int = 1,
     without: Collection[int] = (),
+    kept: KeptCrops | None = None,
 ) -> Iterator[Loaded]:
     """Yields the batches of steps `start` to `steps` - 1.
 
@@ -82,8 +84,11 @@ def train_batches(
         workers: reading processes; 0 reads in this one.
         rank, world_size: this process's place; it gets every `world_size`-th row of the global batch.
         without: rows that are replaced also if they can be read, for a store has no output of them.
+        kept: crops of these views that are on disk; what is missing there is added.
     """
-    items = _Steps(dataset, sampler, views, size, tuple(teacher_sizes), rank, world_size, frozenset(without))
+    items = _Steps(
+        dataset, sampler, views, size, tuple(teacher_sizes), rank, world_size, frozenset(without), kept
+    )
     for window in sampler.windows(start, steps):
         yield from _in_workers(
             items, window, workers
@@ -147,8 +152,12 @@ class _Steps(TorchDataset[Loaded]):
         rank: int,
         world_size: int,
         without: frozenset[int],
+        kept: KeptCrops | None,
     ) -> None:
-        self.dataset, self.sampler, self.views, self.without = dataset, sampler, views, without
+        self.dataset, self.sampler, self.views, self.without, self.kept = (
+            *(dataset, sampler, views),
+            *(without, kept),
+        )
         self.size, self.teacher_sizes, self.rank, self.world_size = size, teacher_sizes, rank, world_size
         self._of_domain = {int(d): np.flatnonzero(dataset.domain == d) for d in np.unique(dataset.domain)}
 
@@ -156,54 +165,31 @@ class _Steps(TorchDataset[Loaded]):
         draw = self.sampler.draw(step)
         size = draw_size(self.views, seed=self.sampler.seed, step=step, size=self.size)
         mine = slice(self.rank, None, self.world_size)
-        rows, bad = draw.rows[mine].copy(), list[Bad]()
+        rows, views, bad = draw.rows[mine].copy(), draw.views[mine].copy(), list[Bad]()
         keys = np.empty_like(rows)
-        student, shared = [], list[dict[int, np.ndarray]]()
-        for place, (row, view) in enumerate(zip(rows, draw.views[mine], strict=True)):
-            rows[place], (image, keys[place]) = self._read(int(row), int(view), bad)
-            chosen = draw_view(
-                self.views,
-                seed=self.sampler.seed,
-                key=int(keys[place]),
-                view=int(view),
-                aspect=image.width / image.height,
-            )
-            crops = decoded(image, chosen, (size, *self.teacher_sizes))
-            student.append(apply_photometric(crops[size], chosen))
-            shared.append(crops)
-        return Loaded(self._batch(student, shared, rows, keys, draw.views[mine]), bad)
-
-    def _batch(
-        self,
-        student: list[np.ndarray],
-        shared: list[dict[int, np.ndarray]],
-        rows: np.ndarray,
-        keys: np.ndarray,
-        views: np.ndarray,
-    ) -> Batch:
-        return Batch(
-            image=torch.from_numpy(np.stack(student)),
-            teacher_images={
-                side: torch.from_numpy(np.stack([crops[side] for crops in shared]))
-                for side in self.teacher_sizes
-            },
+        crops = {side: np.empty((len(rows), 3, side, side), np.uint8) for side in {size, *self.teacher_sizes}}
+        for place, (row, view) in enumerate(zip(rows.tolist(), views.tolist(), strict=True)):
+            into = {side: crop[place] for side, crop in crops.items()}
+            rows[place], keys[place] = self._read(row, view, into, bad)
+        shared = {side: torch.from_numpy(crop) for side, crop in crops.items()}
+        batch = Batch(
+            image=self._photometric(crops[size], keys, views) if self.views.is_photometric else shared[size],
+            teacher_images={side: shared[side] for side in self.teacher_sizes},
             row=torch.from_numpy(rows),
             key=torch.from_numpy(keys),
-            view=torch.from_numpy(views.copy()),
+            view=torch.from_numpy(views),
             domain=torch.from_numpy(self.dataset.domain[rows].astype(np.int64)),
             label=torch.from_numpy(self.dataset.label[rows].astype(np.int64)),
         )
+        return Loaded(batch, bad)
 
-    def _read(self, row: int, view: int, bad: list[Bad]) -> tuple[int, Keyed]:
-        """Returns the row's image or, if it cannot be read or is to be left out, another of its domain."""
+    def _read(self, row: int, view: int, into: Crops, bad: list[Bad]) -> tuple[int, int]:
+        """Fills the crops of a row's view and returns row and key; of another row of its domain if its image is not to be had."""
         pool, others = self._of_domain[int(self.dataset.domain[row])], None
         candidate = row
         for _ in range(REPLACEMENT_TRIES):
             try:
-                found = read_keyed(self.dataset.paths[candidate])
-                if candidate not in self.without:
-                    return candidate, found
-                bad.append(Bad(candidate, NO_OUTPUT))
+                return candidate, self._crop(candidate, view, into)
             except BadImage as error:
                 bad.append(Bad(candidate, error.reason))
             others = others or counter_random(self.sampler.seed, REPLACEMENTS, row, view)
@@ -213,6 +199,36 @@ class _Steps(TorchDataset[Loaded]):
             f"{REPLACEMENT_TRIES} draws from the domain {name!r} in a row could not be read (it has {len(pool)} images here); the last: "
             f"{self.dataset.paths[bad[-1].row]!r}, {bad[-1].reason}"
         )
+
+    def _crop(self, row: int, view: int, into: Crops) -> int:
+        """Fills the crops of a row's view, and returns its key.
+
+        Raises:
+            BadImage: it cannot be read, or is to be left out.
+        """
+        if self.kept is not None and row not in self.without and self.kept.read(row, view, into):
+            return self.kept.key(row)
+        path = self.dataset.paths[row]
+        image, key = read_keyed(path)
+        if row in self.without:
+            raise BadImage(path, NO_OUTPUT)
+        drawn = self._drawn(key, view, aspect=image.width / image.height)
+        for side, crop in into.items():
+            crop[...] = apply_geometry(image, drawn, size=side)
+        if self.kept is not None:
+            self.kept.write(row, view, key, into)
+        return key
+
+    def _photometric(self, crops: np.ndarray, keys: np.ndarray, views: np.ndarray) -> Tensor:
+        """The student's images (b, 3, S, S). What is drawn for them does not depend on the image's aspect."""
+        drawn = [
+            self._drawn(key, view, aspect=1.0)
+            for key, view in zip(keys.tolist(), views.tolist(), strict=True)
+        ]
+        return torch.from_numpy(np.stack(list(map(apply_photometric, crops, drawn))))
+
+    def _drawn(self, key: int, view: int, *, aspect: float) -> View:
+        return draw_view(self.views, seed=self.sampler.seed, key=key, view=view, aspect=aspect)
 
 
 class _Chunks(TorchDataset[tuple[np.ndarray, dict[int, Tensor], list[Bad]]]):

@@ -60,6 +60,11 @@ class ViewSettings(BaseModel):
             raise ValueError(f"ratio {self.ratio} must satisfy 0 < low <= high")
         return self
 
+    @property
+    def is_photometric(self) -> bool:
+        """Whether a view may differ from its crop in brightness, contrast or saturation."""
+        return bool(self.brightness or self.contrast or self.saturation)
+
 
 class View(NamedTuple):
     """One drawn view. The box is in shares of the image's sides, so that it fits any decoded size."""

@@ -195,19 +195,21 @@ def open_or_make(store: Path, about: About) -> Folder:
     return Folder(path, about)
 
 
+def geometry_of(values: Mapping[str, Any]) -> Geometry:
+    """Returns the geometry that a JSON file has."""
+    ratio = values["ratio"]
+    return Geometry(
+        tuple(values["scale"]), "image" if ratio == "image" else tuple(ratio), values["flip"], values["seed"]
+    )
+
+
 def _read_about(path: Path) -> About:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         version = values.pop("version")
         if version != VERSION:
             raise StoreError(f"{path} is of version {version}, this Alumnus reads version {VERSION}")
-        geometry = values.pop("geometry")
-        values["geometry"] = Geometry(
-            tuple(geometry["scale"]),
-            "image" if geometry["ratio"] == "image" else tuple(geometry["ratio"]),
-            geometry["flip"],
-            geometry["seed"],
-        )
+        values["geometry"] = geometry_of(values["geometry"])
         values["grid"] = None if values["grid"] is None else tuple(values["grid"])
         values["data"] = tuple(values["data"])
         about = About(**values)

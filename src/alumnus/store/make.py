@@ -31,6 +31,7 @@ from alumnus.store.build import (
 )
 from alumnus.store.claims import Entries
 from alumnus.store.folder import QUARANTINE, About, Folder, Geometry, folders, open_or_make
+from alumnus.store.kept import crops_bytes
 from alumnus.store.measure import cost_of, give_back, in_use
 from alumnus.store.precision import Precision
 from alumnus.store.read import explain_absence
@@ -177,8 +178,8 @@ class Store:
                     )
                 return choice
         raise StoreError(
-            f"the store holds {show_bytes(used)} and needs {show_bytes(min(needed.values()))} more in {choices[-1]}; the budget is "
-            f"{show_bytes(budget or 0)}. Fewer views an image, fewer teachers, output=summary or a larger budget help"
+            f"the store holds {show_bytes(used)}{_of_crops(self.path)} and needs {show_bytes(min(needed.values()))} more in {choices[-1]}; "
+            f"the budget is {show_bytes(budget or 0)}. Fewer views an image, fewer teachers, output=summary or a larger budget help"
         )
 
     def _estimate(
@@ -308,8 +309,15 @@ class Store:
 
 
 def disk_bytes(store: Path) -> int:
-    """Returns how much the outputs of a store take on disk."""
-    return sum(path.stat().st_size for path in store.glob("*/*.safetensors"))
+    """Returns how much a store takes on disk: outputs, and crops."""
+    outputs = sum(path.stat().st_size for path in store.glob("*/*.safetensors"))
+    return outputs + crops_bytes(store)
+
+
+def _of_crops(store: Path) -> str:
+    crops = crops_bytes(store)
+    said = f" ({show_bytes(crops)} of it crops, which `alumnus cache prune` removes with store.crops=false)"
+    return said if crops else ""
 
 
 def _kept_as(estimate: Estimate, precision: Precision) -> About:

@@ -1,4 +1,4 @@
-"""Removing what a store no longer needs: whole teachers, and what killed builds left."""
+"""Removing what a store no longer needs: whole teachers, crops of other views, and what killed builds left."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from alumnus.errors import StoreError, nearest
 from alumnus.store.claims import is_at_work, locked
 from alumnus.store.folder import folders
+from alumnus.store.kept import crops_folders
 
 LEFT = (".*.new", ".moments-*", ".job-*")  # of shards and about.json, of Moments.save, of claims
 
@@ -17,7 +18,7 @@ def unneeded(store: Path, *, keep: Collection[str] = (), teachers: Collection[st
     """Returns what `prune` would remove.
 
     Args:
-        keep: names of folders to keep; all others go.
+        keep: names of folders to keep; all others go, of outputs and of crops.
         teachers: names of teachers that go, whatever their fingerprint.
 
     Raises:
@@ -34,7 +35,8 @@ def unneeded(store: Path, *, keep: Collection[str] = (), teachers: Collection[st
         raise StoreError("say what to remove: a recipe, whose teachers are kept, or teachers=NAME,…")
     if teachers:
         return [folder.path for folder in found if folder.about.teacher["name"] in teachers]
-    return [folder.path for folder in found if folder.path.name not in keep]
+    every = [*(folder.path for folder in found), *(folder.path for folder in crops_folders(store))]
+    return [path for path in every if path.name not in keep]
 
 
 def remove(paths: Collection[Path]) -> None:

@@ -65,6 +65,11 @@ class StoreSettings(BaseModel):
         "auto", description="of what is kept; auto is float16, or int8 where the budget asks for it"
     )
     budget: Bytes | None = Field(None, description="how large the store may become, such as 20GiB")
+    crops: Literal["auto"] | bool = Field(
+        "auto",
+        description="keep what a run cuts out of its images beside the outputs, so that later epochs neither decode nor resize; auto "
+        "where a run sees each view twice or more and they take at most half of the memory and a tenth of the free disk",
+    )
     fill: bool = Field(True, description="compute what is missing before training; false refuses to start")
 
     @model_validator(mode="before")

@@ -1,4 +1,4 @@
-"""Is a store still right? Every byte against its checksum, and the teachers themselves, asked again about a sample.
+"""Is a store still right? Every byte against its checksum, teachers asked again about a sample, images read again for one of crops.
 
 Axes: n outputs of the sample.
 """
@@ -17,13 +17,16 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from alumnus.data.dataset import open_dataset
+from alumnus.data.kept import KeptCrops, forget_crop, slots_of
 from alumnus.errors import AlumnusError, ConfigError, DataError, StoreError
 from alumnus.log import bar
 from alumnus.moments import Moments
-from alumnus.store.build import outputs_of
+from alumnus.store.build import BATCH, outputs_of
 from alumnus.store.claims import Entries
+from alumnus.store.crops import Crops
 from alumnus.store.folder import About, Folder, folders, moments_paths, shard_paths
 from alumnus.store.identity import Files, identify
+from alumnus.store.kept import CropsFolder, crops_folders, decoder
 from alumnus.store.measure import give_back
 from alumnus.store.precision import Precision
 from alumnus.store.read import Stored
@@ -44,15 +47,17 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Verdict:
-    """On one teacher's outputs."""
+    """On one teacher's outputs, or on crops."""
 
     folder: str
-    shards: int
-    damaged: tuple[str, ...]  # names of shards and of moments
-    asked_again: int  # outputs of the sample
-    drifted: int  # of them, those that the teacher no longer says
-    largest_error: float  # |kept - said| / |said|
-    note: str = ""  # why the teacher was not asked
+    shards: int  # or files of crops
+    damaged: tuple[
+        str, ...
+    ]  # names of shards and of moments; of crops, the file and how many there are in it
+    asked_again: int  # outputs of the sample, or crops
+    drifted: int  # of them, those that the teacher no longer says; crops that their image no longer gives
+    largest_error: float  # |kept - said| / |said|; of crops 0 or 1
+    note: str = ""  # why the teacher was not asked, or images not read
     could_ask: bool = True  # or was not to: sample=0, or there is nothing to ask about
     is_repaired: bool = False  # damaged files were removed
 
@@ -77,10 +82,10 @@ class Again:
 
 
 def verify(store: Path, how: Again, *, repair: bool = False) -> list[Verdict]:
-    """Returns what was found, a verdict for each teacher's folder.
+    """Returns what was found, a verdict for each teacher's folder, and for each one of crops.
 
     Args:
-        repair: remove damaged shards and moments, so that the next build or run computes them again.
+        repair: remove damaged shards, moments and crops, so that the next build or run makes them again.
 
     Raises:
         ConfigError: the sample is below 0.
@@ -90,10 +95,13 @@ def verify(store: Path, how: Again, *, repair: bool = False) -> list[Verdict]:
         raise ConfigError(
             f"sample={how.sample}: 0 or more outputs of each teacher can be asked about again; 0 checks the files alone"
         )
-    found = list(folders(store))
-    if not found:
+    found, crops = list(folders(store)), list(crops_folders(store))
+    if not found and not crops:
         raise StoreError(f"{store} holds no teacher outputs; `alumnus cache build` makes a store")
-    return [_verdict(folder, how, repair=repair) for folder in found]
+    return [
+        *(_verdict(folder, how, repair=repair) for folder in found),
+        *(_verdict_on_crops(folder, how, repair=repair) for folder in crops),
+    ]
 
 
 def _verdict(folder: Folder, how: Again, *, repair: bool) -> Verdict:
@@ -207,20 +215,76 @@ def _noted_spec(about: About) -> TeacherSpec:
 
 def _sample(folder: Folder, how: Again) -> tuple[Entries, Files]:
     """Returns outputs (n, 2), views of an image one after another, whose images are there, and the files of all images."""
-    sources = how.data or folder.about.data
+    files = _files(folder.path.parent, folder.about.data, how)
+    key = np.concatenate([np.empty(0, np.int64), *(shard.key for shard in folder.shards)])
+    view = np.concatenate([np.empty(0, np.int64), *(shard.view for shard in folder.shards)])
+    return _drawn(np.stack([key, view], axis=1), files, folder.about.data, how), files
+
+
+def _files(store: Path, noted: Sequence[str], how: Again) -> Files:
+    sources = how.data or noted
     if not sources:
         raise StoreError("where its images were is not known; give data=")
     images = open_dataset(list(sources))
-    keys = identify(images, folder.path.parent, workers=how.workers, remembers=False)
-    files = Files(keys, images.paths)
-    key = np.concatenate([np.empty(0, np.int64), *(shard.key for shard in folder.shards)])
-    view = np.concatenate([np.empty(0, np.int64), *(shard.view for shard in folder.shards)])
-    here = np.flatnonzero([int(one) in files for one in key])
+    return Files(identify(images, store, workers=how.workers, remembers=False), images.paths)
+
+
+def _drawn(entries: Entries, files: Files, noted: Sequence[str], how: Again) -> Entries:
+    """A sample of outputs or crops (m, 2) whose images are there, in order."""
+    here = np.flatnonzero([key in files for key in entries[:, 0].tolist()])
     if not len(here):
-        raise StoreError(f"none of its images are in {', '.join(sources)}")
+        raise StoreError(f"none of its images are in {', '.join(how.data or noted)}")
     chosen = np.random.default_rng(how.seed).choice(here, min(how.sample, len(here)), replace=False)
-    entries = np.stack([key[chosen], view[chosen]], axis=1)
-    return entries[np.lexsort((entries[:, 1], entries[:, 0]))], files
+    found: Entries = entries[chosen]
+    return found[np.lexsort((found[:, 1], found[:, 0]))]
+
+
+def _verdict_on_crops(folder: CropsFolder, how: Again, *, repair: bool) -> Verdict:
+    keys, files = folder.keys, folder.files
+    there, damaged = dict[int, list[Entries]](), list[str]()
+    with bar(f"check {folder.path.name}", total=len(files)) as line:
+        for side, view, path in files:
+            good, bad = slots_of(path, side, keys)
+            there.setdefault(side, []).append(np.stack([keys[good], np.full(len(good), view)], axis=1))
+            damaged += [f"{path.name}: {len(bad)}"] if bad else []
+            for slot in bad if repair else ():
+                forget_crop(path, side, slot)
+            line.advance()
+    found = Verdict(folder.path.name, len(files), tuple(damaged), 0, 0, 0.0, is_repaired=repair)
+    if damaged and not repair:
+        return replace(found, note="not read again: crops are damaged", could_ask=False)
+    if not how.sample:
+        return replace(found, note="not read again: sample=0")
+    if not any(len(part) for parts in there.values() for part in parts):
+        return replace(found, note="not read again: it holds no crops")
+    if folder.decoder != decoder():
+        return replace(found, note=f"not read again: kept with {folder.decoder}, here is {decoder()}")
+    try:
+        read, drifted = _read_again(
+            folder, {side: np.concatenate(parts) for side, parts in there.items()}, how
+        )
+    except AlumnusError as error:
+        return replace(found, note=f"not read again: {error}", could_ask=False)
+    return replace(found, asked_again=read, drifted=drifted, largest_error=float(drifted > 0))
+
+
+def _read_again(folder: CropsFolder, there: Mapping[int, Entries], how: Again) -> tuple[int, int]:
+    """Returns how many crops of a sample of each side were cut out of their images again, and how many of them are others now."""
+    files = _files(folder.path.parent, folder.data, how)
+    kept = KeptCrops(folder.path, folder.keys, np.arange(len(folder.keys)))
+    row = {key: row for row, key in enumerate(kept.keys.tolist())}
+    read = drifted = 0
+    for side, entries in there.items():
+        sample = _drawn(entries, files, folder.data, how)
+        crops = Crops(sample, files, side, folder.geometry, BATCH)
+        for part in map(crops.__getitem__, range(len(crops))):
+            for key, view, crop in zip(
+                part.key.tolist(), part.view.tolist(), part.image.numpy(), strict=True
+            ):
+                was = np.empty_like(crop)
+                read += 1
+                drifted += not (kept.read(row[key], view, {side: was}) and np.array_equal(was, crop))
+    return read, drifted
 
 
 def _length(x: Tensor) -> NDArray[np.float64]:

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from alumnus.distributed import decided, joined, main_first, wait
 from alumnus.errors import ConfigError, DataError, StoreError
-from alumnus.store.folder import Folder, folders, shard_paths
+from alumnus.store.folder import Folder, Geometry, folders, shard_paths
+from alumnus.store.kept import CropsFolder, crops_folders, folder_of
 from alumnus.store.make import Estimate, Store
 from alumnus.store.prune import clear, leftovers, remove, unneeded
 from alumnus.store.settings import StoreSettings, show_bytes
@@ -104,11 +105,16 @@ def prune(
     teachers: Sequence[str] = (),
     really: bool = False,
 ) -> list[Path]:
-    """Returns what a recipe does not need (or the folders of the teachers named) and what killed builds left, and removes it if really."""
+    """Returns what a recipe does not need (or the folders of the teachers named) and what killed builds left, and removes it if really.
+
+    Of crops a recipe needs those of its views, unless it says store.crops=false.
+    """
     keep = list[str]()
     if recipe is not None:
         config, settings = _config(recipe, [f"out={store}", *words])
         keep = [each.about.name for each in _store(config, settings).estimate(config.teachers)]
+        crops = folder_of(store, Geometry.of(config.views, seed=config.seed))
+        keep += [crops.path.name] if settings.crops is not False else []
     found = [*unneeded(store, keep=keep, teachers=teachers)] if keep or teachers else []
     left = [path for path in leftovers(store) if path.parent not in found]
     if not keep and not teachers and not left:
@@ -120,15 +126,15 @@ def prune(
 
 
 def info(store: Path) -> list[Row]:
-    """Returns a line for each teacher of a store: COLUMNS.
+    """Returns a line for each teacher of a store, and for the crops beside their outputs: COLUMNS.
 
     Raises:
         StoreError: there is no store.
     """
-    found = list(folders(store))
+    found = [*map(_line, folders(store)), *map(_crops_line, crops_folders(store))]
     if not found:
         raise StoreError(f"{store} holds no teacher outputs; `alumnus cache build` makes a store")
-    return [_line(folder) for folder in found]
+    return found
 
 
 COLUMNS = (
@@ -168,6 +174,25 @@ def _line(folder: Folder) -> Row:
         about.precision,
         f"{cosine:.6f}, {min((shard.loss.cosine_min for shard in shards), default=1.0):.6f}",
         f"{max((shard.loss.error for shard in shards), default=0.0):.2g}",
+    )
+
+
+def _crops_line(folder: CropsFolder) -> Row:
+    files = folder.files
+    sides = sorted({side for side, _, _ in files})
+    views = {view for _, view, _ in files}
+    return (
+        folder.path.name,
+        "–",
+        ", ".join(map(str, sides)),
+        str(len(views)),
+        f"{len(folder.keys):,}",
+        "–",
+        "–",
+        show_bytes(folder.disk_bytes),
+        "uint8",
+        "–",
+        "–",
     )
 
 

@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from alumnus.data.dataset import Dataset
+from alumnus.data.kept import KeptCrops
 from alumnus.data.loader import Loaded, train_batches
 from alumnus.data.read import Quarantine
 from alumnus.data.sampler import Sampling
@@ -39,6 +41,7 @@ from alumnus.training.build import pick_device, random_start
 from alumnus.training.check import check_given, check_pieces, check_student, sizes_of, untaught
 from alumnus.training.checkpoint import load_together, share_state
 from alumnus.training.config import Config
+from alumnus.training.crops import kept_crops
 from alumnus.training.data import sampler_of, training_data
 from alumnus.training.failure import failure_kept, not_finite
 from alumnus.training.limit import check_limit, over_limit
@@ -93,7 +96,8 @@ def _train(opened: Sequence[tuple[Config, Run]]) -> None:
     decided(lambda: check_trackers(opened[0][0]))  # the first process writes
     with main_first():
         watched = watched_images(opened[0][0])
-    config, pupils, dataset, sampler, source, start, device = prepare(opened)
+    config, pupils, dataset, sampler, source, keys, start, device = prepare(opened)
+    kept = kept_crops(config, dataset, keys, teacher_sizes=source.sizes)
     several = f", {world_size()} processes" if world_size() > 1 else ""
     for pupil in pupils:
         pupil.begin()
@@ -106,7 +110,7 @@ def _train(opened: Sequence[tuple[Config, Run]]) -> None:
             f"{number_of(len(dataset), 'image')} of {number_of(len(np.unique(dataset.domain)), 'domain')}, {pupil.plan.summary}, "
             f"steps {start} to {config.steps} on {device}{several}",
         )
-    _fit(config, pupils, dataset, sampler, source, watched, start=start, device=device)
+    _fit(config, pupils, dataset, sampler, source, watched, kept=kept, start=start, device=device)
     for pupil in pupils:
         pupil.finish()
 
@@ -119,6 +123,7 @@ class Course(NamedTuple):
     dataset: Dataset
     sampler: Sampling
     source: TargetSource
+    keys: NDArray[np.int64] | None  # (N,) of the images, if a store was looked into
     start: int  # steps that are done
     device: torch.device
 
@@ -149,7 +154,7 @@ def prepare(opened: Sequence[tuple[Config, Run]]) -> Course:
         dataset = training_data(config)
     check_given(config, dataset)  # before teachers are downloaded, loaded and asked
     began = None if run.is_stale else read_plan(run.folder)
-    teachers, modes, why = choose_speakers(config, dataset, device=device, began=began)
+    teachers, modes, why, keys = choose_speakers(config, dataset, device=device, began=began)
     _warn_of_licences([teacher.about for teacher in teachers])
     source = TargetSource(teachers, domains=dataset.domains, device=device)
     moments = moments_of(config, run, dataset, teachers, source)
@@ -180,7 +185,7 @@ def prepare(opened: Sequence[tuple[Config, Run]]) -> Course:
     start = load_together(begun) if len(begun) == len(pupils) else 0
     for pupil in pupils:
         share_state(pupil.state)
-    return Course(config, pupils, dataset, sampler, source, start, device)
+    return Course(config, pupils, dataset, sampler, source, keys, start, device)
 
 
 def _open(configs: Sequence[Config]) -> list[list[tuple[Config, Run]]]:
@@ -211,6 +216,7 @@ def _fit(
     source: TargetSource,
     watched: Watched | None,
     *,
+    kept: KeptCrops | None,
     start: int,
     device: torch.device,
 ) -> None:
@@ -235,7 +241,9 @@ def _fit(
         line = stack.enter_context(bar(label, total=config.steps, lines=10))
         line.advance(start)
         done, parts = start, [parts_of(pupil.objective) for pupil in pupils]
-        reading = stop.before(batches(config, dataset, sampler, source, start=start, steps=config.steps))
+        reading = stop.before(
+            batches(config, dataset, sampler, source, start=start, steps=config.steps, kept=kept)
+        )
         for step, loaded in enumerate(reading, start=start):
             for row, reason in gathered(loaded.bad):
                 for quarantine in quarantines:
@@ -446,9 +454,16 @@ def _leave(pupil: Pupil, done: int) -> None:
 
 
 def batches(
-    config: Config, dataset: Dataset, sampler: Sampling, source: TargetSource, *, start: int, steps: int
+    config: Config,
+    dataset: Dataset,
+    sampler: Sampling,
+    source: TargetSource,
+    *,
+    start: int,
+    steps: int,
+    kept: KeptCrops | None = None,
 ) -> Iterator[Loaded]:
-    """Yields the batches of steps `start` to `steps` - 1."""
+    """Yields the batches of steps `start` to `steps` - 1; crops that are kept are read instead of images."""
     return train_batches(
         dataset,
         sampler,
@@ -461,6 +476,7 @@ def batches(
         rank=rank(),
         world_size=world_size(),
         without={row for each in source.speakers if isinstance(each, Stored) for row in each.without},
+        kept=kept,
     )
 
 

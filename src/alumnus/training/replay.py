@@ -79,7 +79,7 @@ def _recorded(folder: Path) -> Config:
 
 def _done_again(course: Course, failure: Failure) -> dict[str, str | float]:
     """Learns up to the failed step, and returns what comes of that one: words of what is no single number."""
-    config, (pupil, *_), dataset, sampler, source, start, device = course
+    config, (pupil, *_), dataset, sampler, source, _, start, device = course
     loader = batches(config, dataset, sampler, source, start=start, steps=failure.step + 1)
     for step, loaded in enumerate(loader, start=start):
         batch = to_device(loaded.batch, device)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from alumnus.data.dataset import Dataset
 from alumnus.data.views import ViewSettings
@@ -28,10 +31,19 @@ from alumnus.training.plan import Mode, Need, Plan, arrange
 CPU = torch.device("cpu")
 
 
+class Speaking(NamedTuple):
+    """The teachers of a run."""
+
+    speakers: list[Speaker]  # in the order of the recipe
+    modes: dict[str, Mode]  # how each speaks
+    why: dict[str, str]  # it does so
+    keys: NDArray[np.int64] | None = None  # (N,) of the run's images, if a store was looked into
+
+
 def choose_speakers(
     config: Config, dataset: Dataset, *, device: torch.device, began: Plan | None
-) -> tuple[list[Speaker], dict[str, Mode], dict[str, str]]:
-    """Returns the teachers, in the order of the recipe, how each speaks, and why.
+) -> Speaking:
+    """Returns the teachers, and how each speaks.
 
     Args:
         began: the run's plan, if it is resumed: they speak as they did when it began, in the precision that was stored.
@@ -40,7 +52,7 @@ def choose_speakers(
         if config.targets == "stored":
             raise ConfigError("targets=stored needs store=FOLDER")
         speakers, modes = live_speakers(config.teachers, device=device, memory_limit=config.memory_limit)
-        return speakers, modes, {}
+        return Speaking(speakers, modes, {})
     store = store_of(config, config.store, dataset, device=device)
     with main_first():
         stored_as = {} if began is None else began.stored
@@ -66,7 +78,8 @@ def choose_speakers(
     alive, modes = live_speakers(asked, device=device, memory_limit=config.memory_limit)
     others = iter(alive)
     speakers = [next(speaking) if is_stored else next(others) for is_stored in stored]
-    return speakers, {each.name: modes.get(each.name, "stored") for each in speakers}, why
+    modes = {each.name: modes.get(each.name, "stored") for each in speakers}
+    return Speaking(speakers, modes, why, store.wanted.keys)
 
 
 def live_speakers(
