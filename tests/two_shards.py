@@ -14,8 +14,9 @@ from torch import Tensor
 
 from alumnus.distributed import is_main, joined, rank, wait
 from alumnus.training.config import Config
+from alumnus.training.course import prepare
 from alumnus.training.failure import bad_gradients
-from alumnus.training.loop import batches, learn, prepare, train
+from alumnus.training.loop import learn, train
 from alumnus.training.run import Run
 from alumnus.training.shards import local
 from alumnus.training.whole import whole
@@ -57,7 +58,7 @@ def _held(images: Path) -> dict[str, object]:
     course = prepare([(config, Run(config.out))])
     pupil, state = course.pupils[0], course.pupils[0].state
     pupil.student.train()
-    reading = batches(config, course.dataset, course.sampler, course.source, start=5, steps=6)
+    reading = course.batches(6)
     (loaded,) = islice(reading, 1)
     batch, targets = whole(loaded.batch, course.source(loaded.batch), total=config.batch_size)
     learn(pupil, batch, targets, step=5)

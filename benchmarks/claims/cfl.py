@@ -36,7 +36,8 @@ from alumnus.methods.cfl import CommonFeatures
 from alumnus.models.artifact import load_student, save_student
 from alumnus.models.student import Architecture, Student
 from alumnus.training.config import Config
-from alumnus.training.loop import prepare, train
+from alumnus.training.course import prepare
+from alumnus.training.loop import train
 from alumnus.training.recipe import load_config
 from alumnus.training.run import Run
 

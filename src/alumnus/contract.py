@@ -353,8 +353,12 @@ class _Trial:
 
     def _state(self) -> TrainState:
         objective, student = self.begin()
+        rates = objective.learning_rates()
         return TrainState(
-            student, objective, make_optimizer(student, objective, OptimSettings(), lr=1e-3), None
+            student,
+            objective,
+            make_optimizer(student, objective, OptimSettings(), lr=1e-3, rates=rates),
+            None,
         )
 
     def _learn(self, state: TrainState, start: int, steps: int) -> list[float]:

@@ -134,6 +134,13 @@ class Objective(nn.Module, ABC):
     def forward(self, student: Student, batch: Batch, targets: Targets, progress: float) -> Terms:
         """Returns the terms of one batch, whose tensors are on the student's device; progress is in [0, 1)."""
 
+    def learning_rates(self) -> Mapping[str, float]:
+        """Returns the learning rates of modules or parameters of its own, name -> share of `lr`, which rise and fall as that does.
+
+        Those that are not named have 1; of nested names the innermost counts.
+        """
+        return {}
+
     def hand_over(self) -> Mapping[str, Adaptor]:
         """Returns adaptors by teacher that are to be kept: from then on they are the student's, which says them as `output.spaces`."""
         return {}

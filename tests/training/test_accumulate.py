@@ -10,8 +10,8 @@ from torch import Tensor
 
 from alumnus.errors import ConfigError
 from alumnus.training.config import Config
-from alumnus.training.data import sampler_of
-from alumnus.training.loop import batches, prepare, terms_of, train
+from alumnus.training.course import prepare
+from alumnus.training.loop import terms_of, train
 from alumnus.training.method import method_names
 from alumnus.training.recipe import load_config
 from alumnus.training.run import Run
@@ -42,9 +42,7 @@ def _step(config: Config) -> dict[str, Tensor]:
     course = prepare([(config, Run(config.out))])
     pupil = course.pupils[0]
     pupil.student.train()
-    loaded = next(
-        batches(config, course.dataset, sampler_of(config, course.dataset), course.source, start=0, steps=1)
-    )
+    loaded = next(course.batches(1))
     terms = terms_of(pupil, loaded.batch, course.source(loaded.batch), step=0)
     terms.loss.backward()  # type: ignore[no-untyped-call]
     found = {"loss": terms.loss.detach(), "per_sample": terms.per_sample, **terms.report}

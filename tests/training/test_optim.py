@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import nn
 
+from alumnus.errors import ConfigError
 from alumnus.models.student import Architecture, Student
 from alumnus.training.optim import Ema, OptimSettings, make_optimizer, schedule, set_lr
 
@@ -72,6 +75,52 @@ def test_what_a_method_spares_does_not_decay() -> None:
     optimizer = make_optimizer(student, nn.Sequential(own), OptimSettings(weight_decay=0.3), lr=1.0)
     decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
     assert (decay[id(own.weight)], decay[id(own.scale)]) == (0.3, 0.0)
+
+
+def test_a_methods_modules_have_rates_of_their_own() -> None:
+    """The innermost name counts, decay is as ever, and what is not named learns at lr, in groups as without rates."""
+    student = Student(Architecture("mobilenetv3_small_050", 32, 8))
+    objective = nn.ModuleDict(
+        {"head": nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), "queue": nn.Linear(2, 2)}
+    )
+    rates = {"head": 10.0, "head.1.weight": 0.5}
+    settings = OptimSettings(weight_decay=0.3)
+    optimizer = make_optimizer(student, objective, settings, lr=0.1, rates=rates)
+    of = {id(p): group for group in optimizer.param_groups for p in group["params"]}
+    assert len(of) == sum(len(group["params"]) for group in optimizer.param_groups)
+    found = {name: of[id(p)]["base_lr"] for name, p in objective.named_parameters()}
+    assert found == pytest.approx(
+        {
+            "head.0.weight": 1.0,
+            "head.0.bias": 1.0,
+            "head.1.weight": 0.05,
+            "head.1.bias": 1.0,
+            "queue.weight": 0.1,
+            "queue.bias": 0.1,
+        }
+    )
+    assert of[id(objective["head"][0].weight)]["weight_decay"] == 0.3  # type: ignore[index]
+    assert of[id(objective["head"][0].bias)]["weight_decay"] == 0.0  # type: ignore[index]
+    plain = make_optimizer(student, objective, settings, lr=0.1)
+    assert len(plain.param_groups) == 6
+
+
+@pytest.mark.parametrize(
+    ("rates", "message"),
+    [
+        ({"haed": 2.0}, r"'haed'.*did you mean 'head'\?.*does not have"),
+        ({"head": 0.0}, r"'head' 0\.0; a share of lr is above 0"),
+        ({"head": math.inf}, "a share of lr is above 0"),
+    ],
+)
+def test_rates_that_mean_nothing_are_refused(rates: dict[str, float], message: str) -> None:
+    """Rather than learnt without."""
+    student, objective = (
+        Student(Architecture("mobilenetv3_small_050", 32, 8)),
+        nn.ModuleDict({"head": nn.Linear(2, 2)}),
+    )
+    with pytest.raises(ConfigError, match=message):
+        make_optimizer(student, objective, OptimSettings(), lr=0.1, rates=rates)
 
 
 def test_moving_average_by_hand() -> None:

@@ -1,21 +1,17 @@
-"""Training: `prepare` puts everything together, `_fit` is the loop, and the step is `learn`."""
+"""Training: `course.prepare` puts everything together, `_fit` is the loop, and the step is `learn`."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from itertools import zip_longest
-from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from alumnus.data.dataset import Dataset
 from alumnus.data.kept import KeptCrops
-from alumnus.data.loader import Loaded, train_batches
 from alumnus.data.read import Quarantine
 from alumnus.data.sampler import Sampling
 from alumnus.distributed import (
@@ -24,37 +20,29 @@ from alumnus.distributed import (
     is_main,
     joined,
     main_first,
-    rank,
     sum_gradients,
     wait,
     world_size,
 )
 from alumnus.errors import ConfigError, NonFiniteError
 from alumnus.faults import told
-from alumnus.licences import licence_kind, licence_warning
-from alumnus.log import bar, number_of, warn
-from alumnus.memory import keep_freed_memory
+from alumnus.log import bar, number_of
 from alumnus.objective import LOSS_SCALE, SKIPPED, check_losses, check_parts, check_terms, parts_of, unchanged
-from alumnus.store.read import Stored
-from alumnus.teachers.targets import TargetSource, constant_teachers
-from alumnus.training.build import pick_device, random_start
-from alumnus.training.check import check_given, check_pieces, check_student, sizes_of, untaught
-from alumnus.training.checkpoint import load_together, share_state
+from alumnus.teachers.targets import constant_teachers
+from alumnus.training.build import random_start
+from alumnus.training.check import untaught
 from alumnus.training.config import Config
+from alumnus.training.course import Course, prepare
 from alumnus.training.crops import kept_crops
-from alumnus.training.data import sampler_of, training_data
 from alumnus.training.failure import failure_kept, not_finite
-from alumnus.training.limit import check_limit, over_limit
+from alumnus.training.limit import over_limit
 from alumnus.training.lock import held
-from alumnus.training.moments import moments_of
 from alumnus.training.optim import set_lr
-from alumnus.training.plan import read_plan
-from alumnus.training.pupil import LOW, Pupil, make_pupil, step_seed
+from alumnus.training.pupil import LOW, Pupil, step_seed
 from alumnus.training.run import Run, open_run
 from alumnus.training.scaling import MAX_SKIPPED
 from alumnus.training.shards import clip_gradients, gradient_norm
 from alumnus.training.stop import signals_noted
-from alumnus.training.targets import choose_speakers
 from alumnus.training.trackers import Metrics, check_trackers
 from alumnus.training.watch import Watched, look, seen, watched_images
 from alumnus.training.whole import whole
@@ -96,8 +84,9 @@ def _train(opened: Sequence[tuple[Config, Run]]) -> None:
     decided(lambda: check_trackers(opened[0][0]))  # the first process writes
     with main_first():
         watched = watched_images(opened[0][0])
-    config, pupils, dataset, sampler, source, keys, start, device = prepare(opened)
-    kept = kept_crops(config, dataset, keys, teacher_sizes=source.sizes)
+    course = prepare(opened)
+    config, pupils, dataset, start = course.config, course.pupils, course.dataset, course.start
+    kept = kept_crops(config, dataset, course.keys, teacher_sizes=course.source.sizes)
     several = f", {world_size()} processes" if world_size() > 1 else ""
     for pupil in pupils:
         pupil.begin()
@@ -108,84 +97,11 @@ def _train(opened: Sequence[tuple[Config, Run]]) -> None:
         _say(
             pupil.run,
             f"{number_of(len(dataset), 'image')} of {number_of(len(np.unique(dataset.domain)), 'domain')}, {pupil.plan.summary}, "
-            f"steps {start} to {config.steps} on {device}{several}",
+            f"steps {start} to {config.steps} on {course.device}{several}",
         )
-    _fit(config, pupils, dataset, sampler, source, watched, kept=kept, start=start, device=device)
+    _fit(course, watched, kept)
     for pupil in pupils:
         pupil.finish()
-
-
-class Course(NamedTuple):
-    """All that the loop needs."""
-
-    config: Config  # of the first student; what is shared is the same in all of them
-    pupils: list[Pupil]
-    dataset: Dataset
-    sampler: Sampling
-    source: TargetSource
-    keys: NDArray[np.int64] | None  # (N,) of the images, if a store was looked into
-    start: int  # steps that are done
-    device: torch.device
-
-
-def prepare(opened: Sequence[tuple[Config, Run]]) -> Course:
-    """Returns all that the loop needs, with everything as the last checkpoint has it; nothing is written.
-
-    Raises:
-        UserError: something given is wrong.
-        CheckpointError: the last checkpoint belongs to another configuration.
-    """
-    config, run = opened[0]
-    device = pick_device(config.device)
-    if device.type == "cpu":
-        keep_freed_memory()
-    if config.batch_size < world_size():
-        raise ConfigError(
-            f"batch_size={config.batch_size} gives {world_size()} processes less than an image each; raise it, or start fewer processes"
-        )
-    if config.accumulate > (least := config.batch_size // world_size()):
-        raise ConfigError(
-            f"accumulate={config.accumulate} asks for more micro-batches than a process has images in a step, which is {least} "
-            f"(batch_size={config.batch_size}, {world_size()} processes); lower it, or raise batch_size"
-        )
-    for one, _ in opened:
-        check_student(one.student, sizes=sizes_of(one))
-    with main_first():
-        dataset = training_data(config)
-    check_given(config, dataset)  # before teachers are downloaded, loaded and asked
-    began = None if run.is_stale else read_plan(run.folder)
-    teachers, modes, why, keys = choose_speakers(config, dataset, device=device, began=began)
-    _warn_of_licences([teacher.about for teacher in teachers])
-    source = TargetSource(teachers, domains=dataset.domains, device=device)
-    moments = moments_of(config, run, dataset, teachers, source)
-    sampler = sampler_of(config, dataset)
-    pupils = [
-        make_pupil(
-            *(config, run, dataset, teachers),
-            moments=moments,
-            sampler=sampler,
-            modes=modes,
-            why=why,
-            device=device,
-        )
-        for config, run in opened
-    ]
-    for pupil in pupils:
-        check_pieces(pupil.config, pupil.student)
-    needs = [pupil.need for pupil in pupils if pupil.need is not None]
-    if config.memory_limit is not None and needs:
-        check_limit(
-            needs,
-            memory_limit=config.memory_limit,
-            batch_size=config.batch_size,
-            num_live=sum(mode != "stored" for mode in modes.values()),
-            device=device,
-        )
-    begun = [pupil.saved for pupil in pupils if not pupil.run.is_stale]
-    start = load_together(begun) if len(begun) == len(pupils) else 0
-    for pupil in pupils:
-        share_state(pupil.state)
-    return Course(config, pupils, dataset, sampler, source, keys, start, device)
 
 
 def _open(configs: Sequence[Config]) -> list[list[tuple[Config, Run]]]:
@@ -208,19 +124,9 @@ def _open(configs: Sequence[Config]) -> list[list[tuple[Config, Run]]]:
     return [group for group in (begun, new) if group]
 
 
-def _fit(
-    config: Config,
-    pupils: Sequence[Pupil],
-    dataset: Dataset,
-    sampler: Sampling,
-    source: TargetSource,
-    watched: Watched | None,
-    *,
-    kept: KeptCrops | None,
-    start: int,
-    device: torch.device,
-) -> None:
+def _fit(course: Course, watched: Watched | None, kept: KeptCrops | None) -> None:
     """The training loop: steps `start` to `config.steps` - 1."""
+    config, pupils, dataset, sampler, source, _, start, device = course
     writing = pupils if is_main() else []
     quarantines = [
         Quarantine(
@@ -241,9 +147,7 @@ def _fit(
         line = stack.enter_context(bar(label, total=config.steps, lines=10))
         line.advance(start)
         done, parts = start, [parts_of(pupil.objective) for pupil in pupils]
-        reading = stop.before(
-            batches(config, dataset, sampler, source, start=start, steps=config.steps, kept=kept)
-        )
+        reading = stop.before(course.batches(config.steps, kept=kept))
         for step, loaded in enumerate(reading, start=start):
             for row, reason in gathered(loaded.bad):
                 for quarantine in quarantines:
@@ -453,33 +357,6 @@ def _leave(pupil: Pupil, done: int) -> None:
     _say(pupil.run, f"stopped after step {done}; it is saved")
 
 
-def batches(
-    config: Config,
-    dataset: Dataset,
-    sampler: Sampling,
-    source: TargetSource,
-    *,
-    start: int,
-    steps: int,
-    kept: KeptCrops | None = None,
-) -> Iterator[Loaded]:
-    """Yields the batches of steps `start` to `steps` - 1; crops that are kept are read instead of images."""
-    return train_batches(
-        dataset,
-        sampler,
-        config.views,
-        size=config.size,
-        teacher_sizes=source.sizes,
-        start=start,
-        steps=steps,
-        workers=config.num_workers,
-        rank=rank(),
-        world_size=world_size(),
-        without={row for each in source.speakers if isinstance(each, Stored) for row in each.without},
-        kept=kept,
-    )
-
-
 def _name_of(pupil: Pupil, pupils: Sequence[Pupil]) -> str:
     """What begins a line about one of several students; nothing if there is one."""
     return f"{pupil.config.out.name} " if len(pupils) > 1 else ""
@@ -488,13 +365,6 @@ def _name_of(pupil: Pupil, pupils: Sequence[Pupil]) -> str:
 def _say(run: Run, text: str) -> None:
     if is_main():
         run.say(text)
-
-
-def _warn_of_licences(manifest: Sequence[Mapping[str, Any]]) -> None:
-    """Says before the first step what teachers' licences ask of the student; unknown ones are in teachers.json alone."""
-    for teacher in manifest:
-        if licence_kind(teacher["licence"]) != "unknown" and (said := licence_warning(teacher["licence"])):
-            warn(f"teacher {teacher['name']}: {said}")
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
+from types import MappingProxyType
 from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from alumnus.errors import ConfigError, nearest
 from alumnus.models.student import Student
 from alumnus.training.shards import local
 
@@ -57,25 +59,57 @@ class OptimSettings(BaseModel):
 
 
 def make_optimizer(
-    student: Student, objective: nn.Module, settings: OptimSettings, *, lr: float
+    student: Student,
+    objective: nn.Module,
+    settings: OptimSettings,
+    *,
+    lr: float,
+    rates: Mapping[str, float] = MappingProxyType({}),
 ) -> torch.optim.AdamW:
     """Returns AdamW over the backbone (at its share of lr), the kept heads and the objective's modules.
 
     Of a student that is sharded all parameters are, of an objective none; a group holds one kind, for torch steps no mixture. In a
     checkpoint parameters go by their number, which sharding does not change.
+
+    Args:
+        rates: module or parameter of the objective -> its share of lr.
+
+    Raises:
+        ConfigError: the objective has no such part, or a share is not above 0.
     """
     backbone = [parameter for network in student.networks for parameter in network.parameters()]
     known = {id(parameter) for parameter in backbone}
     heads = [p for p in student.parameters() if id(p) not in known]
-    own = list(objective.parameters())
+    own = _by_rate(objective, rates)
     spared = _spared(student, objective)
     groups = [
         *_groups(
             backbone, spared=spared, base_lr=lr * settings.backbone_lr, weight_decay=settings.weight_decay
         ),
-        *_groups(heads, own, spared=spared, base_lr=lr, weight_decay=settings.weight_decay),
+        *_groups(heads, own.pop(1.0, []), spared=spared, base_lr=lr, weight_decay=settings.weight_decay),
     ]
+    for rate, parameters in own.items():
+        groups += _groups(parameters, spared=spared, base_lr=lr * rate, weight_decay=settings.weight_decay)
     return torch.optim.AdamW(groups, lr=lr, fused=True)
+
+
+def _by_rate(objective: nn.Module, rates: Mapping[str, float]) -> dict[float, list[nn.Parameter]]:
+    """Share of lr -> the objective's parameters that have it, in their order."""
+    parts = {name for name, _ in chain(objective.named_modules(), objective.named_parameters())}
+    for part, rate in rates.items():
+        if part not in parts:
+            raise ConfigError(
+                f"learning_rates() names {part!r}{nearest(part, parts)}, which the objective does not have"
+            )
+        if not 0 < rate < math.inf:
+            raise ConfigError(
+                f"learning_rates() gives {part!r} {rate}; a share of lr is above 0; requires_grad_(False) keeps a part as it is"
+            )
+    found: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in objective.named_parameters():
+        own = [part for part in rates if part == name or name.startswith(f"{part}.") or not part]
+        found.setdefault(rates[max(own, key=len)] if own else 1.0, []).append(parameter)
+    return found
 
 
 def set_lr(optimizer: torch.optim.Optimizer, settings: OptimSettings, *, progress: float) -> None:

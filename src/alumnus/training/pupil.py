@@ -186,7 +186,8 @@ def make_pupil(
         console.print("shard: true has no effect in one process; torchrun starts several")
     if world_size() > 1:
         gather_outputs(student, total=config.batch_size, device=device)
-    optimizer = make_optimizer(student, objective, config.optim, lr=config.lr)
+    rates = objective.learning_rates()
+    optimizer = make_optimizer(student, objective, config.optim, lr=config.lr, rates=rates)
     scaling = LossScale(device) if precision == "float16" else None
     ema = Ema(student, decay=config.optim.ema) if config.optim.ema else None
     run_fingerprint = _fingerprint(config, dataset, [teacher.about for teacher in teachers])

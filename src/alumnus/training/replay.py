@@ -21,10 +21,11 @@ from alumnus.errors import ArtifactError, CheckpointError, NonFiniteError
 from alumnus.faults import told
 from alumnus.teachers.targets import TargetSource
 from alumnus.training.config import Config
+from alumnus.training.course import Course, prepare
 from alumnus.training.failure import FILE, Failure, bad_gradients, read_failure
 from alumnus.training.freeze import set_training
 from alumnus.training.lock import held
-from alumnus.training.loop import Course, batches, learn, observe, prepare, terms_of, to_device
+from alumnus.training.loop import learn, observe, terms_of, to_device
 from alumnus.training.pupil import Pupil
 from alumnus.training.recipe import load_config
 from alumnus.training.run import Run
@@ -79,10 +80,9 @@ def _recorded(folder: Path) -> Config:
 
 def _done_again(course: Course, failure: Failure) -> dict[str, str | float]:
     """Learns up to the failed step, and returns what comes of that one: words of what is no single number."""
-    config, (pupil, *_), dataset, sampler, source, _, start, device = course
-    loader = batches(config, dataset, sampler, source, start=start, steps=failure.step + 1)
-    for step, loaded in enumerate(loader, start=start):
-        batch = to_device(loaded.batch, device)
+    pupil, sampler, source = course.pupils[0], course.sampler, course.source
+    for step, loaded in enumerate(course.batches(failure.step + 1), start=course.start):
+        batch = to_device(loaded.batch, course.device)
         if step < failure.step:
             observe(sampler, batch, learn(pupil, batch, source(batch), step=step))
     number, of = failure.share
@@ -93,7 +93,7 @@ def _done_again(course: Course, failure: Failure) -> dict[str, str | float]:
         )
     found: dict[str, str | float] = {}
     for speaker in source.speakers:
-        alone = TargetSource([speaker], domains=dataset.domains, device=source.device)
+        alone = TargetSource([speaker], domains=course.dataset.domains, device=source.device)
         found[f"target/{speaker.name}"] = _range(alone, batch)
     is_known = all(isinstance(value, str) for value in found.values())
     if not is_known:  # there is nothing to learn from
