@@ -186,3 +186,40 @@ def test_mistakes_are_said_in_one_message(
     monkeypatch.chdir(tmp_path)
     assert run(["cache", *words]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_crops_of_a_run_are_shown_verified_and_pruned(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those of the recipe's views stay, unless it wants none."""
+    store = str(tmp_path / "store")
+    words = ["student=timm/mobilenetv3_small_050", "method=plain", "size=32", "embed_dim=8"]
+    words += ["steps=2", "batch_size=12", f"store={store}", "store.crops=true", "views.scale=[0.5,1]"]
+    assert run(["train", str(recipe), f"out={tmp_path / 'run'}", *words]) == 0
+    assert "crops of 2 views at 32 px are kept" in " ".join(capsys.readouterr().err.split())
+    assert run(["cache", "info", store]) == 0
+    assert "crops-" in capsys.readouterr().out
+    assert run(["cache", "verify", store, "sample=8"]) == 0
+    (folder,) = Path(store).glob("crops-*")
+    crops = max(folder.glob("*.crops"), key=lambda path: path.stat().st_size)
+    content = bytearray(crops.read_bytes())
+    content[-1] ^= 1
+    crops.write_bytes(content)
+    assert run(["cache", "verify", store, "sample=8"]) == 2
+    assert run(["cache", "verify", store, "sample=8", "--repair"]) == 0
+    capsys.readouterr()
+    same, prune = ["views.scale=[0.5,1]"], ["cache", "prune", store, str(recipe)]
+    assert run([*prune, *same]) == 0
+    assert capsys.readouterr().out == ""
+    assert run([*prune, *same, "crops=false"]) == 0
+    assert capsys.readouterr().out.split() == [str(folder)]
+    assert run([*prune, *same, "crops=false", "--yes"]) == 0
+    assert not folder.exists()
+
+
+def test_a_build_that_is_to_compute_nothing_is_refused(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`fill=false` is of runs."""
+    assert run(["cache", "build", str(recipe), f"out={tmp_path / 'store'}", "fill=false"]) == 2
+    assert "fill=false computes nothing" in capsys.readouterr().err

@@ -176,7 +176,7 @@ class Order:
 
     def _next(self, arm: str, state: State, step: int) -> State:
         folder = self.out / _file(arm) / f"step-{step}"
-        if arm in CONSOLIDATED:
+        if arm not in LABELLED:
             return self._consolidated(arm, state, step, folder)
         return _kept_student(folder, lambda: self._labelled(arm, state[0], step))
 

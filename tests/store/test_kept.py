@@ -144,7 +144,7 @@ def test_a_budget_that_crops_have_used_up_says_so(tmp_path: Path, tiny_images: P
     _seen(store, tiny_images)
     tight = store_of(store, tiny_images, budget=crops_bytes(store) + 100)
     with pytest.raises(
-        StoreError, match=r"of it crops, which `alumnus cache prune` removes with store\.crops=false"
+        StoreError, match=r"of it crops, which `alumnus cache prune STORE RECIPE crops=false` removes"
     ):
         speakers_of(tight, [spec_of(Counting())])
 

@@ -316,7 +316,7 @@ def disk_bytes(store: Path) -> int:
 
 def _of_crops(store: Path) -> str:
     crops = crops_bytes(store)
-    said = f" ({show_bytes(crops)} of it crops, which `alumnus cache prune` removes with store.crops=false)"
+    said = f" ({show_bytes(crops)} of it crops, which `alumnus cache prune STORE RECIPE crops=false` removes)"
     return said if crops else ""
 
 

@@ -27,7 +27,10 @@ from alumnus.training.messages import explain
 from alumnus.training.recipe import load_without_student
 from alumnus.training.targets import store_of, tell
 
-OWN = ("out", "precision", "budget")  # words of these verbs; all others are the recipe's
+OWN = (
+    "out",
+    *(name for name in StoreSettings.model_fields if name != "path"),
+)  # words of these verbs; all others are the recipe's
 NOTED = ("data", "device", "workers")  # words of `verify` that leave the teachers to the store
 Row = tuple[str, ...]
 
@@ -47,6 +50,10 @@ def build(recipe: Path | None, words: Sequence[str]) -> list[Folder]:
     """
     with joined():
         config, settings = _config(recipe, words)
+        if not settings.fill:
+            raise ConfigError(
+                "fill=false computes nothing, and a build computes what is missing; leave it out"
+            )
         with main_first():
             dataset = training_data(config)
         if not len(dataset):
@@ -107,7 +114,7 @@ def prune(
 ) -> list[Path]:
     """Returns what a recipe does not need (or the folders of the teachers named) and what killed builds left, and removes it if really.
 
-    Of crops a recipe needs those of its views, unless it says store.crops=false.
+    Of crops a recipe needs those of its views, unless crops=false is given.
     """
     keep = list[str]()
     if recipe is not None:

@@ -59,6 +59,9 @@ def kept_crops(
     whole = more + decided(lambda: folder.disk_bytes)
     if why := decided(lambda: _too_large(store, more, whole)):
         if store.crops == "auto":
+            console.print(
+                f"store: {why}, so none are kept; store.crops=true keeps them, store.crops=false asks no more"
+            )
             return None
         raise ConfigError(f"store.crops=true: {why}; fewer views, a smaller size or store.crops=false helps")
     console.print(
@@ -89,8 +92,8 @@ def _too_large(settings: StoreSettings, more: int, whole: int) -> str:
         return f"crops need {show_bytes(more)} more, and {show_bytes(free)} of the disk are free"
     is_careful = settings.crops == "auto"
     if is_careful and more > SHARE_OF_DISK * free:
-        return f"crops need {show_bytes(more)} more, a large part of the disk"
+        return f"crops need {show_bytes(more)} more, of {show_bytes(free)} that are free"
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if is_careful and whole > SHARE_OF_MEMORY * memory:
-        return f"crops are {show_bytes(whole)}, a large part of the memory"
+        return f"crops are {show_bytes(whole)}, and the machine's memory is {show_bytes(memory)}"
     return ""
