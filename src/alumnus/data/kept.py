@@ -14,7 +14,6 @@ of processes read and write at once. All numbers are little-endian.
 from __future__ import annotations
 
 import os
-import sys
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -47,7 +46,7 @@ class KeptCrops:
     def __init__(self, folder: Path, keys: NDArray[np.int64], slots: NDArray[np.int64]) -> None:
         """Takes the key and the slot of each row, (N,) each; a slot is -1 where an image has no key."""
         self.folder, self.keys, self.slots = folder, keys, slots
-        self._is_writing = sys.byteorder == "little"
+        self._is_writing = True
 
     def key(self, row: int) -> int:
         """Returns the key of a row's image."""

@@ -13,7 +13,7 @@ from alumnus.data.dataset import Dataset
 from alumnus.data.kept import KeptCrops
 from alumnus.distributed import decided, main_first
 from alumnus.errors import ConfigError
-from alumnus.log import console, number_of
+from alumnus.log import console, number_of, warn
 from alumnus.store.folder import Geometry, check_place
 from alumnus.store.identity import identify
 from alumnus.store.kept import folder_of, missing_bytes, open_crops
@@ -25,6 +25,8 @@ from alumnus.training.config import Config
 EPOCHS = 2  # how often a view is seen at least, on average
 SHARE_OF_MEMORY = 1 / 2  # that the crops of a run take at most, or the disk would be slower than a decoder
 SHARE_OF_DISK = 1 / 10  # that is free
+
+LARGEST_SHARE_OF_DISK = 9 / 10  # whoever asks: checkpoints need room too
 
 
 def kept_crops(
@@ -71,6 +73,9 @@ def kept_crops(
         with main_first():
             return open_crops(folder, keys)
     except OSError as error:
+        if store.crops == "auto":
+            warn(f"{folder.path} cannot be written ({error.strerror}), so no crops are kept")
+            return None
         raise ConfigError(
             f"{folder.path} cannot be written ({error.strerror}); store.crops=false keeps no crops"
         ) from error
@@ -88,7 +93,7 @@ def _too_large(settings: StoreSettings, more: int, whole: int) -> str:
     free, used = shutil.disk_usage(there).free, disk_bytes(path)
     if budget is not None and used + more > budget:
         return f"crops need {show_bytes(more)} more, the store holds {show_bytes(used)}, and the budget is {show_bytes(budget)}"
-    if more > free:
+    if more > LARGEST_SHARE_OF_DISK * free:
         return f"crops need {show_bytes(more)} more, and {show_bytes(free)} of the disk are free"
     is_careful = settings.crops == "auto"
     if is_careful and more > SHARE_OF_DISK * free:
