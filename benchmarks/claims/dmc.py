@@ -69,7 +69,7 @@ LWF = "LwF"
 AT_ONCE = "all at once"
 LABELLED = ("fine-tuning", LWF, AT_ONCE)
 ARMS = (*LABELLED, *CONSOLIDATED)
-LONG = ("fine-tuning", LWF, *(arm for arm in CONSOLIDATED if arm != "DMC and spread"))
+LONG = ("fine-tuning", LWF, "softmax KD", DMC)
 LWF_TEMPERATURE, LWF_WEIGHT = 2.0, 1.0  # the temperature of the LwF paper; its weight as there
 State = tuple[Student, Path]  # a classifier and where it is kept
 
