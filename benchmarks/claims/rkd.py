@@ -16,10 +16,10 @@ In a first try with 1,000 steps and one seed the assistant, which starts from no
 training pictures; hence 4,000. There it had four channels, too: at the usual stride of 32 the stem costs most of such a small network.
 Here networks end in a grid of 4 x 4, which attention needs as well.
 
-`--trials` has other divisions and phases, on validation pictures, and `--chosen` one of the two most accurate on test pictures. About an
-hour on one core; what is there already is kept, and a folder of other settings is refused. Writes rkd.json beside this file, or
-rkd-attention.json, rkd-both.json, with the name of a chosen one behind it. `--steps 5 --seeds 1` is a smoke run, with a folder of its own;
-it does not write that file.
+`--trials` has other divisions and phases, on validation pictures, and `--chosen` one of the two most accurate on test pictures, or S and A
+that learn together all along, without a residual. About an hour on one core; what is there already is kept, and a folder of other settings
+is refused. Writes rkd.json beside this file, or rkd-attention.json, rkd-both.json, with the name of a chosen one behind it. `--steps 5
+--seeds 1` is a smoke run, with a folder of its own; it does not write that file.
 """
 
 from __future__ import annotations
@@ -73,6 +73,11 @@ TRIALS: dict[str, tuple[dict[str, Any], tuple[float, float, float]]] = {
     "longer together": ({**STUDENT, "split": RATIO}, LONGER_TOGETHER),
     "A of a tenth, longer together": ({**STUDENT, "split": 0.1}, LONGER_TOGETHER),
 }
+# What division costs by itself: both learn the same loss together, but for the first steps, which bring the teacher's statistics.
+NO_RESIDUAL = {
+    "both all along": ({**STUDENT, "split": RATIO}, (0.05, 0.0, 0.95)),
+    "both all along, A of a tenth": ({**STUDENT, "split": 0.1}, (0.05, 0.0, 0.95)),
+}
 CHOSEN = ("A of a tenth", "longer together")  # equally accurate on validation pictures
 
 
@@ -89,7 +94,9 @@ def main() -> None:
     parser.add_argument("--mimic", default="l2", choices=("l2", "attention", "both"), help="the loss beneath")
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument(
-        "--chosen", choices=CHOSEN, help="S and A as the trials chose them, beside the undivided student"
+        "--chosen",
+        choices=(*CHOSEN, *NO_RESIDUAL),
+        help="S and A as the trials chose them, or without a residual, beside the undivided student",
     )
     kind.add_argument(
         "--trials", action="store_true", help="other divisions and phases, on validation pictures"
@@ -124,7 +131,7 @@ def main() -> None:
     if asked.steps >= FULL and asked.seeds >= SEEDS and not asked.trials:
         words = [
             *(() if asked.mimic == "l2" else (asked.mimic,)),
-            *(asked.chosen.split() if asked.chosen else ()),
+            *(asked.chosen.replace(",", "").split() if asked.chosen else ()),
         ]
         path = Path(__file__).with_name("-".join(("rkd", *words)) + ".json")
         path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
@@ -136,7 +143,7 @@ def run(
 ) -> dict[str, Any]:
     """Trains one arm and scores it."""
     taught = _teacher(folder.parent / "teacher", seed=seed, steps=max(1, steps // TAUGHT))
-    network, phases = {**ARMS, **TRIALS}[arm]
+    network, phases = {**ARMS, **TRIALS, **NO_RESIDUAL}[arm]
     teacher = load_student(taught)
     output = "summary" if mimic == "l2" else "patches"
     config = load_config(
@@ -243,6 +250,8 @@ def summary(cells: dict[str, list[dict[str, Any]]], *, ours: str) -> dict[str, A
     for arm, runs in cells.items():
         found[arm] = {key: over_runs([each[key] for each in runs]) for key in ("accuracy", "residual")}
         found[arm]["multiply_adds"] = runs[0]["multiply_adds"]
+        if arm == ours and arm in NO_RESIDUAL:
+            continue
         if arm == ours:
             for key in ("residual_of_fixed_S", "residual_with_A"):
                 found[arm][key] = over_runs([each[key] for each in runs])
@@ -275,6 +284,8 @@ def markdown(arms: dict[str, Any], *, ours: str) -> str:
             f"{each['residual'][0]:.4f}",
         ]
         lines.append(f"| {' | '.join([arm, *numbers, *differences])} |")
+    if ours in NO_RESIDUAL:
+        return "\n".join(lines)
     before, after = (arms[ours][key][0] for key in ("residual_of_fixed_S", "residual_with_A"))
     off = shown(Interval(*arms[ours]["taken_off"]))
     lines += [
