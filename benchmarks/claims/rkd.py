@@ -78,6 +78,7 @@ NO_RESIDUAL = {
     "both all along": ({**STUDENT, "split": RATIO}, (0.05, 0.0, 0.95)),
     "both all along, A of a tenth": ({**STUDENT, "split": 0.1}, (0.05, 0.0, 0.95)),
 }
+WITH_RESIDUAL = {"both all along": (SUM,), "both all along, A of a tenth": ("A of a tenth",)}
 CHOSEN = ("A of a tenth", "longer together")  # equally accurate on validation pictures
 
 
@@ -110,7 +111,7 @@ def main() -> None:
     arms = (
         ("undivided", SUM, *TRIALS)
         if asked.trials
-        else ("undivided", asked.chosen)
+        else ("undivided", *WITH_RESIDUAL.get(asked.chosen, ()), asked.chosen)
         if asked.chosen
         else tuple(ARMS)
     )
