@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from PIL import Image
 
 from alumnus.data.dataset import open_dataset
-from alumnus.data.kept import KeptCrops
+from alumnus.data.kept import KeptCrops, forget_crop
 from alumnus.data.loader import train_batches
 from alumnus.data.sampler import Sampler
 from alumnus.errors import StoreError
@@ -91,6 +92,21 @@ def test_damage_is_found_and_repaired(tmp_path: Path, tiny_images: Path) -> None
     (repaired,) = verify(store, Again(sample=8), repair=True)
     assert repaired.is_right
     assert verify(store, Again(sample=8))[0].damaged == ()
+
+
+def test_a_side_that_lost_its_crops_does_not_hide_the_others(tmp_path: Path, tiny_images: Path) -> None:
+    """Nor does what a stranger's store has in the place of a file: a pipe stops nobody, a link is not followed."""
+    store = tmp_path / "store"
+    _seen(store, tiny_images)
+    (folder,) = crops_folders(store)
+    kept = open_crops(folder, folder.keys)
+    kept.write(0, 0, kept.key(0), {8: np.zeros((3, 8, 8), np.uint8)})
+    forget_crop(kept.path(8, 0), 8, 0)
+    os.mkfifo(kept.path(8, 1))
+    kept.path(8, 2).symlink_to(folder.files[-1][2])
+    (found,) = verify(store, Again(sample=8))
+    assert found.is_right
+    assert (found.shards, found.asked_again) == (3, 8)
 
 
 def test_crops_of_other_pixels_are_found(tmp_path: Path, tiny_images: Path) -> None:

@@ -50,11 +50,12 @@ class CropsFolder:
 
     @property
     def files(self) -> list[tuple[int, int, Path]]:
-        """Side, view and path of each file of crops, in this order."""
+        """Side, view and path of each file of crops, in this order; what is no plain file is none, as for whoever reads and writes."""
         found = []
         for path in self.path.glob(f"*{SUFFIX}"):
             side, _, view = path.name.removesuffix(SUFFIX).partition("-")
-            if side.isdecimal() and view.isdecimal():
+            is_plain = path.is_file() and not path.is_symlink()
+            if side.isdecimal() and view.isdecimal() and is_plain:
                 found.append((int(side), int(view), path))
         return sorted(found)
 

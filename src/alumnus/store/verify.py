@@ -51,9 +51,7 @@ class Verdict:
 
     folder: str
     shards: int  # or files of crops
-    damaged: tuple[
-        str, ...
-    ]  # names of shards and of moments; of crops, the file and how many there are in it
+    damaged: tuple[str, ...]  # names of shards and of moments; of crops the file and how many
     asked_again: int  # outputs of the sample, or crops
     drifted: int  # of them, those that the teacher no longer says; crops that their image no longer gives
     largest_error: float  # |kept - said| / |said|; of crops 0 or 1
@@ -255,14 +253,13 @@ def _verdict_on_crops(folder: CropsFolder, how: Again, *, repair: bool) -> Verdi
         return replace(found, note="not read again: crops are damaged", could_ask=False)
     if not how.sample:
         return replace(found, note="not read again: sample=0")
-    if not any(len(part) for parts in there.values() for part in parts):
+    entries = {side: np.concatenate(parts) for side, parts in there.items() if any(map(len, parts))}
+    if not entries:
         return replace(found, note="not read again: it holds no crops")
     if folder.decoder != decoder():
         return replace(found, note=f"not read again: kept with {folder.decoder}, here is {decoder()}")
     try:
-        read, drifted = _read_again(
-            folder, {side: np.concatenate(parts) for side, parts in there.items()}, how
-        )
+        read, drifted = _read_again(folder, entries, how)
     except AlumnusError as error:
         return replace(found, note=f"not read again: {error}", could_ask=False)
     return replace(found, asked_again=read, drifted=drifted, largest_error=float(drifted > 0))

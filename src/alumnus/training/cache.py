@@ -27,10 +27,8 @@ from alumnus.training.messages import explain
 from alumnus.training.recipe import load_without_student
 from alumnus.training.targets import store_of, tell
 
-OWN = (
-    "out",
-    *(name for name in StoreSettings.model_fields if name != "path"),
-)  # words of these verbs; all others are the recipe's
+# Words of these verbs; all others are the recipe's.
+OWN = ("out", *(name for name in StoreSettings.model_fields if name != "path"))
 NOTED = ("data", "device", "workers")  # words of `verify` that leave the teachers to the store
 Row = tuple[str, ...]
 
