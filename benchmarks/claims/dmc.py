@@ -61,7 +61,7 @@ CONSOLIDATED: dict[str, dict[str, Any]] = {
     "DMC and spread": {"method": {"name": "dmc", "spread": True}},
 }
 TRIALS: dict[str, dict[str, Any]] = {
-    DMC: {"method": "dmc"},
+    DMC: CONSOLIDATED[DMC],
     "DMC, statistics kept": {"method": "dmc", **STATISTICS},
     "DMC, five times the steps": {"method": "dmc", "times": LONGER},
 }
@@ -70,6 +70,7 @@ AT_ONCE = "all at once"
 LABELLED = ("fine-tuning", LWF, AT_ONCE)
 ARMS = (*LABELLED, *CONSOLIDATED)
 LONG = ("fine-tuning", LWF, "softmax KD", DMC)
+TRIED = ("fine-tuning", LWF, *TRIALS)
 LWF_TEMPERATURE, LWF_WEIGHT = 2.0, 1.0  # the temperature of the LwF paper; its weight as there
 State = tuple[Student, Path]  # a classifier and where it is kept
 
@@ -102,13 +103,7 @@ def main() -> None:
     task = TASKS[asked.task]("val" if asked.trials else "test")
     full = task.steps * (LONGER if asked.long else 1)
     steps = full if asked.steps is None else asked.steps
-    arms = (
-        (*(arm for arm in LABELLED if arm != AT_ONCE), *TRIALS)
-        if asked.trials
-        else LONG
-        if asked.long
-        else ARMS
-    )
+    arms = LONG if asked.long else TRIED if asked.trials else ARMS
     settle(asked.out, {"task": asked.task, "steps": steps, **({"split": "val"} if asked.trials else {})})
     auxiliary = task.auxiliary(asked.out / "auxiliary")
     cells: dict[str, list[dict[str, Any]]] = {arm: [] for arm in arms}

@@ -62,24 +62,30 @@ TAUGHT = 4  # a teacher has a fourth of the steps: 1,000 are nine epochs
 VIEWS = 4  # of each picture
 PHASES = (0.4, 0.4, 0.2)  # S, A, both: the method's own
 SUM = "S + A"
-ARMS: dict[str, tuple[dict[str, Any], tuple[float, float, float]]] = {  # student, phases
-    "undivided": (STUDENT, (1, 0, 0)),
-    SUM: ({**STUDENT, "split": RATIO}, PHASES),
-    "S alone": ({**STUDENT, "split": RATIO}, (1, 0, 0)),
-}
 LONGER_TOGETHER = (0.2, 0.2, 0.6)
-TRIALS: dict[str, tuple[dict[str, Any], tuple[float, float, float]]] = {
-    "A of a tenth": ({**STUDENT, "split": 0.1}, PHASES),
-    "longer together": ({**STUDENT, "split": RATIO}, LONGER_TOGETHER),
-    "A of a tenth, longer together": ({**STUDENT, "split": 0.1}, LONGER_TOGETHER),
+# S and A learn the same loss together, but for the first steps, which bring the teacher's statistics: what division costs by itself.
+NO_RESIDUAL = (0.05, 0.0, 0.95)
+WHOLE, PARTS, TENTH = STUDENT, {**STUDENT, "split": RATIO}, {**STUDENT, "split": 0.1}
+ARMS: dict[str, tuple[dict[str, Any], tuple[float, float, float]]] = {  # student, phases
+    "undivided": (WHOLE, (1, 0, 0)),
+    SUM: (PARTS, PHASES),
+    "S alone": (PARTS, (1, 0, 0)),
+    "A of a tenth": (TENTH, PHASES),
+    "longer together": (PARTS, LONGER_TOGETHER),
+    "A of a tenth, longer together": (TENTH, LONGER_TOGETHER),
+    "both all along": (PARTS, NO_RESIDUAL),
+    "both all along, A of a tenth": (TENTH, NO_RESIDUAL),
 }
-# What division costs by itself: both learn the same loss together, but for the first steps, which bring the teacher's statistics.
-NO_RESIDUAL = {
-    "both all along": ({**STUDENT, "split": RATIO}, (0.05, 0.0, 0.95)),
-    "both all along, A of a tenth": ({**STUDENT, "split": 0.1}, (0.05, 0.0, 0.95)),
+MAIN = ("undivided", SUM, "S alone")
+TRIED = ("undivided", SUM, "A of a tenth", "longer together", "A of a tenth, longer together")
+CHOSEN: dict[
+    str, tuple[str, ...]
+] = {  # beside which arms; the first two were equally accurate on validation pictures
+    "A of a tenth": ("undivided",),
+    "longer together": ("undivided",),
+    "both all along": ("undivided", SUM),
+    "both all along, A of a tenth": ("undivided", "A of a tenth"),
 }
-WITH_RESIDUAL = {"both all along": (SUM,), "both all along, A of a tenth": ("A of a tenth",)}
-CHOSEN = ("A of a tenth", "longer together")  # equally accurate on validation pictures
 
 
 def main() -> None:
@@ -96,8 +102,8 @@ def main() -> None:
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument(
         "--chosen",
-        choices=(*CHOSEN, *NO_RESIDUAL),
-        help="S and A as the trials chose them, or without a residual, beside the undivided student",
+        choices=CHOSEN,
+        help="S and A as the trials chose them, or without a residual, beside others",
     )
     kind.add_argument(
         "--trials", action="store_true", help="other divisions and phases, on validation pictures"
@@ -108,13 +114,9 @@ def main() -> None:
     settings = {"mimic": asked.mimic, "steps": asked.steps}
     settle(asked.out, {**settings, **({"split": "val"} if asked.trials else {})})
     known, test = read(DATA, "train"), read(DATA, "val" if asked.trials else "test")
-    arms = (
-        ("undivided", SUM, *TRIALS)
-        if asked.trials
-        else ("undivided", *WITH_RESIDUAL.get(asked.chosen, ()), asked.chosen)
-        if asked.chosen
-        else tuple(ARMS)
-    )
+    arms = TRIED if asked.trials else MAIN
+    if asked.chosen:
+        arms = (*CHOSEN[asked.chosen], asked.chosen)
     ours = asked.chosen or SUM
     known = Pictures(known.image[:KNOWN], known.label[:KNOWN], known.classes)
     cells: dict[str, list[dict[str, Any]]] = {arm: [] for arm in arms}
@@ -144,7 +146,7 @@ def run(
 ) -> dict[str, Any]:
     """Trains one arm and scores it."""
     taught = _teacher(folder.parent / "teacher", seed=seed, steps=max(1, steps // TAUGHT))
-    network, phases = {**ARMS, **TRIALS, **NO_RESIDUAL}[arm]
+    network, phases = ARMS[arm]
     teacher = load_student(taught)
     output = "summary" if mimic == "l2" else "patches"
     config = load_config(
@@ -251,19 +253,17 @@ def summary(cells: dict[str, list[dict[str, Any]]], *, ours: str) -> dict[str, A
     for arm, runs in cells.items():
         found[arm] = {key: over_runs([each[key] for each in runs]) for key in ("accuracy", "residual")}
         found[arm]["multiply_adds"] = runs[0]["multiply_adds"]
-        if arm == ours and arm in NO_RESIDUAL:
-            continue
-        if arm == ours:
-            for key in ("residual_of_fixed_S", "residual_with_A"):
-                found[arm][key] = over_runs([each[key] for each in runs])
-            found[arm]["taken_off"] = over_runs(
-                [1 - each["residual_with_A"] / each["residual_of_fixed_S"] for each in runs]
-            )
-        else:
+        if arm != ours:
             right = [[each["right"] for each in cells[name]] for name in (ours, arm)]
             found[arm]["sum_minus"] = minus(*right)._asdict()
             found[arm]["sum_minus_residual"] = over_runs(
                 [a["residual"] - b["residual"] for a, b in zip(cells[ours], runs, strict=True)]
+            )
+        elif "residual_with_A" in runs[0]:
+            for key in ("residual_of_fixed_S", "residual_with_A"):
+                found[arm][key] = over_runs([each[key] for each in runs])
+            found[arm]["taken_off"] = over_runs(
+                [1 - each["residual_with_A"] / each["residual_of_fixed_S"] for each in runs]
             )
     return found
 
@@ -285,7 +285,7 @@ def markdown(arms: dict[str, Any], *, ours: str) -> str:
             f"{each['residual'][0]:.4f}",
         ]
         lines.append(f"| {' | '.join([arm, *numbers, *differences])} |")
-    if ours in NO_RESIDUAL:
+    if "taken_off" not in arms[ours]:
         return "\n".join(lines)
     before, after = (arms[ours][key][0] for key in ("residual_of_fixed_S", "residual_with_A"))
     off = shown(Interval(*arms[ours]["taken_off"]))

@@ -27,7 +27,7 @@ KEYS = "keys.bin"
 SUFFIX = ".crops"
 HEAD_BYTES = 4  # the checksum
 
-Crops = Mapping[int, NDArray[np.uint8]]  # side in px -> (3, side, side)
+CropsBySide = Mapping[int, NDArray[np.uint8]]  # side in px -> (3, side, side)
 
 
 def record_bytes(side: int) -> int:
@@ -52,14 +52,14 @@ class KeptCrops:
         """Returns the key of a row's image."""
         return int(self.keys[row])
 
-    def read(self, row: int, view: int, into: Crops) -> bool:
+    def read(self, row: int, view: int, into: CropsBySide) -> bool:
         """Fills the crops of a row's view, at every side asked for; False if one is not there, and then they may hold anything."""
         slot, key = int(self.slots[row]), self.key(row)
         return slot >= 0 and all(
             read_crop(self.path(side, view), slot, key, crop) for side, crop in into.items()
         )
 
-    def write(self, row: int, view: int, key: int, crops: Crops) -> None:
+    def write(self, row: int, view: int, key: int, crops: CropsBySide) -> None:
         """Keeps the crops of a row's view, if the image with this key is still the row's. Where that fails, a run goes on without."""
         if not self._is_writing or self.slots[row] < 0 or key != self.key(row):
             return

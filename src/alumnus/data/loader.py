@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, default_convert, get_worker_info
 from torch.utils.data import Dataset as TorchDataset
 
 from alumnus.data.dataset import Dataset
-from alumnus.data.kept import Crops, KeptCrops
+from alumnus.data.kept import CropsBySide, KeptCrops
 from alumnus.data.read import BadImage, read_image, read_keyed
 from alumnus.data.sampler import Sampling
 from alumnus.data.views import (
@@ -154,10 +154,8 @@ class _Steps(TorchDataset[Loaded]):
         without: frozenset[int],
         kept: KeptCrops | None,
     ) -> None:
-        self.dataset, self.sampler, self.views, self.without, self.kept = (
-            *(dataset, sampler, views),
-            *(without, kept),
-        )
+        self.dataset, self.sampler, self.views = dataset, sampler, views
+        self.without, self.kept = without, kept
         self.size, self.teacher_sizes, self.rank, self.world_size = size, teacher_sizes, rank, world_size
         self._of_domain = {int(d): np.flatnonzero(dataset.domain == d) for d in np.unique(dataset.domain)}
 
@@ -183,7 +181,7 @@ class _Steps(TorchDataset[Loaded]):
         )
         return Loaded(batch, bad)
 
-    def _read(self, row: int, view: int, into: Crops, bad: list[Bad]) -> tuple[int, int]:
+    def _read(self, row: int, view: int, into: CropsBySide, bad: list[Bad]) -> tuple[int, int]:
         """Fills the crops of a row's view and returns row and key; of another row of its domain if its image is not to be had."""
         pool, others = self._of_domain[int(self.dataset.domain[row])], None
         candidate = row
@@ -200,7 +198,7 @@ class _Steps(TorchDataset[Loaded]):
             f"{self.dataset.paths[bad[-1].row]!r}, {bad[-1].reason}"
         )
 
-    def _crop(self, row: int, view: int, into: Crops) -> int:
+    def _crop(self, row: int, view: int, into: CropsBySide) -> int:
         """Fills the crops of a row's view, and returns its key.
 
         Raises:

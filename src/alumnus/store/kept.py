@@ -120,12 +120,10 @@ def open_crops(folder: CropsFolder, keys: NDArray[np.int64]) -> KeptCrops:
     return KeptCrops(folder.path, keys, _slots(np.concatenate([there, new]), keys))
 
 
-def missing_bytes(
-    folder: CropsFolder, keys: NDArray[np.int64], *, sides: Iterable[int], num_views: int
-) -> int:
-    """Returns about how much the crops of images with these keys (N,) would add, if what is there is of them."""
+def whole_bytes(keys: NDArray[np.int64], *, sides: Iterable[int], num_views: int) -> int:
+    """Returns what the crops of images with these keys (N,), -1 for none, take together."""
     images = len(np.unique(keys[keys >= 0]))
-    return max(0, images * num_views * sum(map(record_bytes, sides)) - folder.disk_bytes)
+    return images * num_views * sum(map(record_bytes, sides))
 
 
 def _slots(kept: NDArray[np.int64], keys: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -16,7 +16,7 @@ from alumnus.errors import ConfigError
 from alumnus.log import console, number_of, warn
 from alumnus.store.folder import Geometry, check_place
 from alumnus.store.identity import identify
-from alumnus.store.kept import folder_of, missing_bytes, open_crops
+from alumnus.store.kept import CropsFolder, folder_of, open_crops, whole_bytes
 from alumnus.store.make import disk_bytes
 from alumnus.store.settings import StoreSettings, show_bytes
 from alumnus.training.config import Config
@@ -57,9 +57,8 @@ def kept_crops(
             keys = identify(dataset, store.path, workers=config.num_workers)
     folder = folder_of(store.path, Geometry.of(config.views, seed=config.seed), config.paths)
     sides = sorted({*(config.views.sizes or (config.size,)), *teacher_sizes})
-    more = decided(lambda: missing_bytes(folder, keys, sides=sides, num_views=config.views.per_image))
-    whole = more + decided(lambda: folder.disk_bytes)
-    if why := decided(lambda: _too_large(store, more, whole)):
+    whole, why = decided(lambda: _weighed(store, folder, keys, sides=sides, num_views=config.views.per_image))
+    if why:
         if store.crops == "auto":
             console.print(
                 f"store: {why}, so none are kept; store.crops=true keeps them, store.crops=false asks no more"
@@ -84,6 +83,20 @@ def kept_crops(
 def _repeats(config: Config, dataset: Dataset) -> bool:
     views = config.views.per_image * len(dataset)
     return views > 0 and config.steps * config.batch_size >= EPOCHS * views
+
+
+def _weighed(
+    settings: StoreSettings,
+    folder: CropsFolder,
+    keys: NDArray[np.int64],
+    *,
+    sides: Sequence[int],
+    num_views: int,
+) -> tuple[int, str]:
+    """Returns the bytes of all crops of a run, and why they are not to be kept; an empty text if they are."""
+    there = folder.disk_bytes
+    more = max(0, whole_bytes(keys, sides=sides, num_views=num_views) - there)
+    return more + there, _too_large(settings, more, more + there)
 
 
 def _too_large(settings: StoreSettings, more: int, whole: int) -> str:
